@@ -1,0 +1,403 @@
+"""The estimator that every architecture is: parameters, ``fit``, ``predict``, and the two tasks.
+
+An architecture adds its own parameters and ``_build_net``; a task adds what to do with ``y`` and with the outputs.
+"""
+
+import copy
+import secrets
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, dataclass_transform
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from tabdl.data import Table
+from tabdl.devices import PRECISIONS, choose_device, choose_precision, is_available, is_device
+from tabdl.encoding import NUMERIC_TRANSFORMS, FeatureEncoder
+from tabdl.inference import net_outputs
+from tabdl.nn import initialize
+from tabdl.params import Float, Int, Kind, ListOf, OneOf, check_params, describe_params, param
+from tabdl.progress import progress
+from tabdl.rows import class_labels, held_out, numeric_target, read_part, read_X
+from tabdl.scoring import make_score
+from tabdl.targets import REGRESSION_LOSSES, BinaryTarget, MulticlassTarget, MultilabelTarget, RegressionTarget
+from tabdl.training import Settings, train
+
+_CALLABLE = Kind("a callable", callable)
+_DEVICE = Kind("a torch.device or its name ('cpu', 'cuda', 'cuda:1', 'mps')", is_device)
+_RANDOM_STATE = Kind("a numpy RandomState", lambda value: isinstance(value, np.random.RandomState))
+_COLUMNS = Kind("a list of columns", lambda value: isinstance(value, Sequence | np.ndarray) and not isinstance(value, str))
+
+_ATTRIBUTES = """Attributes
+----------
+history_ : list of dict
+    A record for each epoch: ``epoch``, ``train_loss``, ``val_loss``, ``val_score`` (higher is better), ``lr``, ``seconds``.
+    Losses of regression are in units of the standardised target; validation values are None without validation rows.
+n_iter_ : int
+    Number of epochs trained.
+best_epoch_ : int
+    The epoch whose weights are kept.
+stop_reason_ : str
+    Why training ended: "patience", "max_epochs", "time_limit", "callback" or "interrupted".
+n_parameters_ : int
+    Number of trained parameters.
+module_ : torch.nn.Module
+    The network, ``(x_num (B, Fn), x_cat (B, Fc)) -> (B, 1, C)``.
+encoder_ : FeatureEncoder
+    Its ``schema`` names the features.
+n_features_in_ : int
+feature_names_in_ : ndarray of str
+    Only when the columns of X at fit have names."""
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(param,))
+@dataclass(kw_only=True, eq=False, repr=False)
+class TabularEstimator(BaseEstimator):
+    """What all estimators share. Each subclass becomes a dataclass: its fields are its parameters, keyword only."""
+
+    lr: float = param(1e-4, Float("(0, inf)"), doc="Learning rate of AdamW.")
+    weight_decay: float = param(
+        1e-5, Float("[0, inf)"), doc="Weight decay of AdamW, on the matrices of linear layers only: not on embeddings, norms, biases."
+    )
+    batch_size: int | str = param(
+        "auto",
+        OneOf("auto"),
+        Int(1),
+        doc="Rows a step. 'auto', by the number n of training rows: 32 up to 2,800, 64 up to 4,500, 128 up to 6,400, 256 below\n"
+        "    32,000, 512 below 200,000, else 1024 (the last three are the paper's).",
+    )
+    max_epochs: int = param(500, Int(1), doc="Largest number of epochs; the number of epochs with ``early_stopping=False``.")
+    early_stopping: bool = param(
+        True,
+        OneOf(True, False),
+        doc="Stop after ``patience`` epochs without a better validation score and keep the best epoch's weights. False: all\n"
+        "    rows train, for ``max_epochs`` epochs, and the last weights are kept.",
+    )
+    patience: int = param(16, Int(1), doc="Epochs without a better validation score before training stops.")
+    validation_fraction: float = param(
+        0.2, Float("(0, 1)"), doc="Share of the rows held out for early stopping, stratified; unused when fit gets X_val and y_val."
+    )
+    eval_metric: str | Callable | None = param(
+        None,
+        OneOf(None),
+        Kind("a scorer name", lambda value: isinstance(value, str)),
+        _CALLABLE,
+        doc="The validation score: a scikit-learn scorer's name, or a callable (estimator, X, y) -> float, higher is better.\n"
+        "    None: minus the validation loss. Among equal scores the lower validation loss wins.",
+    )
+    time_limit: float | None = param(
+        None, OneOf(None), Float("(0, inf)"), doc="Seconds that training may take; no epoch begins that would probably end later."
+    )
+    numeric_transform: str = param(
+        "quantile",
+        OneOf(*NUMERIC_TRANSFORMS),
+        doc="What happens to numbers: 'quantile' to a normal distribution (the paper's), 'standard', 'robust' (median,\n"
+        "    interquartile range, smooth clipping) or 'none'.",
+    )
+    categorical_features: Any = param(
+        "from_dtype",
+        OneOf("from_dtype"),
+        _COLUMNS,
+        doc="Which columns are categories: 'from_dtype' (strings, booleans, categorical dtypes), or names, indices or a mask.",
+    )
+    precision: str = param(
+        "auto", OneOf(*PRECISIONS), doc="Numbers of the network: 'auto' is float32; 'bfloat16' is autocast over float32 parameters."
+    )
+    device: Any = param("auto", OneOf("auto"), _DEVICE, doc="Where to compute; 'auto': CUDA if there is one, then MPS, then the CPU.")
+    random_state: Any = param(
+        None, OneOf(None), Int(0, 2**32 - 1), _RANDOM_STATE, doc="Seed of the split, the initial weights, the batches and dropout."
+    )
+    verbose: int = param(0, Int(0, 2), OneOf(True, False), doc="0: silent; 1: a live line of progress; 2: a plain line an epoch.")
+    callbacks: Any = param(
+        None,
+        OneOf(None),
+        ListOf(_CALLABLE),
+        doc="Each is called after each epoch with its record (see ``history_``) and ends training by returning True; an\n"
+        "    exception, such as Optuna's TrialPruned, goes up.",
+    )
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        dataclass(kw_only=True, eq=False, repr=False)(cls)
+        if cls.__doc__:
+            cls.__doc__ = cls.__doc__.replace("{parameters}", _indented(describe_params(cls, TabularEstimator)))
+            cls.__doc__ = cls.__doc__.replace("{attributes}", _indented(_ATTRIBUTES + cls._task_attributes))
+
+    _task_attributes = ""
+
+    def fit(self, X, y, *, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
+        """Train the network.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+            Numbers, strings, booleans, categories and dates; missing values anywhere.
+        y : array-like of shape (N,) or (N, C)
+        sample_weight : array-like of shape (N,), optional
+            Non-negative weights of the rows in the loss. A row of weight 0 takes no part at all.
+        X_val, y_val : like X and y, optional
+            Validation rows for early stopping, instead of a part of X.
+        sample_weight_val : array-like, optional
+            Weights of the validation rows in the validation loss and score.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a parameter, a table or a target that cannot be used; the message names it.
+        FloatingPointError
+            When the loss is no longer finite.
+        """
+        check_params(self)
+        device = choose_device(self.device, self._name)
+        precision = choose_precision(self.precision, device, self._name)
+        split_seed, init_seed, train_seed = _derive_seeds(self.random_state)
+        part = read_part(self, X, y, sample_weight, names=("X", "y", "sample_weight"))
+        train_part, val_part = self._parts(part, (X_val, y_val, sample_weight_val), split_seed)
+        target = self._make_target(part, train_part)
+        encoder = FeatureEncoder(self.numeric_transform, self._name)
+        encoder.fit(part.columns, train_part.rows, train_part.weights)
+        rows, val = (_table(p, encoder, target, device, precision) for p in (train_part, val_part))
+        net = self._new_net(encoder.schema, target, init_seed).to(device, rows.x_num.dtype)
+        with progress(self._name, self.verbose, self.max_epochs) as shown:
+            outcome = train(
+                net,
+                rows,
+                val,
+                **self._objective(target, val_part),
+                settings=self._settings(len(rows), precision, shown),
+                generator=torch.Generator(device).manual_seed(train_seed),
+            )
+        return self._keep(net, encoder, target, outcome)
+
+    @property
+    def _name(self):
+        return type(self).__name__
+
+    def _parts(self, part, given, seed):
+        """Return the training rows, and the validation rows or None."""
+        if (given[0] is None) != (given[1] is None) or (given[0] is None and given[2] is not None):
+            raise ValueError(f"{self._name}: X_val and y_val belong together, and sample_weight_val to them; got only some.")
+        if given[0] is not None:
+            kinds = [column.kind for column in part.columns]
+            return part, read_part(self, *given, names=("X_val", "y_val", "sample_weight_val"), kinds=kinds)
+        if not self.early_stopping:
+            return part, None
+        stratify = isinstance(self, ClassifierTask) and part.y.ndim == 1
+        return held_out(part, self.validation_fraction, seed, self._name, stratify)
+
+    def _new_net(self, schema, target, seed):
+        with torch.device("meta"):  # initialize() fills the weights, from a generator of ours
+            net = self._build_net(schema, target.n_outputs)
+        net = net.to_empty(device="cpu")
+        initialize(net, torch.Generator().manual_seed(seed))
+        return net
+
+    def _settings(self, n_rows, precision, shown):
+        return Settings(
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            batch_size=_batch_size(n_rows) if self.batch_size == "auto" else self.batch_size,
+            max_epochs=self.max_epochs,
+            patience=self.patience if self.early_stopping else None,
+            time_limit=self.time_limit,
+            precision=precision,
+            callbacks=[*shown, *(self.callbacks or ())],
+        )
+
+    def _objective(self, target, val_part):
+        """Return the losses of training and validation rows, and the score of validation rows."""
+        score = None
+        if val_part is not None:
+            table = val_part.table() if callable(self.eval_metric) else None
+            weight = None if val_part.weight is None else val_part.weights
+            score = make_score(self.eval_metric, target.answers, table, val_part.targets, weight, self._name)
+        return {"loss": self._train_loss(target), "val_loss": target.loss, "score": score}
+
+    def _keep(self, net, encoder, target, outcome):
+        if outcome.stop_reason == "interrupted":
+            warnings.warn(
+                f"{self._name}: interrupted in epoch {len(outcome.history) + 1}; fitted with the weights of epoch "
+                f"{outcome.best_epoch}.",
+                stacklevel=3,
+            )
+        self.module_, self.encoder_, self._target = net.eval(), encoder, target
+        self.history_, self.best_epoch_, self.stop_reason_ = outcome.history, outcome.best_epoch, outcome.stop_reason
+        self.n_iter_ = len(outcome.history)
+        self.n_parameters_ = sum(parameter.numel() for parameter in net.parameters())
+        return self
+
+    def _outputs(self, X):
+        """Return the network's outputs for X, a float64 Tensor of shape (N, K, C) on the CPU."""
+        check_is_fitted(self)
+        columns = read_X(self, X, kinds=self.encoder_.kinds)
+        device = torch.device("auto" != self.device and self.device or "cpu")
+        device = choose_device(self.device, self._name) if self.device == "auto" or is_available(device) else torch.device("cpu")
+        net = self.module_.to(device)
+        precision = choose_precision(self.precision, device, self._name)
+        dtype = next(net.parameters()).dtype
+        x_num, x_cat = self.encoder_.transform(columns)
+        table = Table(torch.from_numpy(x_num).to(dtype), torch.from_numpy(x_cat))
+        return net_outputs(net, table, precision).double()
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "module_")
+
+    def __getstate__(self):
+        """Return what is pickled: parameters and fitted state without training rows; the network's weights on the CPU."""
+        state = super().__getstate__().copy()
+        if "module_" in state:
+            state["module_"] = copy.deepcopy(state["module_"]).cpu()
+        return state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ClassifierTask(ClassifierMixin):
+    """Classes: two, many, or several labels a row."""
+
+    class_weight: Any = param(
+        None,
+        OneOf(None, "balanced"),
+        Kind("a dict from class to weight", lambda value: isinstance(value, dict)),
+        doc="Weights of the classes in the loss; 'balanced': inversely proportional to their frequencies.",
+    )
+    label_smoothing: float = param(0.0, Float("[0, 1)"), doc="Share of the target that is spread evenly over all classes.")
+
+    _task_attributes = """
+classes_ : ndarray of shape (C,)
+    The class labels; with several labels a row, the numbers of the labels."""
+
+    def predict(self, X):
+        """Return the most probable class of each row, (N,); with several labels a row, 0 or 1 for each, (N, C)."""
+        return self._target.answers(self._outputs(X))["predict"]
+
+    def predict_proba(self, X):
+        """Return the probability of each class, (N, C), in the order of ``classes_``."""
+        return self._target.answers(self._outputs(X))["predict_proba"]
+
+    def _check_y(self, y, name):
+        return class_labels(y, self._name, name)
+
+    def _make_target(self, part, train_part):
+        if part.y.ndim == 2:
+            if self.class_weight is not None:
+                raise ValueError(f"{self._name}: class_weight must be None with several labels a row, got {self.class_weight!r}.")
+            return MultilabelTarget(part.y.shape[1])
+        classes = np.unique(part.targets)
+        if len(classes) < 2:
+            raise ValueError(f"{self._name}: y must have at least 2 classes, got 1 class: {classes[0]!r}.")
+        kind = BinaryTarget if len(classes) == 2 else MulticlassTarget
+        return kind(classes, _class_weights(self.class_weight, classes, train_part, self._name))
+
+    def _train_loss(self, target):
+        return lambda outputs, y: target.loss(outputs, y, self.label_smoothing)
+
+    @property
+    def classes_(self):
+        """The class labels."""
+        check_is_fitted(self)
+        return self._target.classes
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class RegressorTask(RegressorMixin):
+    """Numbers: one or several a row."""
+
+    loss: str = param("squared_error", OneOf(*REGRESSION_LOSSES), doc="The loss, of standardised targets.")
+    quantile: float = param(0.5, Float("(0, 1)"), doc="The quantile that ``loss='quantile'`` predicts.")
+    huber_delta: float = param(
+        1.0, Float("(0, inf)"), doc="Where ``loss='huber'`` turns linear, in standard deviations of the target."
+    )
+
+    _task_attributes = ""
+
+    def predict(self, X):
+        """Return the predicted values, (N,) or (N, C) as y was at fit, float64."""
+        return self._target.values(self._outputs(X))
+
+    def _check_y(self, y, name):
+        return numeric_target(y, self._name, name)
+
+    def _make_target(self, part, train_part):
+        return RegressionTarget(train_part.targets, train_part.weights, self.loss, self.quantile, self.huber_delta)
+
+    def _train_loss(self, target):
+        return target.loss
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _derive_seeds(random_state):
+    """Return three independent seeds; numpy's global random state is neither read nor moved."""
+    if random_state is None:
+        seed = secrets.randbits(32)
+    else:
+        seed = random_state.randint(2**31) if isinstance(random_state, np.random.RandomState) else int(random_state)
+    return [int(seed) for seed in np.random.SeedSequence(seed).generate_state(3)]
+
+
+def _batch_size(n_rows):
+    """Return the paper's batch size (256, 512, 1024 for its small, middle and large datasets) for ``n_rows`` training rows.
+
+    DIFF: the paper has no table of fewer than 13,000 training rows; below 6,400 the batches shrink as in TabArena's TabM, so
+    that an epoch of a small table has enough steps.
+    """
+    limits = {2_800: 32, 4_500: 64, 6_400: 128, 32_000: 256, 200_000: 512}
+    return next((size for limit, size in limits.items() if n_rows <= limit), 1024)
+
+
+def _class_weights(class_weight, classes, train_part, owner):
+    """Return one weight a class, or None."""
+    if class_weight is None:
+        return None
+    if class_weight == "balanced":
+        present, codes = np.unique(train_part.targets, return_inverse=True)
+        mass = np.bincount(codes, weights=train_part.weights)
+        weights = dict(zip(present.tolist(), mass.sum() / (len(mass) * mass), strict=True))
+    else:
+        weights = class_weight
+    unknown = [label for label in weights if label not in classes.tolist()]
+    if unknown or any(not Float("[0, inf)").accepts(value) for value in weights.values()):
+        raise ValueError(
+            f"{owner}: class_weight must map classes of y ({classes.tolist()[:10]}) to weights >= 0, got {class_weight!r}."
+        )
+    return np.array([weights.get(label, 1.0) for label in classes.tolist()])
+
+
+def _table(part, encoder, target, device, precision):
+    """Return the rows of a part as tensors on ``device``; None for None."""
+    if part is None:
+        return None
+    dtype = np.float64 if precision == torch.float64 else np.float32
+    x_num, x_cat = encoder.transform(part.columns, part.rows, dtype)
+    y = target.encode(part.targets, dtype)
+    weight = part.weights * target.row_weight(part.targets)
+    # Equal weights are no weights; the loss expects a mean of 1.
+    weight = None if np.ptp(weight) == 0 else torch.from_numpy((weight / weight.mean()).astype(dtype))
+    return Table(torch.from_numpy(x_num), torch.from_numpy(x_cat), torch.from_numpy(y), weight).to(device)
+
+
+def _indented(text):
+    return text.replace("\n", "\n    ")

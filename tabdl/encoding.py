@@ -1,0 +1,255 @@
+"""From columns to what a network sees: numbers near a standard normal, categories as codes. Fitted on training rows only."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tabdl.columns import Column
+from tabdl.data import Schema
+
+NUMERIC_TRANSFORMS = ("quantile", "standard", "robust", "none")
+
+# The tie-breaking noise of the quantile transform, in standard deviations of the column (the authors' code: 1e-3).
+_TIE_NOISE = 1e-3
+# Probabilities are kept this far from 0 and 1, so that no number leaves +-5.2 (as scikit-learn's QuantileTransformer does).
+_TAIL = 1e-7
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class FeatureEncoder:
+    """Turn columns into numeric features and category codes.
+
+    Parameters
+    ----------
+    numeric_transform : {"quantile", "standard", "robust", "none"}
+    owner : str
+        The estimator's name, for messages.
+
+    Attributes
+    ----------
+    schema : Schema
+        The features; set by :meth:`fit`.
+    kinds : list of str
+        The kind of each column of the input.
+    """
+
+    def __init__(self, numeric_transform, owner):
+        self.numeric_transform = numeric_transform
+        self.owner = owner
+
+    def fit(self, columns, rows, weight):
+        """Learn quantiles, categories and date parts.
+
+        Parameters
+        ----------
+        columns : list of Column with N values each
+        rows : int ndarray
+            The training rows among the N.
+        weight : float ndarray, as long as ``rows``
+            Non-negative weights; a weight of 2 is the same as a row that stands twice.
+        """
+        self.kinds = [column.kind for column in columns]
+        self.encoders = [self._encoder(column).fit(column.values[rows], weight) for column in columns]
+        names = {"num": [], "cat": []}
+        for encoder in self.encoders:
+            names[encoder.output] += encoder.names
+        cardinalities = tuple(encoder.cardinality for encoder in self.encoders if encoder.output == "cat")
+        self.schema = Schema(tuple(names["num"]), tuple(names["cat"]), cardinalities)
+        return self
+
+    def _encoder(self, column):
+        if column.kind == "category":
+            return CategoryEncoder(column.name, self.owner)
+        kind = DatetimeEncoder if column.kind == "datetime" else NumberEncoder
+        return kind(column.name, self.numeric_transform)
+
+    def transform(self, columns: list[Column], rows=slice(None), dtype=np.float32):
+        """Return ``x_num`` (N, Fn) of ``dtype`` and ``x_cat`` (N, Fc) int32 of the chosen rows, as arrays."""
+        n = len(columns[0].values[rows])
+        x_num = np.empty((n, self.schema.n_num), dtype=dtype)
+        x_cat = np.empty((n, len(self.schema.cat_names)), dtype=np.int32)
+        i_num = i_cat = 0
+        for column, encoder in zip(columns, self.encoders, strict=True):
+            if encoder.output == "cat":
+                x_cat[:, i_cat] = encoder.transform(column.values[rows])
+                i_cat += 1
+            else:
+                for feature in encoder.transform(column.values[rows]):
+                    x_num[:, i_num] = feature
+                    i_num += 1
+        return x_num, x_cat
+
+
+class NumberEncoder:
+    """One number a row, scaled; a missing one becomes the middle of the training values."""
+
+    output = "num"
+
+    def __init__(self, name, numeric_transform):
+        self.names = [name]
+        self.scale = {"quantile": QuantileNormal, "standard": Standard, "robust": RobustClip, "none": Unscaled}[numeric_transform]()
+
+    def fit(self, values, weight):
+        present = ~np.isnan(values)
+        values, weight = values[present], weight[present]
+        # A constant says nothing; left alone, a later other value would meet a weight that was never trained.
+        self.constant = len(values) == 0 or values.min() == values.max()
+        if not self.constant:
+            self.scale.fit(values, weight)
+        return self
+
+    def transform(self, values):
+        if self.constant:
+            return [np.zeros(len(values))]
+        scaled = self.scale.transform(values)
+        return [np.clip(np.where(np.isnan(values), self.scale.middle, scaled), -_FLOAT32_MAX, _FLOAT32_MAX)]
+
+
+class QuantileNormal:
+    """The paper's transform: each number's quantile among the training values, as a standard normal's.
+
+    The authors add random noise to the training values before they take quantiles, which parts equal values. Here the
+    quantiles of that noise are computed: where a value holds a share of the rows, the share is spread over the normal
+    distribution around it. So nothing is random, and a weight of 2 is the same as a row that stands twice.
+    """
+
+    middle = 0.0
+
+    def fit(self, values, weight):
+        # DIFF: quantiles of the noise, not random noise. The number of quantiles is the authors'.
+        levels = np.linspace(0, 1, max(min(len(values) // 30, 1000), 10))
+        unique, share = _shares(values, weight)
+        upper = np.cumsum(share)
+        at = np.searchsorted(upper, levels * (1 - 1e-12)).clip(max=len(unique) - 1)
+        inside = (levels - (upper - share)[at]) / share[at]
+        mean = share @ unique
+        noise = _TIE_NOISE * np.sqrt(share @ (unique - mean) ** 2)
+        # Beyond 0.01 the normal's tails would pass the neighbours.
+        self.quantiles = np.maximum.accumulate(unique[at] + noise * _normal_quantile(inside.clip(0.01, 0.99)))
+        self.levels = levels
+        return self
+
+    def transform(self, values):
+        below = np.interp(values, self.quantiles, self.levels)
+        above = 1 - np.interp(-values, -self.quantiles[::-1], 1 - self.levels[::-1])
+        # On a plateau of equal quantiles the two differ, and their mean is its middle.
+        return _normal_quantile(((below + above) / 2).clip(_TAIL, 1 - _TAIL))
+
+
+class Standard:
+    """Mean 0, standard deviation 1."""
+
+    middle = 0.0
+
+    def fit(self, values, weight):
+        self.mean = np.average(values, weights=weight)
+        self.std = np.sqrt(np.average((values - self.mean) ** 2, weights=weight))
+        return self
+
+    def transform(self, values):
+        return (values - self.mean) / self.std
+
+
+class RobustClip:
+    """Median 0, interquartile range 1, then smoothly clipped to +-3: ``z / sqrt(1 + (z / 3)^2)``.
+
+    Holzmüller, Grinsztajn, Steinwart: "Better by Default" (RealMLP, 2407.04491), section 3. A range of zero falls back to
+    half the distance of the extremes.
+    """
+
+    middle = 0.0
+
+    def fit(self, values, weight):
+        unique, share = _shares(values, weight)
+        low, self.median, high = unique[np.searchsorted(np.cumsum(share), [0.25, 0.5, 0.75]).clip(max=len(unique) - 1)]
+        self.range = high - low if high > low else (unique[-1] - unique[0]) / 2
+        return self
+
+    def transform(self, values):
+        z = (values - self.median) / self.range
+        return z / np.sqrt(1 + (z / 3) ** 2)
+
+
+class Unscaled:
+    """Numbers as they are; a missing one becomes the training median."""
+
+    def fit(self, values, weight):
+        unique, share = _shares(values, weight)
+        self.middle = unique[np.searchsorted(np.cumsum(share), 0.5).clip(max=len(unique) - 1)]
+        return self
+
+    def transform(self, values):
+        return values
+
+
+class DatetimeEncoder:
+    """A moment as numbers: days since 1970, and year, month, day, weekday, hour, minute where they vary in training."""
+
+    output = "num"
+
+    def __init__(self, name, numeric_transform):
+        self.name, self.numeric_transform = name, numeric_transform
+
+    @staticmethod
+    def _parts(moments):
+        index = pd.DatetimeIndex(moments)
+        parts = {"days": (moments - np.datetime64(0, "us")) / np.timedelta64(1, "D")}
+        for part in ("year", "month", "day", "weekday", "hour", "minute"):
+            parts[part] = getattr(index, part).to_numpy(dtype=np.float64)
+        return parts
+
+    def fit(self, values, weight):
+        encoders = {
+            part: NumberEncoder(f"{self.name}.{part}", self.numeric_transform).fit(numbers, weight)
+            for part, numbers in self._parts(values).items()
+        }
+        self.encoders = {part: encoder for part, encoder in encoders.items() if part == "days" or not encoder.constant}
+        self.names = [encoder.names[0] for encoder in self.encoders.values()]
+        return self
+
+    def transform(self, values):
+        parts = self._parts(values)
+        return [feature for part, encoder in self.encoders.items() for feature in encoder.transform(parts[part])]
+
+
+class CategoryEncoder:
+    """Codes of categories: 0, 1, … for those of the training rows, one for missing if it occurs there, one for all else."""
+
+    output = "cat"
+
+    def __init__(self, name, owner):
+        self.names, self.owner = [name], owner
+
+    def fit(self, values, weight):
+        codes, categories = pd.factorize(values, sort=True)
+        self.categories = pd.Index(categories)
+        self.has_missing = bool((codes < 0).any())
+        return self
+
+    @property
+    def cardinality(self):
+        """Number of codes."""
+        return len(self.categories) + self.has_missing + 1
+
+    def transform(self, values):
+        missing = pd.isna(values)
+        if values.dtype.kind != self.categories.dtype.kind and len(self.categories) and not missing.all():
+            held, holds = ("numbers", "strings") if self.categories.dtype.kind == "f" else ("strings", "numbers")
+            raise ValueError(
+                f"{self.owner}: column {self.names[0]!r} held categories that are {held} at fit, and {holds} now, for "
+                f"example {values[~missing][0]!r}; give it the type that it had."
+            )
+        codes = self.categories.get_indexer(values) if not missing.all() else np.full(len(values), -1)
+        codes = np.where(codes < 0, self.cardinality - 1, codes)
+        return np.where(missing, len(self.categories), codes) if self.has_missing else codes
+
+
+def _normal_quantile(probability):
+    return torch.special.ndtri(torch.from_numpy(np.ascontiguousarray(probability))).numpy()
+
+
+def _shares(values, weight):
+    """Return the distinct values in order, and each one's share of the weight."""
+    unique, inverse = np.unique(values, return_inverse=True)
+    mass = np.bincount(inverse, weights=weight)
+    return unique, mass / mass.sum()

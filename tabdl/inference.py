@@ -1,0 +1,52 @@
+"""A network's outputs for many rows, chunk by chunk."""
+
+import torch
+
+# Rows a chunk on a CPU: what keeps the activations in its caches. Every chunk has this size, the last one padded, so that a
+# row's output does not depend on the rows beside it, to the bit.
+_CPU_ROWS = 64
+_GPU_ROWS = 8192
+
+
+@torch.inference_mode()
+def net_outputs(net, table, precision):
+    """Return the outputs (N, K, C) of ``net`` for all rows of ``table``, in evaluation mode, on the table's device.
+
+    A chunk that does not fit into memory is halved, down to one row.
+
+    Parameters
+    ----------
+    net : Module
+    table : Table
+        On any device; its chunks are moved to the network's.
+    precision : torch.dtype
+        ``torch.bfloat16``: under autocast; else the dtype of the network's parameters.
+
+    Raises
+    ------
+    torch.OutOfMemoryError, RuntimeError
+        When not even one row fits.
+    """
+    net.eval()
+    device = next(net.parameters()).device
+    n_chunk = _CPU_ROWS if device.type == "cpu" else _GPU_ROWS
+    chunks, done = [], 0
+    while done < len(table):
+        rows = table.rows(slice(done, done + n_chunk))
+        try:
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+                chunk = rows.padded(n_chunk).to(device)
+                outputs = net(chunk.x_num, chunk.x_cat)[: len(rows)]
+        except RuntimeError as error:
+            if n_chunk == 1 or not _is_out_of_memory(error):
+                raise
+            n_chunk //= 2
+            continue
+        chunks.append(outputs.to(table.x_num.device, torch.promote_types(outputs.dtype, torch.float32)))
+        done += len(rows)
+    return torch.cat(chunks)
+
+
+def _is_out_of_memory(error):
+    # The CPU's allocator raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or "not enough memory" in str(error)

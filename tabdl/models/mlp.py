@@ -1,0 +1,91 @@
+"""Multilayer perceptron for tables.
+
+Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data" (NeurIPS 2021), section 3.1.
+"""
+
+from collections.abc import Sequence
+from numbers import Integral
+
+from torch import nn
+
+from tabdl.base import ClassifierTask, RegressorTask, TabularEstimator
+from tabdl.nn import Dropout, FlatEmbedding, TabularNet
+from tabdl.params import Float, Int, ListOf, param
+
+
+class TabMLP(TabularEstimator):
+    """The hyper-parameters of the MLP.
+
+    The paper has no defaults for it; width, depth and dropout are near those of the example in the authors' package.
+    """
+
+    n_blocks: int = param(3, Int(1), doc="Number of hidden layers.")
+    d_block: int | Sequence[int] = param(384, Int(1), ListOf(Int(1)), doc="Width of every hidden layer, or one width a layer.")
+    dropout: float = param(0.1, Float("[0, 1)"), doc="Dropout of every hidden layer.")
+    d_embedding: int = param(16, Int(1), doc="Width of a category's vector.")
+    lr: float = param(1e-3, Float("(0, inf)"), doc="Learning rate of AdamW.")
+
+    def _widths(self):
+        if isinstance(self.d_block, Integral):
+            return [self.d_block] * self.n_blocks
+        if len(self.d_block) != self.n_blocks:
+            raise ValueError(
+                f"{type(self).__name__}: d_block must be an int or one width for each of the n_blocks={self.n_blocks} "
+                f"layers, got {len(self.d_block)} widths: {self.d_block!r}."
+            )
+        return list(self.d_block)
+
+    def _build_net(self, schema, n_outputs):
+        embedding = FlatEmbedding(schema.n_num, schema.cardinalities, self.d_embedding)
+        widths = [embedding.d_out, *self._widths()]
+        layers = [
+            nn.Sequential(nn.Linear(d_in, d_out), nn.ReLU(), Dropout(self.dropout))
+            for d_in, d_out in zip(widths, widths[1:], strict=False)
+        ]
+        return TabularNet(embedding, nn.Sequential(*layers), nn.Linear(widths[-1], n_outputs))
+
+
+class TabMLPClassifier(ClassifierTask, TabMLP):
+    """Multilayer perceptron for binary, multiclass and multilabel classification of table rows.
+
+    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` layers of linear, ReLU and dropout follow.
+
+    {parameters}
+
+    {attributes}
+
+    References
+    ----------
+    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data", NeurIPS 2021, section 3.1.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from tabdl import TabMLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> TabMLPClassifier(max_epochs=20, random_state=0).fit(X, y).predict_proba(X).shape
+    (150, 3)
+    """
+
+
+class TabMLPRegressor(RegressorTask, TabMLP):
+    """Multilayer perceptron for regression on one or several targets of table rows.
+
+    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` layers of linear, ReLU and dropout follow.
+
+    {parameters}
+
+    {attributes}
+
+    References
+    ----------
+    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data", NeurIPS 2021, section 3.1.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from tabdl import TabMLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> TabMLPRegressor(max_epochs=20, random_state=0).fit(X, y).predict(X).shape
+    (442,)
+    """

@@ -1,0 +1,120 @@
+"""ResNet for tables: residual blocks of two linear layers behind batch normalisation.
+
+Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data" (NeurIPS 2021), section 3.2.
+"""
+
+from torch import nn
+
+from tabdl.base import ClassifierTask, RegressorTask, TabularEstimator
+from tabdl.nn import BatchNorm, Dropout, FlatEmbedding, TabularNet
+from tabdl.params import Float, Int, param
+
+
+class ResNetBackbone(nn.Module):
+    """``x + dropout(linear(dropout(relu(linear(norm(x))))))``, ``n_blocks`` times, after a projection (section 3.2).
+
+    Shape: (B, d_in) to (B, D).
+    """
+
+    def __init__(self, *, d_in, n_blocks, d_block, d_hidden_multiplier, hidden_dropout, residual_dropout):
+        super().__init__()
+        d_hidden = int(d_block * d_hidden_multiplier)
+        self.projection = nn.Linear(d_in, d_block)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                BatchNorm(d_block),
+                nn.Linear(d_block, d_hidden),
+                nn.ReLU(),
+                Dropout(hidden_dropout),
+                nn.Linear(d_hidden, d_block),
+                Dropout(residual_dropout),
+            )
+            for _ in range(n_blocks)
+        )
+
+    def forward(self, x):
+        x = self.projection(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return x
+
+
+class TabResNet(TabularEstimator):
+    """The hyper-parameters of the ResNet.
+
+    The paper has no defaults for it; width, depth and dropout are those of the example in the authors' package.
+    """
+
+    n_blocks: int = param(2, Int(1), doc="Number of residual blocks.")
+    d_block: int = param(192, Int(1), doc="Width of a block's input and output.")
+    d_hidden_multiplier: float = param(2.0, Float("(0, inf)"), doc="Hidden width of a block, in ``d_block``.")
+    hidden_dropout: float = param(0.3, Float("[0, 1)"), doc="Dropout of a block's hidden layer.")
+    residual_dropout: float = param(0.0, Float("[0, 1)"), doc="Dropout of a block's output.")
+    d_embedding: int = param(16, Int(1), doc="Width of a category's vector.")
+    lr: float = param(1e-3, Float("(0, inf)"), doc="Learning rate of AdamW.")
+
+    def _build_net(self, schema, n_outputs):
+        if int(self.d_block * self.d_hidden_multiplier) < 1:
+            raise ValueError(
+                f"{type(self).__name__}: d_hidden_multiplier must leave a hidden width of at least 1, got "
+                f"d_hidden_multiplier={self.d_hidden_multiplier} with d_block={self.d_block}."
+            )
+        embedding = FlatEmbedding(schema.n_num, schema.cardinalities, self.d_embedding)
+        backbone = ResNetBackbone(
+            d_in=embedding.d_out,
+            n_blocks=self.n_blocks,
+            d_block=self.d_block,
+            d_hidden_multiplier=self.d_hidden_multiplier,
+            hidden_dropout=self.hidden_dropout,
+            residual_dropout=self.residual_dropout,
+        )
+        head = nn.Sequential(BatchNorm(self.d_block), nn.ReLU(), nn.Linear(self.d_block, n_outputs))
+        return TabularNet(embedding, backbone, head)
+
+
+class TabResNetClassifier(ClassifierTask, TabResNet):
+    """ResNet for binary, multiclass and multilabel classification of table rows.
+
+    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` residual blocks follow. Tens of times
+    faster than FT-Transformer on a CPU, and a little less accurate in the paper.
+
+    {parameters}
+
+    {attributes}
+
+    References
+    ----------
+    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data", NeurIPS 2021, section 3.2.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from tabdl import TabResNetClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> TabResNetClassifier(max_epochs=20, random_state=0).fit(X, y).predict_proba(X).shape
+    (150, 3)
+    """
+
+
+class TabResNetRegressor(RegressorTask, TabResNet):
+    """ResNet for regression on one or several targets of table rows.
+
+    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` residual blocks follow. Tens of times
+    faster than FT-Transformer on a CPU, and a little less accurate in the paper.
+
+    {parameters}
+
+    {attributes}
+
+    References
+    ----------
+    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data", NeurIPS 2021, section 3.2.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from tabdl import TabResNetRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> TabResNetRegressor(max_epochs=20, random_state=0).fit(X, y).predict(X).shape
+    (442,)
+    """

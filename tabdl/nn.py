@@ -1,0 +1,196 @@
+"""Layers that more than one architecture uses, their initialisation and their parameter groups.
+
+Every network is ``embedding -> backbone -> head`` with one signature, ``(x_num (B, Fn), x_cat (B, Fc)) -> (B, K, C)``:
+B rows, F features, K predictions a row (1 unless an architecture predicts K times itself), C outputs.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class TabularNet(nn.Module):
+    """A network over a table's features.
+
+    Parameters
+    ----------
+    embedding : Module
+        ``(x_num (B, Fn), x_cat (B, Fc))`` to whatever the backbone takes.
+    backbone : Module
+        To a representation of each row, (B, D).
+    head : Module
+        To the outputs, (B, C).
+    """
+
+    def __init__(self, embedding, backbone, head):
+        super().__init__()
+        self.embedding = embedding
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
+        """Return the outputs, (B, 1, C)."""
+        return self.head(self.backbone(self.embedding(x_num, x_cat))).unsqueeze(1)
+
+
+class LinearEmbedding(nn.Module):
+    """A token for each number: ``x_j * W_j + b_j`` (Gorishniy et al. 2021, section 3.3).
+
+    Shape: (B, Fn) to (B, Fn, D).
+    """
+
+    def __init__(self, n_features, d_embedding):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_features, d_embedding))
+        self.bias = nn.Parameter(torch.empty(n_features, d_embedding))
+
+    def forward(self, x_num):
+        return torch.addcmul(self.bias, x_num.unsqueeze(-1), self.weight)
+
+
+class CategoryEmbedding(nn.Module):
+    """A vector for each code of each categorical feature, in one table (Gorishniy et al. 2021, section 3.3).
+
+    Shape: (B, Fc) integer codes to (B, Fc, D).
+
+    Parameters
+    ----------
+    cardinalities : sequence of int, length Fc
+        Number of codes of each feature; the last code is the one that no training row has.
+    d_embedding : int
+        D.
+    bias : bool
+        Add one more vector a feature, whatever its value, as FT-Transformer does.
+    """
+
+    def __init__(self, cardinalities, d_embedding, bias):
+        super().__init__()
+        self.cardinalities = tuple(cardinalities)
+        self.weight = nn.Parameter(torch.empty(sum(self.cardinalities), d_embedding))
+        self.bias = nn.Parameter(torch.empty(len(self.cardinalities), d_embedding)) if bias else None
+        self.register_buffer("offsets", torch.empty(len(self.cardinalities), dtype=torch.int32))
+
+    def forward(self, x_cat):
+        tokens = nn.functional.embedding(x_cat + self.offsets, self.weight)
+        return tokens if self.bias is None else tokens + self.bias
+
+    @torch.no_grad()
+    def average_unseen(self, x_cat, row_weight):
+        """Give each feature's last code the mean vector of the training rows.
+
+        No training row has that code, so its vector has never been trained; the mean is what the network knows of a row
+        whose category says nothing.
+
+        Parameters
+        ----------
+        x_cat : Tensor of shape (N, Fc)
+            The training rows.
+        row_weight : Tensor of shape (N,) or None
+        """
+        codes = (x_cat + self.offsets).flatten()
+        weights = None if row_weight is None else row_weight[:, None].expand(x_cat.shape).flatten()
+        counts = torch.bincount(codes, weights, minlength=len(self.weight)).to(self.weight.dtype)
+        for rows, count in zip(self.weight.split(self.cardinalities), counts.split(self.cardinalities), strict=True):
+            rows[-1] = count[:-1] @ rows[:-1] / count[:-1].sum()
+
+
+class FlatEmbedding(nn.Module):
+    """Numbers as they are beside the categories' vectors, in one row: the input of MLP-like networks.
+
+    Shape: (B, Fn), (B, Fc) to (B, Fn + Fc * D).
+    """
+
+    def __init__(self, n_num, cardinalities, d_embedding):
+        super().__init__()
+        self.cat = CategoryEmbedding(cardinalities, d_embedding, bias=False) if cardinalities else None
+        self.d_out = n_num + len(cardinalities) * d_embedding
+
+    def forward(self, x_num, x_cat):
+        return x_num if self.cat is None else torch.cat([x_num, self.cat(x_cat).flatten(1)], 1)
+
+
+class Dropout(nn.Module):
+    """Dropout that draws from a generator of its own, so that fits in threads neither meet nor touch torch's global state.
+
+    The mask comes from 16 random bits an element, and the scale is exact for the rate that 16 bits can express (within
+    1/131072 of ``p``). On a CPU this takes about a quarter of the time of ``torch.nn.Dropout``.
+
+    Parameters
+    ----------
+    p : float in [0, 1)
+        The share of elements that become zero in training.
+    """
+
+    def __init__(self, p):
+        super().__init__()
+        self.threshold = round(p * 65536)
+        self.generator = None  # torch's global one, until a fit lends its own
+
+    def forward(self, x):
+        if not self.training or self.threshold == 0:
+            return x
+        words = torch.empty(math.ceil(x.numel() / 4), dtype=torch.int64, device=x.device)
+        words.random_(-(2**63), 2**63 - 1, generator=self.generator)
+        bits = words.view(torch.int16)[: x.numel()].view(x.shape)
+        kept = (bits >= self.threshold - 32768).to(x.dtype)
+        return x * kept.mul_(65536 / (65536 - self.threshold))
+
+    def extra_repr(self):
+        return f"p={self.threshold / 65536:.4g}"
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation that takes a training batch of one row by its running statistics, where torch's raises."""
+
+    def forward(self, x):
+        if self.training and len(x) == 1:
+            return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+@torch.no_grad()
+def initialize(net, generator):
+    """Fill every parameter and buffer of ``net`` from ``generator``; torch's global random state is not used.
+
+    ========================================  ==================================================
+    Linear, weight and bias                   uniform in +-1/sqrt(fan_in) (torch's default)
+    Linear named ``qkv`` or ``out``, bias     zero (attention, as in the authors' package)
+    LinearEmbedding, CategoryEmbedding        uniform in +-1/sqrt(D)
+    a parameter named ``cls``                 uniform in +-1/sqrt(D)
+    LayerNorm, BatchNorm                      weight 1, bias 0, running mean 0 and variance 1
+    ========================================  ==================================================
+    """
+
+    def uniform(tensor, fan):
+        tensor.uniform_(-(fan**-0.5), fan**-0.5, generator=generator)
+
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Linear):
+            uniform(module.weight, module.in_features)
+            if name.rpartition(".")[2] in ("qkv", "out"):
+                module.bias.zero_()
+            else:
+                uniform(module.bias, module.in_features)
+        elif isinstance(module, nn.LayerNorm | nn.BatchNorm1d):
+            module.reset_parameters()
+        elif isinstance(module, LinearEmbedding | CategoryEmbedding):
+            for parameter in module.parameters():
+                uniform(parameter, parameter.shape[-1])
+            if isinstance(module, CategoryEmbedding):
+                sizes = torch.tensor((0, *module.cardinalities[:-1]), dtype=torch.int32)
+                module.offsets.copy_(sizes.cumsum(0))
+        elif hasattr(module, "cls"):
+            uniform(module.cls, len(module.cls))
+
+
+def parameter_groups(net, weight_decay):
+    """Return AdamW's parameter groups: weight decay on matrices of Linear layers only.
+
+    Biases, normalisations, embeddings and the [CLS] token get none (Gorishniy et al. 2021, supplementary E).
+    """
+    decayed = [module.weight for module in net.modules() if isinstance(module, nn.Linear)]
+    chosen = {id(parameter) for parameter in decayed}
+    rest = [parameter for parameter in net.parameters() if id(parameter) not in chosen]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

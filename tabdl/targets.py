@@ -1,0 +1,162 @@
+"""From the user's ``y`` to what a loss takes, and from a network's outputs back to the user's terms; the losses stand here too.
+
+A target knows ``n_outputs`` (C), ``encode`` (y to an array), ``loss`` (outputs (B, K, C) and encoded y to one value a row) and
+how to read outputs. The loss of K predictions is the mean of their K losses, never the loss of their mean.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile")
+
+
+class BinaryTarget:
+    """Two classes: one logit.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (2,)
+    class_weight : float ndarray of shape (2,), optional
+    """
+
+    n_outputs = 1
+
+    def __init__(self, classes, class_weight=None):
+        self.classes, self.class_weight = classes, class_weight
+
+    def _codes(self, y):
+        codes = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1)
+        if (unknown := self.classes[codes] != y).any():
+            raise ValueError(f"y_val has the class {y[unknown][0]!r}, which y has not; the classes of y: {self.classes.tolist()[:10]}.")
+        return codes
+
+    def encode(self, y, dtype):
+        """Return 0 or 1, (N, 1)."""
+        return self._codes(y).astype(dtype)[:, None]
+
+    def row_weight(self, y):
+        """Return the weight of each row's class, (N,), or 1."""
+        return 1.0 if self.class_weight is None else self.class_weight[self._codes(y)]
+
+    def loss(self, outputs: Tensor, y: Tensor, label_smoothing=0.0):
+        """Return the binary cross-entropy of each row, (B,)."""
+        smooth = y * (1 - label_smoothing) + label_smoothing / 2
+        expanded = smooth.unsqueeze(1).expand_as(outputs)
+        return functional.binary_cross_entropy_with_logits(outputs, expanded, reduction="none").mean((1, 2))
+
+    def probabilities(self, outputs):
+        """Return the mean over K of the probabilities, (N, 2)."""
+        positive = outputs.sigmoid().mean(1)
+        return torch.cat([1 - positive, positive], 1).numpy()
+
+    def answers(self, outputs):
+        """Return ``predict``, ``predict_proba`` and ``classes`` for outputs (N, K, C)."""
+        probabilities = self.probabilities(outputs.double())
+        return {
+            "predict": self.classes[probabilities.argmax(1)],
+            "predict_proba": probabilities,
+            "classes": self.classes,
+        }
+
+
+class MulticlassTarget(BinaryTarget):
+    """Three classes or more: a logit each."""
+
+    def __init__(self, classes, class_weight=None):
+        super().__init__(classes, class_weight)
+        self.n_outputs = len(classes)
+
+    def encode(self, y, dtype):
+        """Return codes, (N,) int64."""
+        return self._codes(y).astype(np.int64)
+
+    def loss(self, outputs: Tensor, y: Tensor, label_smoothing=0.0):
+        """Return the cross-entropy of each row, (B,)."""
+        expanded = y.unsqueeze(1).expand(outputs.shape[:2])
+        options = {"reduction": "none", "label_smoothing": label_smoothing}
+        return functional.cross_entropy(outputs.transpose(1, 2), expanded, **options).mean(1)
+
+    def probabilities(self, outputs):
+        """Return the mean over K of the probabilities, (N, C)."""
+        return outputs.softmax(-1).mean(1).numpy()
+
+
+class MultilabelTarget(BinaryTarget):
+    """Several yes-or-no labels a row: a logit each; the loss is the mean over the labels."""
+
+    def __init__(self, n_labels):
+        super().__init__(np.arange(n_labels))
+        self.n_outputs = n_labels
+
+    def encode(self, y, dtype):
+        """Return the indicators, (N, C)."""
+        if y.ndim != 2 or y.shape[1] != self.n_outputs:
+            raise ValueError(f"y_val must have {self.n_outputs} labels a row as y has, got shape {y.shape}.")
+        return y.astype(dtype)
+
+    def probabilities(self, outputs):
+        """Return the mean over K of each label's probability, (N, C)."""
+        return outputs.sigmoid().mean(1).numpy()
+
+    def answers(self, outputs):
+        """Return ``predict``, ``predict_proba`` and ``classes`` for outputs (N, K, C)."""
+        probabilities = self.probabilities(outputs.double())
+        return {"predict": (probabilities > 0.5).astype(np.int64), "predict_proba": probabilities, "classes": self.classes}
+
+
+class RegressionTarget:
+    """One or several numbers a row, standardised by the (weighted) mean and standard deviation of the training rows.
+
+    Parameters
+    ----------
+    y : float64 ndarray of shape (N,) or (N, C)
+    weight : float64 ndarray of shape (N,)
+    loss : {"squared_error", "absolute_error", "huber", "quantile"}
+    quantile : float in (0, 1)
+    huber_delta : float
+        Where the Huber loss turns linear, in standard deviations of the target.
+    """
+
+    def __init__(self, y, weight, loss, quantile, huber_delta):
+        self.is_1d = y.ndim == 1
+        y = y.reshape(len(y), -1)
+        self.n_outputs = y.shape[1]
+        self.mean = np.average(y, axis=0, weights=weight)
+        std = np.sqrt(np.average((y - self.mean) ** 2, axis=0, weights=weight))
+        # A spread at rounding's size is a constant target.
+        self.std = np.where(std > 1e-12 * np.abs(self.mean), std, 1.0)
+        self.kind, self.quantile, self.huber_delta = loss, quantile, huber_delta
+
+    def encode(self, y, dtype):
+        """Return standardised targets, (N, C)."""
+        if y.reshape(len(y), -1).shape[1] != self.n_outputs:
+            raise ValueError(f"y_val must have {self.n_outputs} target(s) a row as y has, got shape {y.shape}.")
+        return ((y.reshape(len(y), -1) - self.mean) / self.std).astype(dtype)
+
+    def loss(self, outputs: Tensor, y: Tensor):
+        """Return the loss of each row in standardised units, (B,): the mean over K and over the targets."""
+        error = y.unsqueeze(1) - outputs
+        if self.kind == "squared_error":
+            losses = error.square()
+        elif self.kind == "absolute_error":
+            losses = error.abs()
+        elif self.kind == "huber":
+            losses = functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=self.huber_delta)
+        else:
+            losses = torch.maximum(self.quantile * error, (self.quantile - 1) * error)
+        return losses.mean((1, 2))
+
+    def values(self, outputs):
+        """Return the mean over K in the target's units, (N,) or (N, C)."""
+        values = outputs.double().mean(1).numpy() * self.std + self.mean
+        return values[:, 0] if self.is_1d else values
+
+    def row_weight(self, y):
+        """Return 1: no target weighs more than another."""
+        return 1.0
+
+    def answers(self, outputs):
+        """Return ``predict`` for outputs (N, K, C)."""
+        return {"predict": self.values(outputs)}

@@ -1,0 +1,155 @@
+"""Our networks with the weights of the authors' package give the package's outputs, in float64."""
+
+import pytest
+import rtdl_revisiting_models as reference
+import torch
+
+from tabdl import FTTransformerRegressor, TabMLPRegressor, TabResNetRegressor
+from tabdl.data import Schema
+from tabdl.nn import initialize
+
+N_ROWS, N_OUTPUTS = 32, 3
+CARDINALITIES = [2, 5, 17]
+
+
+def build(estimator, n_num, cardinalities):
+    schema = Schema(tuple(f"n{j}" for j in range(n_num)), tuple(f"c{j}" for j in range(len(cardinalities))), tuple(cardinalities))
+    net = estimator._build_net(schema, N_OUTPUTS).double()
+    initialize(net, torch.Generator().manual_seed(0))
+    return net.eval()
+
+
+def rows(n_num, cardinalities):
+    generator = torch.Generator().manual_seed(1)
+    x_num = torch.randn(N_ROWS, n_num, generator=generator, dtype=torch.float64)
+    columns = [torch.randint(c, (N_ROWS,), generator=generator) for c in cardinalities]
+    x_cat = torch.stack(columns, 1) if columns else torch.empty(N_ROWS, 0, dtype=torch.int64)
+    return x_num, x_cat
+
+
+def copy_(ours, theirs):
+    """Copy the weights of a layer that has the same parameters in both packages."""
+    ours.load_state_dict(theirs.state_dict())
+
+
+def perturb(module):
+    """Move every parameter and running statistic away from values that would hide an error (zeros, ones)."""
+    generator = torch.Generator().manual_seed(2)
+    for tensor in module.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.add_(torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype))
+    return module.double().eval()
+
+
+def assert_equal(ours, theirs):
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_num, cardinalities", [(4, []), (0, CARDINALITIES), (4, CARDINALITIES)])
+@pytest.mark.parametrize("n_blocks", [1, 3])
+@pytest.mark.parametrize("n_heads", [1, 4])
+def test_ft_transformer(n_num, cardinalities, n_blocks, n_heads):
+    theirs = reference.FTTransformer(
+        n_cont_features=n_num,
+        cat_cardinalities=cardinalities,
+        d_out=N_OUTPUTS,
+        n_blocks=n_blocks,
+        d_block=24,
+        attention_n_heads=n_heads,
+        attention_dropout=0.2,
+        ffn_d_hidden=None,
+        ffn_d_hidden_multiplier=4 / 3,
+        ffn_dropout=0.1,
+        residual_dropout=0.1,
+    )
+    perturb(theirs)
+    ours = build(FTTransformerRegressor(n_blocks=n_blocks, d_block=24, n_heads=n_heads), n_num, cardinalities)
+    with torch.no_grad():
+        ours.embedding.cls.copy_(theirs.cls_embedding.weight)
+        if n_num:
+            copy_(ours.embedding.num, theirs.cont_embeddings)
+        if cardinalities:
+            ours.embedding.cat.weight.copy_(torch.cat([table.weight for table in theirs.cat_embeddings.embeddings]))
+            ours.embedding.cat.bias.copy_(theirs.cat_embeddings.bias)
+        for block, source in zip(ours.backbone.blocks, theirs.backbone.blocks, strict=True):
+            attention = source["attention"]
+            for name in ("weight", "bias"):
+                parts = [getattr(layer, name) for layer in (attention.W_q, attention.W_k, attention.W_v)]
+                getattr(block.attention.qkv, name).copy_(torch.cat(parts))
+            if n_heads > 1:
+                copy_(block.attention.out, attention.W_out)
+            if "attention_normalization" in source:
+                copy_(block.attention_norm, source["attention_normalization"])
+            copy_(block.ffn_norm, source["ffn_normalization"])
+            copy_(block.ffn[0], source["ffn"].linear1)
+            copy_(block.ffn[3], source["ffn"].linear2)
+        copy_(ours.head[0], theirs.backbone.output.normalization)
+        copy_(ours.head[2], theirs.backbone.output.linear)
+    x_num, x_cat = rows(n_num, cardinalities)
+    expected = theirs(x_num if n_num else None, x_cat if cardinalities else None)
+    assert_equal(ours(x_num, x_cat).squeeze(1), expected)
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
+
+
+def flat_input(ours, x_num, x_cat, cardinalities):
+    """Return the reference's input: the numbers beside the vectors that its CategoricalEmbeddings give with our weights."""
+    if not cardinalities:
+        return x_num
+    embeddings = reference.CategoricalEmbeddings(cardinalities, ours.embedding.cat.weight.shape[1], bias=False).double()
+    with torch.no_grad():
+        for table, weight in zip(embeddings.embeddings, ours.embedding.cat.weight.split(cardinalities), strict=True):
+            table.weight.copy_(weight)
+    return torch.cat([x_num, embeddings(x_cat).flatten(1)], 1)
+
+
+@pytest.mark.parametrize("n_num, cardinalities", [(4, []), (0, CARDINALITIES), (4, CARDINALITIES)])
+def test_resnet(n_num, cardinalities):
+    ours = build(TabResNetRegressor(n_blocks=3, d_block=16, d_hidden_multiplier=2.5, d_embedding=6), n_num, cardinalities)
+    theirs = reference.ResNet(
+        d_in=n_num + 6 * len(cardinalities),
+        d_out=N_OUTPUTS,
+        n_blocks=3,
+        d_block=16,
+        d_hidden_multiplier=2.5,
+        dropout1=0.3,
+        dropout2=0.1,
+    )
+    perturb(theirs)
+    copy_(ours.backbone.projection, theirs.input_projection)
+    for block, source in zip(ours.backbone.blocks, theirs.blocks, strict=True):
+        copy_(block[0], source.normalization)
+        copy_(block[1], source.linear1)
+        copy_(block[4], source.linear2)
+    copy_(ours.head[0], theirs.output.normalization)
+    copy_(ours.head[2], theirs.output.linear)
+    x_num, x_cat = rows(n_num, cardinalities)
+    assert_equal(ours(x_num, x_cat).squeeze(1), theirs(flat_input(ours, x_num, x_cat, cardinalities)))
+
+
+@pytest.mark.parametrize("n_num, cardinalities", [(4, []), (0, CARDINALITIES), (4, CARDINALITIES)])
+def test_mlp(n_num, cardinalities):
+    ours = build(TabMLPRegressor(n_blocks=3, d_block=16, d_embedding=6), n_num, cardinalities)
+    theirs = reference.MLP(d_in=n_num + 6 * len(cardinalities), d_out=N_OUTPUTS, n_blocks=3, d_block=16, dropout=0.1)
+    perturb(theirs)
+    for block, source in zip(ours.backbone, theirs.blocks, strict=True):
+        copy_(block[0], source.linear)
+    copy_(ours.head, theirs.output)
+    x_num, x_cat = rows(n_num, cardinalities)
+    assert_equal(ours(x_num, x_cat).squeeze(1), theirs(flat_input(ours, x_num, x_cat, cardinalities)))
+
+
+def test_decayed_parameters_are_the_references():
+    """Weight decay acts on the same number of weights as in the package's own optimizer."""
+    from tabdl.nn import parameter_groups
+
+    theirs = reference.FTTransformer(
+        n_cont_features=4, cat_cardinalities=CARDINALITIES, d_out=N_OUTPUTS, **reference.FTTransformer.get_default_kwargs()
+    )
+    ours = build(FTTransformerRegressor(), 4, CARDINALITIES)
+    sizes = [
+        sorted((group["weight_decay"] if "weight_decay" in group else 1.0, sum(p.numel() for p in group["params"])) for group in groups)
+        for groups in (parameter_groups(ours, 1.0), theirs.make_parameter_groups())
+    ]
+    # The package puts the last normalisation's weight (not its bias) with the decayed ones; the paper says none on norms.
+    last_norm = theirs.backbone.output.normalization.weight.numel()
+    assert sizes[0] == [(0.0, sizes[1][0][1] + last_norm), (1.0, sizes[1][1][1] - last_norm)]
