@@ -3,6 +3,7 @@
 from tabdl.models.ft_transformer import FTTransformerClassifier, FTTransformerRegressor
 from tabdl.models.mlp import TabMLPClassifier, TabMLPRegressor
 from tabdl.models.resnet import TabResNetClassifier, TabResNetRegressor
+from tabdl.version import __version__ as __version__
 
 __all__ = [
     "FTTransformerClassifier",
@@ -13,4 +14,4 @@ __all__ = [
     "TabResNetRegressor",
 ]
 
-__version__ = "0.1.0"
+

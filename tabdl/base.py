@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from tabdl.data import Table
-from tabdl.devices import PRECISIONS, choose_device, choose_precision, is_available, is_device
+from tabdl.devices import PRECISIONS, choose_device, choose_precision, is_device, predict_device
 from tabdl.encoding import NUMERIC_TRANSFORMS, FeatureEncoder
 from tabdl.inference import net_outputs
 from tabdl.nn import initialize
@@ -234,18 +234,16 @@ class TabularEstimator(BaseEstimator):
         self.n_parameters_ = sum(parameter.numel() for parameter in net.parameters())
         return self
 
-    def _outputs(self, X):
-        """Return the network's outputs for X, a float64 Tensor of shape (N, K, C) on the CPU."""
+    def _answers(self, X):
+        """Return what the target makes of the network's outputs for X: a dict with ``predict`` and more."""
         check_is_fitted(self)
         columns = read_X(self, X, kinds=self.encoder_.kinds)
-        device = torch.device("auto" != self.device and self.device or "cpu")
-        device = choose_device(self.device, self._name) if self.device == "auto" or is_available(device) else torch.device("cpu")
-        net = self.module_.to(device)
+        device = predict_device(self.device)
         precision = choose_precision(self.precision, device, self._name)
-        dtype = next(net.parameters()).dtype
-        x_num, x_cat = self.encoder_.transform(columns)
-        table = Table(torch.from_numpy(x_num).to(dtype), torch.from_numpy(x_cat))
-        return net_outputs(net, table, precision).double()
+        net = self.module_.to(device)
+        x_num, x_cat = self.encoder_.transform(columns, dtype=_numpy_dtype(precision))
+        outputs = net_outputs(net, Table(torch.from_numpy(x_num), torch.from_numpy(x_cat)), precision)
+        return self._target.answers(outputs)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "module_")
@@ -283,11 +281,11 @@ classes_ : ndarray of shape (C,)
 
     def predict(self, X):
         """Return the most probable class of each row, (N,); with several labels a row, 0 or 1 for each, (N, C)."""
-        return self._target.answers(self._outputs(X))["predict"]
+        return self._answers(X)["predict"]
 
     def predict_proba(self, X):
         """Return the probability of each class, (N, C), in the order of ``classes_``."""
-        return self._target.answers(self._outputs(X))["predict_proba"]
+        return self._answers(X)["predict_proba"]
 
     def _check_y(self, y, name):
         return class_labels(y, self._name, name)
@@ -332,7 +330,7 @@ class RegressorTask(RegressorMixin):
 
     def predict(self, X):
         """Return the predicted values, (N,) or (N, C) as y was at fit, float64."""
-        return self._target.values(self._outputs(X))
+        return self._answers(X)["predict"]
 
     def _check_y(self, y, name):
         return numeric_target(y, self._name, name)
@@ -390,13 +388,17 @@ def _table(part, encoder, target, device, precision):
     """Return the rows of a part as tensors on ``device``; None for None."""
     if part is None:
         return None
-    dtype = np.float64 if precision == torch.float64 else np.float32
+    dtype = _numpy_dtype(precision)
     x_num, x_cat = encoder.transform(part.columns, part.rows, dtype)
     y = target.encode(part.targets, dtype)
     weight = part.weights * target.row_weight(part.targets)
     # Equal weights are no weights; the loss expects a mean of 1.
     weight = None if np.ptp(weight) == 0 else torch.from_numpy((weight / weight.mean()).astype(dtype))
     return Table(torch.from_numpy(x_num), torch.from_numpy(x_cat), torch.from_numpy(y), weight).to(device)
+
+
+def _numpy_dtype(precision):
+    return np.float64 if precision == torch.float64 else np.float32
 
 
 def _indented(text):

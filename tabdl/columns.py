@@ -69,7 +69,7 @@ def _arrays(X, owner):
     if not is_frame(X):
         return [f"x{j}" for j in range(X.shape[1])], list(X.T), set()
     frame = nw.from_native(X, eager_only=True)
-    series = [frame[name] for name in frame.columns]
+    series = list(frame.iter_columns())
     declared = {j for j, s in enumerate(series) if s.dtype in (nw.Categorical, nw.Enum)}
     return [str(name) for name in frame.columns], [_series_to_numpy(s, owner) for s in series], declared
 

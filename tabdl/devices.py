@@ -38,6 +38,11 @@ def choose_device(device, owner):
     return chosen
 
 
+def predict_device(device):
+    """Return where to predict: as :func:`choose_device`, and on the CPU where this machine lacks the device of the fit."""
+    return choose_device(device, "") if device == "auto" or is_available(torch.device(device)) else torch.device("cpu")
+
+
 def choose_precision(precision, device, owner):
     """Return the torch.dtype for a ``precision`` parameter; ``"auto"`` is float32."""
     if precision == "float64" and device.type == "mps":

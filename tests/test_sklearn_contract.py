@@ -1,0 +1,66 @@
+"""Every check of scikit-learn for all public estimators, and what the checks rest on: tags and signatures."""
+
+import inspect
+
+import pytest
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import tabdl
+
+ESTIMATORS = [
+    tabdl.FTTransformerClassifier,
+    tabdl.FTTransformerRegressor,
+    tabdl.TabMLPClassifier,
+    tabdl.TabMLPRegressor,
+    tabdl.TabResNetClassifier,
+    tabdl.TabResNetRegressor,
+]
+WITHOUT_DROPOUT = {
+    "FTTransformer": {"attention_dropout": 0.0, "ffn_dropout": 0.0, "residual_dropout": 0.0},
+    "TabMLP": {"dropout": 0.0},
+}
+# A repeated row and a weight of 2 give the same training only where all rows train (a held-out part would differ), in one batch,
+# and to 1e-7 only in float64.
+EQUIVALENCE = {"early_stopping": False, "max_epochs": 20, "precision": "float64"}
+
+INEQUIVALENT = {
+    "check_sample_weight_equivalence_on_dense_data": "dropout, batch statistics and the held-out rows see a repeated row "
+    "twice, and a row of weight 2 once",
+}
+
+
+def expected_to_fail(estimator):
+    return {} if estimator.precision == "float64" else INEQUIVALENT
+
+
+def instances():
+    """Every estimator with its defaults, and those that can be without randomness, without it."""
+    defaults = [cls() for cls in ESTIMATORS]
+    exact = [
+        cls(**WITHOUT_DROPOUT[cls.__name__.removesuffix("Classifier").removesuffix("Regressor")], **EQUIVALENCE)
+        for cls in ESTIMATORS
+        if not cls.__name__.startswith("TabResNet")
+    ]
+    return defaults + exact
+
+
+@parametrize_with_checks(instances(), expected_failed_checks=expected_to_fail)
+def test_check(estimator, check):
+    check(estimator)
+
+
+def test_every_public_estimator_is_checked():
+    assert sorted(cls.__name__ for cls in ESTIMATORS) == sorted(tabdl.__all__)
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_tags_promise_what_the_issue_asks(cls):
+    tags = get_tags(cls())
+    assert tags.input_tags.allow_nan and tags.input_tags.string and tags.input_tags.categorical
+    assert not tags.non_deterministic and not tags.no_validation
+    if tags.estimator_type == "classifier":
+        assert tags.classifier_tags.multi_label and tags.classifier_tags.multi_class and not tags.classifier_tags.poor_score
+    else:
+        assert tags.target_tags.multi_output and not tags.regressor_tags.poor_score
+    assert "sample_weight" in inspect.signature(cls.fit).parameters
