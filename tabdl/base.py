@@ -294,12 +294,12 @@ classes_ : ndarray of shape (C,)
         if part.y.ndim == 2:
             if self.class_weight is not None:
                 raise ValueError(f"{self._name}: class_weight must be None with several labels a row, got {self.class_weight!r}.")
-            return MultilabelTarget(part.y.shape[1])
+            return MultilabelTarget(part.y.shape[1], self._name)
         classes = np.unique(part.targets)
         if len(classes) < 2:
-            raise ValueError(f"{self._name}: y must have at least 2 classes, got 1 class: {classes[0]!r}.")
+            raise ValueError(f"{self._name}: y must have at least 2 classes, got 1 class: {classes.tolist()[0]!r}.")
         kind = BinaryTarget if len(classes) == 2 else MulticlassTarget
-        return kind(classes, _class_weights(self.class_weight, classes, train_part, self._name))
+        return kind(classes, _class_weights(self.class_weight, classes, train_part, self._name), self._name)
 
     def _train_loss(self, target):
         return lambda outputs, y: target.loss(outputs, y, self.label_smoothing)
@@ -336,7 +336,7 @@ class RegressorTask(RegressorMixin):
         return numeric_target(y, self._name, name)
 
     def _make_target(self, part, train_part):
-        return RegressionTarget(train_part.targets, train_part.weights, self.loss, self.quantile, self.huber_delta)
+        return RegressionTarget(train_part.targets, train_part.weights, self.loss, self.quantile, self.huber_delta, self._name)
 
     def _train_loss(self, target):
         return target.loss

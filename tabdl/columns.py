@@ -1,6 +1,6 @@
 """Columns of the user's table as numpy arrays: numpy, pandas, polars and pyarrow come in here, and nothing after knows which.
 
-Three kinds of column exist: numbers, moments in time, and categories.
+Four kinds of column exist: numbers, moments in time, categories, and those that have no type and no value at fit.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class Column:
     Attributes
     ----------
     name : str
-    kind : {"number", "datetime", "category"}
+    kind : {"number", "datetime", "category", "empty"}
     values : ndarray of shape (N,)
-        Numbers: float64, NaN where missing. Moments: datetime64[us], NaT where missing. Categories: float64 with NaN where
+        Numbers: float64, NaN where missing. Empty: NaN, whatever comes at predict. Moments: datetime64[us], NaT where missing. Categories: float64 with NaN where
         they are numbers or booleans, else an object array of str with None.
     """
 
@@ -70,12 +70,20 @@ def _arrays(X, owner):
         return [f"x{j}" for j in range(X.shape[1])], list(X.T), set()
     frame = nw.from_native(X, eager_only=True)
     series = list(frame.iter_columns())
-    declared = {j for j, s in enumerate(series) if s.dtype in (nw.Categorical, nw.Enum)}
+    declared = {j for j, s in enumerate(series) if _declares_categories(s)}
     return [str(name) for name in frame.columns], [_series_to_numpy(s, owner) for s in series], declared
+
+
+def _declares_categories(series):
+    # Of pandas' object columns the values decide: narwhals calls one that is all missing a column of strings.
+    is_object = getattr(series.to_native(), "dtype", None) == object
+    return not is_object and series.dtype in (nw.Categorical, nw.Enum, nw.String, nw.Boolean)
 
 
 def _series_to_numpy(series, owner):
     dtype = series.dtype
+    if dtype == nw.Unknown and series.is_null().all():
+        return np.full(len(series), None, dtype=object)
     if dtype.is_nested() or dtype == nw.Binary:
         raise TypeError(f"{owner}: column {series.name!r} holds {dtype}; numbers, strings, booleans and dates are allowed.")
     if dtype in (nw.Categorical, nw.Enum) and not series.implementation.is_pandas_like():
@@ -92,7 +100,9 @@ def _natural_kind(values):
     if values.dtype.kind == "M":
         return "datetime"
     inferred = pd.api.types.infer_dtype(values, skipna=True)
-    if inferred in _NUMBERS or inferred in ("empty", "timedelta"):
+    if inferred == "empty":
+        return "empty"
+    if inferred in _NUMBERS or inferred == "timedelta":
         return "number"
     return "datetime" if inferred in _MOMENTS else "category"
 
@@ -118,6 +128,8 @@ def _with_listed(kinds, categorical, names, owner):
 
 
 def _read(name, kind, values, owner):
+    if kind == "empty":
+        return np.full(len(values), np.nan)
     if kind == "number":
         return _numbers(values, name, owner)
     return _moments(values, name, owner) if kind == "datetime" else _categories(values)

@@ -116,14 +116,15 @@ class QuantileNormal:
     middle = 0.0
 
     def fit(self, values, weight):
-        # DIFF: quantiles of the noise, not random noise. The number of quantiles is the authors'.
-        levels = np.linspace(0, 1, max(min(len(values) // 30, 1000), 10))
+        # DIFF: quantiles of the noise, not random noise. The number of quantiles is the authors', where a weight of 2 counts
+        # as two rows (and weights that sum to less than the rows do not make the quantiles fewer).
+        n_rows = int(max(len(values), weight.sum()))
+        levels = np.linspace(0, 1, max(min(n_rows // 30, 1000), 10))
         unique, share = _shares(values, weight)
         upper = np.cumsum(share)
         at = np.searchsorted(upper, levels * (1 - 1e-12)).clip(max=len(unique) - 1)
         inside = (levels - (upper - share)[at]) / share[at]
-        mean = share @ unique
-        noise = _TIE_NOISE * np.sqrt(share @ (unique - mean) ** 2)
+        noise = _TIE_NOISE * _mean_std(unique, share)[1]
         # Beyond 0.01 the normal's tails would pass the neighbours.
         self.quantiles = np.maximum.accumulate(unique[at] + noise * _normal_quantile(inside.clip(0.01, 0.99)))
         self.levels = levels
@@ -142,8 +143,7 @@ class Standard:
     middle = 0.0
 
     def fit(self, values, weight):
-        self.mean = np.average(values, weights=weight)
-        self.std = np.sqrt(np.average((values - self.mean) ** 2, weights=weight))
+        self.mean, self.std = _mean_std(values, weight)
         return self
 
     def transform(self, values):
@@ -183,7 +183,7 @@ class Unscaled:
 
 
 class DatetimeEncoder:
-    """A moment as numbers: days since 1970, and year, month, day, weekday, hour, minute where they vary in training."""
+    """A moment as numbers: days since 1970, and year, month, day, day_of_week, hour, minute where they vary in training."""
 
     output = "num"
 
@@ -194,7 +194,7 @@ class DatetimeEncoder:
     def _parts(moments):
         index = pd.DatetimeIndex(moments)
         parts = {"days": (moments - np.datetime64(0, "us")) / np.timedelta64(1, "D")}
-        for part in ("year", "month", "day", "weekday", "hour", "minute"):
+        for part in ("year", "month", "day", "day_of_week", "hour", "minute"):
             parts[part] = getattr(index, part).to_numpy(dtype=np.float64)
         return parts
 
@@ -246,6 +246,14 @@ class CategoryEncoder:
 
 def _normal_quantile(probability):
     return torch.special.ndtri(torch.from_numpy(np.ascontiguousarray(probability))).numpy()
+
+
+def _mean_std(values, weight):
+    """Return the weighted mean and standard deviation; squares of enormous numbers do not overflow."""
+    largest = np.abs(values).max()
+    scaled = values / largest
+    mean = np.average(scaled, weights=weight)
+    return largest * mean, largest * np.sqrt(np.average((scaled - mean) ** 2, weights=weight))
 
 
 def _shares(values, weight):

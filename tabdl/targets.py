@@ -18,18 +18,23 @@ class BinaryTarget:
     Parameters
     ----------
     classes : ndarray of shape (2,)
-    class_weight : float ndarray of shape (2,), optional
+    class_weight : float ndarray of shape (2,) or None
+    owner : str
+        The estimator's name, for messages.
     """
 
     n_outputs = 1
 
-    def __init__(self, classes, class_weight=None):
-        self.classes, self.class_weight = classes, class_weight
+    def __init__(self, classes, class_weight, owner):
+        self.classes, self.class_weight, self.owner = classes, class_weight, owner
 
     def _codes(self, y):
         codes = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1)
         if (unknown := self.classes[codes] != y).any():
-            raise ValueError(f"y_val has the class {y[unknown][0]!r}, which y has not; the classes of y: {self.classes.tolist()[:10]}.")
+            raise ValueError(
+                f"{self.owner}: y_val has the class {y[unknown].tolist()[0]!r}, which y has not; the classes of y: "
+                f"{self.classes.tolist()[:10]}."
+            )
         return codes
 
     def encode(self, y, dtype):
@@ -64,8 +69,8 @@ class BinaryTarget:
 class MulticlassTarget(BinaryTarget):
     """Three classes or more: a logit each."""
 
-    def __init__(self, classes, class_weight=None):
-        super().__init__(classes, class_weight)
+    def __init__(self, classes, class_weight, owner):
+        super().__init__(classes, class_weight, owner)
         self.n_outputs = len(classes)
 
     def encode(self, y, dtype):
@@ -86,14 +91,14 @@ class MulticlassTarget(BinaryTarget):
 class MultilabelTarget(BinaryTarget):
     """Several yes-or-no labels a row: a logit each; the loss is the mean over the labels."""
 
-    def __init__(self, n_labels):
-        super().__init__(np.arange(n_labels))
+    def __init__(self, n_labels, owner):
+        super().__init__(np.arange(n_labels), None, owner)
         self.n_outputs = n_labels
 
     def encode(self, y, dtype):
         """Return the indicators, (N, C)."""
         if y.ndim != 2 or y.shape[1] != self.n_outputs:
-            raise ValueError(f"y_val must have {self.n_outputs} labels a row as y has, got shape {y.shape}.")
+            raise ValueError(f"{self.owner}: y_val must have {self.n_outputs} labels a row as y has, got shape {y.shape}.")
         return y.astype(dtype)
 
     def probabilities(self, outputs):
@@ -117,9 +122,11 @@ class RegressionTarget:
     quantile : float in (0, 1)
     huber_delta : float
         Where the Huber loss turns linear, in standard deviations of the target.
+    owner : str
+        The estimator's name, for messages.
     """
 
-    def __init__(self, y, weight, loss, quantile, huber_delta):
+    def __init__(self, y, weight, loss, quantile, huber_delta, owner):
         self.is_1d = y.ndim == 1
         y = y.reshape(len(y), -1)
         self.n_outputs = y.shape[1]
@@ -127,12 +134,12 @@ class RegressionTarget:
         std = np.sqrt(np.average((y - self.mean) ** 2, axis=0, weights=weight))
         # A spread at rounding's size is a constant target.
         self.std = np.where(std > 1e-12 * np.abs(self.mean), std, 1.0)
-        self.kind, self.quantile, self.huber_delta = loss, quantile, huber_delta
+        self.kind, self.quantile, self.huber_delta, self.owner = loss, quantile, huber_delta, owner
 
     def encode(self, y, dtype):
         """Return standardised targets, (N, C)."""
         if y.reshape(len(y), -1).shape[1] != self.n_outputs:
-            raise ValueError(f"y_val must have {self.n_outputs} target(s) a row as y has, got shape {y.shape}.")
+            raise ValueError(f"{self.owner}: y_val must have {self.n_outputs} target(s) a row as y has, got shape {y.shape}.")
         return ((y.reshape(len(y), -1) - self.mean) / self.std).astype(dtype)
 
     def loss(self, outputs: Tensor, y: Tensor):

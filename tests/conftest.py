@@ -1,0 +1,69 @@
+"""Small estimators and tables that many tests share."""
+
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import tabdl
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # a worker a core; small networks gain nothing from threads
+
+ARCHITECTURES = {
+    "FTTransformer": {"n_blocks": 2, "d_block": 16, "n_heads": 2},
+    "TabResNet": {"n_blocks": 1, "d_block": 16, "d_embedding": 4},
+    "TabMLP": {"n_blocks": 2, "d_block": 16, "d_embedding": 4},
+}
+
+
+def make(architecture, task, **kwargs):
+    """Return a small, quick estimator; ``task`` is "Classifier" or "Regressor"."""
+    cls = getattr(tabdl, architecture + task)
+    return cls(**{**ARCHITECTURES[architecture], "lr": 3e-3, "max_epochs": 5, "random_state": 0, **kwargs})
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def architecture(request):
+    return request.param
+
+
+@pytest.fixture(params=["Classifier", "Regressor"])
+def task(request):
+    return request.param
+
+
+def numbers(n_rows=120, n_features=4, seed=0):
+    """Return X (N, F), and a target that depends on two of its columns."""
+    X = np.random.default_rng(seed).normal(size=(n_rows, n_features))
+    return X, X[:, 0] + np.sin(2 * X[:, 1])
+
+
+def target(y, task):
+    """Return ``y`` as it is, or as two classes."""
+    return y if task == "Regressor" else (y > 0).astype(int)
+
+
+def people(n_rows=120, seed=0):
+    """Return a data frame with a column of every kind, each with missing values, and a numeric target."""
+    rng = np.random.default_rng(seed)
+    age = rng.integers(18, 90, n_rows).astype(float)
+    city = rng.choice(["Bern", "Oslo", "Rome"], n_rows)
+    frame = pd.DataFrame(
+        {
+            "age": age,
+            "children": pd.array(rng.integers(0, 4, n_rows), dtype="Int64"),
+            "city": city,
+            "plan": pd.Categorical(rng.choice(["basic", "gold"], n_rows)),
+            "active": pd.array(rng.random(n_rows) < 0.5, dtype="boolean"),
+            "joined": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 1500, n_rows), unit="D"),
+            "since": pd.to_timedelta(rng.integers(0, 1000, n_rows), unit="s"),
+            "mixed": np.array([i if i % 2 else float(i) for i in range(n_rows)], dtype=object),
+        }
+    )
+    y = age / 30 + (city == "Rome") * 2.0
+    for j, name in enumerate(frame.columns):
+        frame.loc[j :: 11 + j, name] = None
+    return frame, y

@@ -1,0 +1,475 @@
+"""What an estimator does: it learns, repeats itself, follows its parameters and says what happened."""
+
+import copy
+import inspect
+import pickle
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import ARCHITECTURES, make, numbers, people, target
+from sklearn.base import clone, is_classifier
+
+import tabdl
+
+SIGNATURES = {
+    "shared": {
+        "lr": None,
+        "weight_decay": 1e-5,
+        "batch_size": "auto",
+        "max_epochs": 500,
+        "early_stopping": True,
+        "patience": 16,
+        "validation_fraction": 0.2,
+        "eval_metric": None,
+        "time_limit": None,
+        "numeric_transform": "quantile",
+        "categorical_features": "from_dtype",
+        "precision": "auto",
+        "device": "auto",
+        "random_state": None,
+        "verbose": 0,
+        "callbacks": None,
+    },
+    "Classifier": {"class_weight": None, "label_smoothing": 0.0},
+    "Regressor": {"loss": "squared_error", "quantile": 0.5, "huber_delta": 1.0},
+    "FTTransformer": {
+        "n_blocks": 3,
+        "d_block": 192,
+        "n_heads": 8,
+        "attention_dropout": 0.2,
+        "ffn_hidden_multiplier": 4 / 3,
+        "ffn_dropout": 0.1,
+        "residual_dropout": 0.0,
+        "lr": 1e-4,
+    },
+    "TabResNet": {
+        "n_blocks": 2,
+        "d_block": 192,
+        "d_hidden_multiplier": 2.0,
+        "hidden_dropout": 0.3,
+        "residual_dropout": 0.0,
+        "d_embedding": 16,
+        "lr": 1e-3,
+    },
+    "TabMLP": {"n_blocks": 3, "d_block": 384, "dropout": 0.1, "d_embedding": 16, "lr": 1e-3},
+}
+
+
+def test_signature(architecture, task):
+    cls = getattr(tabdl, architecture + task)
+    parameters = inspect.signature(cls).parameters.values()
+    assert {p.kind for p in parameters} == {inspect.Parameter.KEYWORD_ONLY}
+    assert {p.name: p.default for p in parameters} == {**SIGNATURES["shared"], **SIGNATURES[task], **SIGNATURES[architecture]}
+
+
+def test_docstring_describes_every_parameter(architecture, task):
+    cls = getattr(tabdl, architecture + task)
+    for name in inspect.signature(cls).parameters:
+        assert f"\n    {name} : " in cls.__doc__
+    assert "{" not in cls.__doc__.replace("{array", "")
+    assert "history_" in cls.__doc__
+
+
+# ---------------------------------------------------------------------------------------------------------------- learning
+
+
+def test_learns_a_rule(architecture, task):
+    X, y = numbers(600)
+    model = make(architecture, task, max_epochs=60).fit(X, target(y, task))
+    X_new, y_new = numbers(300, seed=1)
+    assert model.score(X_new, target(y_new, task)) > (0.85 if task == "Regressor" else 0.9)
+
+
+def test_learns_from_categories_alone(architecture):
+    rng = np.random.default_rng(0)
+    X = rng.choice(["a", "b", "c", "d"], (400, 2)).astype(object)
+    y = (X[:, 0] == "a") ^ (X[:, 1] == "b")
+    model = make(architecture, "Classifier", max_epochs=60).fit(X[:300], y[:300])
+    assert model.score(X[300:], y[300:]) > 0.95
+    assert model.classes_.dtype == bool
+
+
+def test_every_parameter_gets_a_gradient(architecture):
+    from tabdl.data import Schema
+    from tabdl.nn import initialize
+
+    net = make(architecture, "Regressor")._build_net(Schema(("a", "b"), ("c",), (3,)), 2)
+    initialize(net, torch.Generator().manual_seed(0))
+    net(torch.randn(40, 2), torch.randint(3, (40, 1))).square().sum().backward()
+    # The key's bias cannot act: softmax ignores what is added to all keys' scores. It is a third of qkv.bias.
+    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_multiclass_multilabel_and_multioutput(architecture):
+    X, y = numbers(200)
+    labels = np.array(["low", "mid", "high", "top"])[np.digitize(y, [-1, 0, 1])]
+    model = make(architecture, "Classifier", max_epochs=40).fit(X, labels)
+    assert model.score(X, labels) > 0.6 and list(model.classes_) == sorted(set(labels))
+    assert model.predict_proba(X).shape == (200, 4)
+    np.testing.assert_allclose(model.predict_proba(X).sum(1), 1)
+
+    flags = np.column_stack([y > 0, X[:, 2] > 0, X[:, 3] > 1]).astype(int)
+    model = make(architecture, "Classifier", max_epochs=40).fit(X, flags)
+    assert model.predict(X).shape == model.predict_proba(X).shape == (200, 3)
+    assert (model.predict(X) == flags).mean() > 0.8
+
+    values = np.column_stack([y, 1000 * X[:, 2] - 5])
+    model = make(architecture, "Regressor", max_epochs=40).fit(X, values)
+    assert model.predict(X).shape == (200, 2) and model.score(X, values) > 0.7
+
+
+def test_a_thousand_classes(architecture):
+    rng = np.random.default_rng(0)
+    y = rng.permutation(np.repeat(np.arange(1000), 4))
+    X = np.column_stack([y // 32, y % 32]) + rng.normal(size=(4000, 2)) * 0.01
+    model = make(architecture, "Classifier", max_epochs=2, batch_size=256).fit(X, y)
+    assert model.predict_proba(X[:10]).shape == (10, 1000)
+    assert model.history_[1]["train_loss"] < model.history_[0]["train_loss"] < np.log(1000) + 1
+
+
+@pytest.mark.parametrize("loss, expected", [("quantile", 0.9), ("absolute_error", 0.5)])
+def test_losses_predict_what_they_say(loss, expected):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(2000, 1)), rng.exponential(size=2000) + 100
+    model = make("TabMLP", "Regressor", loss=loss, quantile=0.9, max_epochs=60).fit(X, y)
+    assert abs((y <= model.predict(X)).mean() - expected) < 0.06
+
+
+def test_huber_withstands_outliers():
+    X, y = numbers(500)
+    y_bad = y.copy()
+    y_bad[::50] += 100
+    errors = {
+        loss: np.abs(make("TabMLP", "Regressor", loss=loss, max_epochs=40, huber_delta=0.1).fit(X, y_bad).predict(X) - y).mean()
+        for loss in ("squared_error", "huber")
+    }
+    assert errors["huber"] < errors["squared_error"] / 2
+
+
+def test_label_smoothing_softens_probabilities():
+    X, y = numbers(300)
+    model = make("TabMLP", "Classifier", max_epochs=60, early_stopping=False, dropout=0.0, lr=1e-2, d_block=64)
+    sure, soft = (clone(model).set_params(label_smoothing=s).fit(X, y > 0).predict_proba(X).max(1) for s in (0.0, 0.3))
+    assert sure.mean() > 0.95 and 0.75 < soft.mean() < 0.87
+
+
+# ----------------------------------------------------------------------------------------------------------------- weights
+
+
+def test_weights_act_in_the_loss(architecture):
+    X = np.zeros((200, 2))
+    X[:, 0] = np.arange(200) % 2
+    y = np.arange(200) % 4 < 2
+    weight = np.where(y, 3.0, 1.0)
+    model = make(architecture, "Classifier", max_epochs=150, lr=1e-2, early_stopping=False).fit(X, y, sample_weight=weight)
+    np.testing.assert_allclose(model.predict_proba(X)[:, 1], 0.75, atol=0.08)
+    model.set_params(class_weight={True: 3.0}).fit(X, y)
+    np.testing.assert_allclose(model.predict_proba(X)[:, 1], 0.75, atol=0.08)
+
+
+def test_balanced_class_weight():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(600, 2)), np.arange(600) % 10 == 0
+    model = make("TabMLP", "Classifier", class_weight="balanced", max_epochs=20).fit(X, y)
+    assert 0.4 < model.predict_proba(X)[:, 1].mean() < 0.6
+
+
+def test_rows_of_weight_zero_take_no_part(architecture, task):
+    X, y = numbers(80)
+    weight = np.ones(80)
+    weight[60:] = 0
+    X[60:], bad = 1e6, y.copy()
+    bad[60:] = 0
+    y = target(bad, task)
+    with_zero = make(architecture, task).fit(X, y, sample_weight=weight)
+    without = make(architecture, task).fit(X[:60], y[:60])
+    np.testing.assert_array_equal(with_zero.predict(X[:60]), without.predict(X[:60]))
+
+
+# ------------------------------------------------------------------------------------------------------- same and different
+
+
+def test_same_seed_same_result(architecture, task):
+    X, y = people()
+    first, second, other = (make(architecture, task, random_state=s).fit(X, target(y - 2, task)) for s in (1, 1, 2))
+    response = "predict" if task == "Regressor" else "predict_proba"
+    np.testing.assert_array_equal(getattr(first, response)(X), getattr(second, response)(X))
+    assert not np.allclose(getattr(first, response)(X), getattr(other, response)(X))
+    assert [r["val_loss"] for r in first.history_] == [r["val_loss"] for r in second.history_]
+
+
+def test_no_seed_gives_another_result_each_time():
+    X, y = numbers()
+    first, second = (make("TabMLP", "Regressor", random_state=None).fit(X, y).predict(X) for _ in range(2))
+    assert not np.allclose(first, second)
+
+
+def test_a_row_does_not_depend_on_the_rows_beside_it(architecture, task):
+    X, y = people(150)
+    model = make(architecture, task).fit(X, target(y - 2, task))
+    whole = model.predict(X)
+    np.testing.assert_array_equal(whole, np.concatenate([model.predict(X.iloc[[i]]) for i in range(150)]))
+    order = np.random.default_rng(0).permutation(150)
+    np.testing.assert_array_equal(whole[order], model.predict(X.iloc[order]))
+
+
+def test_pickle_and_copies(architecture, task):
+    X, y = people()
+    model = make(architecture, task).fit(X, target(y - 2, task))
+    for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        np.testing.assert_array_equal(other.predict(X), model.predict(X))
+    assert not hasattr(clone(model), "module_")
+
+
+def test_pickle_holds_no_training_rows(architecture):
+    X, y = numbers(20_000, 2)
+    small = len(pickle.dumps(make(architecture, "Regressor", max_epochs=1).fit(X[:2000], y[:2000])))
+    large = len(pickle.dumps(make(architecture, "Regressor", max_epochs=1).fit(X, y)))
+    # The number of quantiles grows with the rows, up to 1,000 a column; a row of X alone would add 18,000 * 16 bytes.
+    assert large - small < 40_000
+
+
+def test_refit_forgets(architecture):
+    X, y = numbers()
+    model = make(architecture, "Regressor").fit(X[:, :2], -y)
+    again = model.fit(X, y).predict(X)
+    np.testing.assert_array_equal(again, make(architecture, "Regressor").fit(X, y).predict(X))
+
+
+# -------------------------------------------------------------------------------------------------- every parameter matters
+
+OTHER = {
+    "lr": 1e-3,
+    "weight_decay": 1.0,
+    "batch_size": 48,
+    "max_epochs": 3,
+    "early_stopping": False,
+    "patience": 1,
+    "validation_fraction": 0.4,
+    "eval_metric": "neg_max_error",
+    "time_limit": 1e-9,
+    "numeric_transform": "standard",
+    "categorical_features": ["city", "plan", "active", "children"],
+    "precision": "float64",
+    "random_state": 7,
+    "callbacks": [lambda record: True],
+    "class_weight": "balanced",
+    "label_smoothing": 0.2,
+    "loss": "absolute_error",
+    "quantile": 0.9,
+    "huber_delta": 0.1,
+    "n_blocks": 3,
+    "d_block": 20,
+    "n_heads": 4,
+    "d_embedding": 5,
+    "d_hidden_multiplier": 3.0,
+    "ffn_hidden_multiplier": 2.0,
+    "attention_dropout": 0.0,
+    "ffn_dropout": 0.0,
+    "hidden_dropout": 0.0,
+    "dropout": 0.0,
+    "residual_dropout": 0.3,
+}
+NEEDS = {"quantile": {"loss": "quantile"}, "huber_delta": {"loss": "huber"}, "patience": {"lr": 0.1, "max_epochs": 40}}
+ELSEWHERE = {"verbose": "test_progress", "device": "test_wrong_values and the gpu tests"}
+
+
+def trace(model, X, y):
+    """Return what a fit can show for a parameter: predictions, losses and scores, and the sizes of the network."""
+    model.fit(X, y)
+    answers = model.predict_proba(X) if is_classifier(model) else model.predict(X)
+    losses = [(r["train_loss"], r["val_loss"], r["val_score"]) for r in model.history_]
+    return answers.tolist(), losses, [p.shape for p in model.module_.parameters()]
+
+
+@pytest.mark.parametrize(
+    "architecture, task, name",
+    [
+        (architecture, task, name)
+        for architecture in ARCHITECTURES
+        for task in ("Classifier", "Regressor")
+        for name in inspect.signature(getattr(tabdl, architecture + task)).parameters
+        if name not in ELSEWHERE
+    ],
+)
+def test_every_parameter_changes_something(architecture, task, name):
+    X, y = people()
+    y = target(y - 3, task)
+    value = "roc_auc" if name == "eval_metric" and task == "Classifier" else OTHER[name]
+    base = make(architecture, task, **NEEDS.get(name, {}))
+    assert base.get_params()[name] != value
+    assert trace(clone(base), X, y) != trace(clone(base).set_params(**{name: value}), X, y)
+
+
+def test_random_state_instance_is_drawn_from():
+    X, y = numbers()
+    state = np.random.RandomState(0)
+    first, second = (make("TabMLP", "Regressor", random_state=state).fit(X, y).predict(X) for _ in range(2))
+    assert not np.allclose(first, second)
+    again = make("TabMLP", "Regressor", random_state=np.random.RandomState(0)).fit(X, y).predict(X)
+    np.testing.assert_array_equal(first, again)
+
+
+# ------------------------------------------------------------------------------------------------------- stopping, history
+
+
+def test_history_and_attributes(architecture, task):
+    X, y = people()
+    model = make(architecture, task).fit(X, target(y - 2, task))
+    assert [r["epoch"] for r in model.history_] == [1, 2, 3, 4, 5] and model.n_iter_ == 5
+    assert list(model.history_[0]) == ["epoch", "train_loss", "val_loss", "val_score", "lr", "seconds"]
+    assert all(isinstance(value, int | float) for record in model.history_ for value in record.values())
+    assert model.history_[0]["lr"] == 3e-3 and model.history_[0]["seconds"] > 0
+    assert model.n_parameters_ == sum(p.numel() for p in model.module_.parameters())
+    assert model.n_features_in_ == 8 and list(model.feature_names_in_) == list(X.columns)
+    assert model.stop_reason_ == "max_epochs"
+
+
+def test_early_stopping_keeps_the_best_weights(architecture):
+    X, y = numbers(100)
+    X_val, y_val = numbers(60, seed=1)
+    rng = np.random.default_rng(0)
+    model = make(architecture, "Regressor", max_epochs=300, patience=5, lr=1e-2)
+    model.fit(X, y + rng.normal(size=100), X_val=X_val, y_val=y_val)
+    scores = [r["val_score"] for r in model.history_]
+    assert model.stop_reason_ == "patience" and model.n_iter_ == model.best_epoch_ + 5 < 300
+    assert np.argmax(scores) + 1 == model.best_epoch_
+    mse = np.mean(((model.predict(X_val) - y_val) / model._target.std) ** 2)
+    assert mse == pytest.approx(model.history_[model.best_epoch_ - 1]["val_loss"], rel=1e-4)
+
+
+def test_without_early_stopping_all_rows_train(architecture):
+    X, y = numbers(70)
+    model = make(architecture, "Regressor", early_stopping=False, max_epochs=7, patience=1, lr=0.1).fit(X, y)
+    assert model.n_iter_ == model.best_epoch_ == 7
+    assert model.history_[0]["val_loss"] is None and model.history_[0]["val_score"] is None
+    # Validation data is only watched then.
+    watched = make(architecture, "Regressor", early_stopping=False, max_epochs=7, lr=0.1).fit(X, y, X_val=X, y_val=-y)
+    np.testing.assert_array_equal(watched.predict(X), model.predict(X))
+    assert watched.history_[0]["val_loss"] > 0
+
+
+def test_validation_rows_stay_unseen():
+    X, y = numbers(100)
+    far = X + 100
+    model = make("TabMLP", "Regressor").fit(X, y, X_val=far, y_val=y + 1000)
+    alone = make("TabMLP", "Regressor", early_stopping=False, max_epochs=model.best_epoch_).fit(X, y)
+    np.testing.assert_array_equal(model.predict(X), alone.predict(X))
+
+
+def test_validation_weights_act():
+    X, y = numbers(100)
+    weight = np.where(np.arange(100) < 50, 1.0, 0.0)
+    model = make("TabMLP", "Regressor", eval_metric="neg_mean_absolute_error")
+    weighted = model.fit(X, y, X_val=X, y_val=y, sample_weight_val=weight).history_
+    halved = model.fit(X, y, X_val=X[:50], y_val=y[:50]).history_
+    for name in ("val_loss", "val_score"):
+        np.testing.assert_allclose([r[name] for r in weighted], [r[name] for r in halved], rtol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "accuracy", "neg_log_loss", "f1", "balanced_accuracy"])
+def test_eval_metric_is_scikit_learns(metric):
+    from sklearn.metrics import get_scorer
+
+    X, y = numbers(200)
+    labels = np.where(y > 0, "yes", "no")
+    y = labels if metric != "f1" else y > 0
+    model = make("TabMLP", "Classifier", eval_metric=metric, max_epochs=12, early_stopping=False)
+    model.fit(X[:100], y[:100], X_val=X[100:], y_val=y[100:])
+    assert model.history_[-1]["val_score"] == pytest.approx(get_scorer(metric)(model, X[100:], y[100:]), rel=1e-5)
+
+
+def test_eval_metric_is_a_callable():
+    X, y = people()
+    seen = []
+
+    def metric(estimator, X, y):
+        seen.append((X.columns.tolist(), len(X), len(y)))
+        return -np.abs(estimator.predict(X) - y).max()
+
+    model = make("TabMLP", "Regressor", eval_metric=metric).fit(X, y)
+    assert seen == [(X.columns.tolist(), 24, 24)] * 5
+    assert all(r["val_score"] < 0 for r in model.history_)
+
+
+def test_time_limit_is_kept_to_within_an_epoch(architecture):
+    X, y = numbers(4000)
+    model = make(architecture, "Regressor", max_epochs=10_000, patience=10_000, time_limit=1.0, batch_size=64)
+    start = time.perf_counter()
+    model.fit(X, y)
+    longest = max(r["seconds"] for r in model.history_)
+    assert model.stop_reason_ == "time_limit"
+    assert sum(r["seconds"] for r in model.history_) < 1.0 + longest
+    assert time.perf_counter() - start < 60  # and nothing like 10,000 epochs
+
+
+def test_callbacks_see_every_epoch_and_stop():
+    X, y = numbers()
+    seen = []
+    model = make("TabMLP", "Regressor", callbacks=[lambda r: seen.append(r["epoch"]), lambda r: r["epoch"] == 3]).fit(X, y)
+    assert seen == [1, 2, 3] and model.n_iter_ == 3 and model.stop_reason_ == "callback"
+
+
+def test_optuna_prunes_by_callback():
+    optuna = pytest.importorskip("optuna")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    X, y = numbers()
+
+    def objective(trial):
+        def report(record):
+            trial.report(record["val_score"], record["epoch"])
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        lr = trial.suggest_categorical("lr", [3e-3, 1e-9])
+        model = make("TabMLP", "Regressor", lr=lr, max_epochs=20, callbacks=[report]).fit(X, y)
+        return model.history_[model.best_epoch_ - 1]["val_score"]
+
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.GridSampler({"lr": [3e-3, 1e-9]}, seed=1), pruner=optuna.pruners.MedianPruner(1)
+    )
+    study.enqueue_trial({"lr": 3e-3})
+    study.optimize(objective, n_trials=4)
+    pruned = [t.params["lr"] for t in study.trials if t.state == optuna.trial.TrialState.PRUNED]
+    assert pruned and set(pruned) == {1e-9} and study.best_params == {"lr": 3e-3}
+
+
+# ----------------------------------------------------------------------------------------------------------- interruptions
+
+
+def interrupt_in(epoch):
+    def callback(record):
+        if record["epoch"] == epoch:
+            raise KeyboardInterrupt
+
+    return callback
+
+
+def test_interrupt_after_an_epoch_leaves_a_fitted_estimator(architecture):
+    X, y = numbers()
+    model = make(architecture, "Regressor", max_epochs=50, callbacks=[interrupt_in(4)])
+    with pytest.warns(UserWarning, match=f"{architecture}Regressor: interrupted .* weights of epoch"):
+        model.fit(X, y)
+    assert model.stop_reason_ == "interrupted" and model.n_iter_ == 4
+    assert np.isfinite(model.predict(X)).all()
+    pickle.dumps(model.set_params(callbacks=None))
+
+
+def test_interrupt_before_an_epoch_goes_up():
+    X, y = numbers()
+
+    def metric(estimator, X, y):
+        raise KeyboardInterrupt
+
+    model = make("TabMLP", "Regressor", eval_metric=metric)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert not hasattr(model, "module_")
+
+
+def test_loss_that_explodes_is_an_error():
+    X, y = numbers()
+    with pytest.raises(FloatingPointError, match=r"train_loss became (nan|inf) in epoch \d+. Try a smaller lr"):
+        make("TabMLP", "Regressor", lr=1e30, max_epochs=20).fit(X, y)

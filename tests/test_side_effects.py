@@ -1,0 +1,86 @@
+"""A fit leaves no trace: no file, no line, no moved random state, no changed flag, no changed input; fits side by side do not meet."""
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import make, people, target
+from joblib import Parallel, delayed
+from sklearn.base import clone
+
+
+def global_state():
+    return {
+        "torch": torch.get_rng_state().tolist(),
+        "numpy": np.random.get_state()[1].tolist() + [np.random.get_state()[2]],
+        "random": random.getstate(),
+        "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "dtype": torch.get_default_dtype(),
+        "device": torch.get_default_device(),
+        "flags": (
+            torch.is_grad_enabled(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.get_float32_matmul_precision(),
+            torch.is_autocast_enabled("cpu"),
+            torch.backends.cudnn.benchmark,
+            torch.backends.cuda.matmul.allow_tf32,
+        ),
+        "pandas": pd.get_option("mode.copy_on_write") if int(pd.__version__[0]) < 3 else None,
+        "numpy errors": np.geterr(),
+    }
+
+
+@pytest.mark.parametrize("random_state", [0, None])
+def test_a_fit_leaves_no_trace(architecture, task, random_state, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    X, y = people()
+    y = target(y - 2, task)
+    X_before, y_before, weight = X.copy(deep=True), y.copy(), np.ones(len(y))
+    make(architecture, task).fit(X, y)  # what the first use of a library sets up for good is not the fit's
+    before = global_state()
+    model = make(architecture, task, random_state=random_state, precision="bfloat16")
+    parameters = model.get_params()
+    model.fit(X, y, sample_weight=weight)
+    model.predict(X)
+    assert global_state() == before
+    assert model.get_params() == parameters
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+    pd.testing.assert_frame_equal(X, X_before)
+    np.testing.assert_array_equal(y, y_before)
+    assert (weight == 1).all()
+
+
+def test_a_fit_that_fails_leaves_no_trace(architecture):
+    X, y = people()
+    before = global_state()
+    with pytest.raises(FloatingPointError):
+        make(architecture, "Regressor", lr=1e30, max_epochs=50).fit(X, y)
+    assert global_state() == before
+
+
+def predictions(model, X, y):
+    return clone(model).fit(X, y).predict(X)
+
+
+def test_fits_in_threads_do_not_meet(architecture):
+    X, y = people()
+    models = [make(architecture, "Regressor", random_state=seed) for seed in range(4)]
+    alone = [predictions(model, X, y) for model in models]
+    before = global_state()
+    with ThreadPoolExecutor(4) as pool:
+        beside = list(pool.map(lambda model: predictions(model, X, y), models))
+    assert global_state() == before
+    np.testing.assert_array_equal(alone, beside)
+
+
+def test_fits_in_processes_do_not_meet(architecture):
+    X, y = people()
+    models = [make(architecture, "Regressor", random_state=seed) for seed in range(2)]
+    alone = [predictions(model, X, y) for model in models]
+    beside = Parallel(n_jobs=2)(delayed(predictions)(model, X, y) for model in models)
+    # Another number of threads may sum in another order.
+    np.testing.assert_allclose(alone, beside, rtol=1e-3)
