@@ -2,9 +2,6 @@
 
 import torch
 
-# Rows a chunk on a CPU: what keeps the activations in its caches. Every chunk has this size, the last one padded, so that a
-# row's output does not depend on the rows beside it, to the bit.
-_CPU_ROWS = 64
 _GPU_ROWS = 8192
 
 
@@ -12,11 +9,13 @@ _GPU_ROWS = 8192
 def net_outputs(net, table, precision):
     """Return the outputs (N, K, C) of ``net`` for all rows of ``table``, in evaluation mode, on the table's device.
 
-    A chunk that does not fit into memory is halved, down to one row.
+    Every chunk has the same size, the last one padded, so that a row's output does not depend on the rows beside it, to the
+    bit. A chunk that does not fit into memory is halved, down to one row.
 
     Parameters
     ----------
-    net : Module
+    net : TabularNet
+        Its ``cpu_chunk_rows`` is the size of a chunk on a CPU.
     table : Table
         On any device; its chunks are moved to the network's.
     precision : torch.dtype
@@ -29,7 +28,7 @@ def net_outputs(net, table, precision):
     """
     net.eval()
     device = next(net.parameters()).device
-    n_chunk = _CPU_ROWS if device.type == "cpu" else _GPU_ROWS
+    n_chunk = net.cpu_chunk_rows if device.type == "cpu" else _GPU_ROWS
     chunks, done = [], 0
     while done < len(table):
         rows = table.rows(slice(done, done + n_chunk))

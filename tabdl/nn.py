@@ -21,10 +21,13 @@ class TabularNet(nn.Module):
         To a representation of each row, (B, D).
     head : Module
         To the outputs, (B, C).
+    cpu_chunk_rows : int
+        Rows that are predicted at once on a CPU: few enough for its caches, enough to hide Python's own time.
     """
 
-    def __init__(self, embedding, backbone, head):
+    def __init__(self, embedding, backbone, head, cpu_chunk_rows=512):
         super().__init__()
+        self.cpu_chunk_rows = cpu_chunk_rows
         self.embedding = embedding
         self.backbone = backbone
         self.head = head

@@ -8,23 +8,26 @@ import torch
 from conftest import make, numbers
 
 from tabdl import inference
+from tabdl.columns import read_columns
 from tabdl.data import Table
 
 
-def test_chunks_are_the_whole(architecture, monkeypatch):
+def test_chunks_are_the_whole(architecture):
     X, y = numbers(1000)
     model = make(architecture, "Regressor", precision="float64").fit(X, y)
-    x_num, x_cat = model.encoder_.transform(__import__("tabdl.columns", fromlist=["x"]).read_columns(X, owner="Test"))
+    x_num, x_cat = model.encoder_.transform(read_columns(X, owner="Test"))
     table = Table(torch.from_numpy(x_num).double(), torch.from_numpy(x_cat))
     with torch.inference_mode():
         whole = model.module_(table.x_num, table.x_cat)
     torch.testing.assert_close(inference.net_outputs(model.module_, table, torch.float64), whole)
-    monkeypatch.setattr(inference, "_CPU_ROWS", 7)
+    model.module_.cpu_chunk_rows = 7
     torch.testing.assert_close(inference.net_outputs(model.module_, table, torch.float64), whole)
 
 
 class Greedy(torch.nn.Module):
     """A network that cannot take more than ``limit`` rows."""
+
+    cpu_chunk_rows = 64
 
     def __init__(self, limit):
         super().__init__()
@@ -64,6 +67,7 @@ import resource, torch
 from tabdl import inference
 from tabdl.data import Table
 net = torch.nn.Module()
+net.cpu_chunk_rows = 64
 net.p = torch.nn.Parameter(torch.ones(1))
 sizes = []
 def forward(x_num, x_cat):

@@ -145,6 +145,8 @@ class FTTransformer(TabularEstimator):
                 residual_dropout=self.residual_dropout,
             ),
             nn.Sequential(nn.LayerNorm(self.d_block), nn.ReLU(), nn.Linear(self.d_block, n_outputs)),
+            # Measured with 25 tokens: 64 rows as fast as 32 to 256, 1.9 times as fast as 2,048, and one row alone is quick.
+            cpu_chunk_rows=64,
         )
 
 

@@ -1,0 +1,153 @@
+"""The harness on its real tables: runs, continues, compares with the paper, refuses what it does not know."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import import_time, report, run, speed
+from benchmarks.datasets import DATASETS
+from benchmarks.models import MODELS
+from benchmarks.results import PAPER, Run, finished
+
+SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
+SIZES = {"california_housing": (13209, 3303, 4128), "adult": (26048, 6513, 16281)}
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_datasets_have_the_papers_sizes(name):
+    dataset = DATASETS[name]()
+    assert tuple(len(X) for X, _ in (dataset.train, dataset.val, dataset.test)) == SIZES[name]
+    assert "target" not in dataset.train[0].columns and "split" not in dataset.train[0].columns
+
+
+@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.skipif(not SHARED.exists(), reason="the source of the shipped tables is not beside the project")
+def test_datasets_are_the_source(name):
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(SHARED / f"{name}.parquet"), pd.read_parquet(Path(run.__file__).parent / "data" / f"{name}.parquet")
+    )
+
+
+def test_california_split_is_the_rule():
+    """``train_test_split(test_size=0.2, random_state=0)`` twice."""
+    from sklearn.model_selection import train_test_split
+
+    rows = np.arange(20640)
+    train_val, test = train_test_split(rows, test_size=0.2, random_state=0)
+    train, val = train_test_split(train_val, test_size=0.2, random_state=0)
+    assert (len(train), len(val), len(test)) == SIZES["california_housing"]
+
+
+def test_runs_continues_and_reports(tmp_path, capsys):
+    command = ["--datasets", "adult", "--models", "xgboost", "mlp", "--time-limit", "3", "--out", str(tmp_path), "--device", "cpu"]
+    assert run.main(command) == 0
+    first = capsys.readouterr().out
+    assert "0.8741 ± 0.0000" in first  # the paper's XGBoost
+    reports = [json.loads(path.read_text()) for path in sorted(tmp_path.rglob("report.json"))]
+    assert [r["run"]["model"] for r in reports] == ["mlp", "xgboost"]
+    mlp, xgboost = reports
+    assert xgboost["test_score"] == pytest.approx(PAPER["scores"]["adult"]["xgboost"]["default"]["mean"], abs=0.003)
+    assert mlp["was_cut"] and 0.8 < mlp["test_score"] < 0.87 and mlp["fit_time_s"] < 20 and "cut" in first
+    assert not xgboost["was_cut"] and xgboost["n_iter"] > xgboost["best_iter"] > 10
+    assert run.main(command) == 0
+    assert capsys.readouterr().out.count("found") == 2
+    assert run.main([*command, "--markdown"]) == 0
+    assert f"| adult | mlp | default | 1 | {mlp['test_score']:.4f} cut |" in capsys.readouterr().out
+    # Other settings are another run.
+    asked = Run("adult", "mlp", "default", 0, "cpu", 3.0)
+    assert finished(asked, tmp_path) == mlp
+    assert finished(Run("adult", "mlp", "default", 0, "cpu", None), tmp_path) is None
+    assert list(tmp_path.rglob(".*")) == []
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_model_fits_every_dataset(name, model, monkeypatch):
+    """On a few hundred rows, with the time limit of a second."""
+    dataset = DATASETS[name]()
+    small = {part: tuple(table.iloc[:400] for table in getattr(dataset, part)) for part in ("train", "val", "test")}
+    small = type(dataset)(dataset.name, dataset.task, **small)
+    fit = MODELS[model](small, {}, 0, "cpu", 1.0)
+    predictions = np.asarray(fit.predict(small.test[0])).ravel()
+    assert predictions.shape == (400,) and fit.n_parameters > 0 and fit.n_iter >= fit.best_iter > 0
+    if dataset.is_regression:
+        assert np.isfinite(predictions.astype(float)).all()
+    else:
+        assert set(predictions) <= set(dataset.train[1])
+
+
+@pytest.mark.parametrize("name", PAPER["tuned_configs"])
+def test_tuned_configurations_are_accepted(name):
+    import tabdl
+
+    architectures = {"ft_transformer": tabdl.FTTransformerRegressor, "resnet": tabdl.TabResNetRegressor, "mlp": tabdl.TabMLPRegressor}
+    X, y = speed.table(40)
+    for model, config in PAPER["tuned_configs"][name].items():
+        if model in architectures:
+            fitted = architectures[model](**config, max_epochs=1).fit(X, y)
+            assert fitted.n_iter_ == 1
+    assert Run("california_housing", "ft_transformer", "tuned", 0, "cpu", None).parameters() is None  # it is not PreNorm
+
+
+def test_an_interrupt_ends_the_harness_not_the_fit_alone(tmp_path, monkeypatch, capsys):
+    import tabdl
+
+    original = tabdl.TabMLPClassifier.fit
+
+    def fit(self, *args, **kwargs):
+        def interrupt(record):
+            raise KeyboardInterrupt
+
+        return original(self.set_params(callbacks=[interrupt]), *args, **kwargs)
+
+    monkeypatch.setattr(tabdl.TabMLPClassifier, "fit", fit)
+    with pytest.warns(UserWarning, match="interrupted"):
+        assert run.main(["--datasets", "adult", "--models", "mlp", "--out", str(tmp_path)]) == 130
+    assert "the same command continues from here" in capsys.readouterr().out
+    assert list(tmp_path.rglob("report.json")) == []
+
+
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        (["--models", "catbost"], "'catbost' is unknown .* did you mean catboost"),
+        (["--datasets", "housing"], "'housing' is unknown .there are: california_housing, adult"),
+        (["--device", "gpu"], "'gpu' is no device"),
+        (["--config", "best"], "invalid choice: 'best'"),
+    ],
+)
+def test_unknown_arguments(argument, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run.main(argument)
+    assert stop.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_spread_over_seeds():
+    one = {
+        "run": {"dataset": "adult", "model": "mlp", "config": "tuned", "time_limit": None},
+        "test_score": 0.85,
+        "fit_time_s": 1.0,
+        "predict_time_s": 0.1,
+        "n_parameters": 1000,
+        "n_iter": 20,
+        "was_cut": False,
+    }
+    (row,) = report.rows([one, one | {"test_score": 0.86, "fit_time_s": 3.0}])
+    assert row[:5] == ("adult", "mlp", "tuned", "2", "0.8550 ± 0.0071") and row[7:] == ("2.0", "0.10", "1,000", "20 epochs")
+
+
+@pytest.mark.parametrize("network", speed.NETWORKS)
+def test_speed_prints_ratios(network, capsys):
+    speed.main(["--networks", network, "--rows", "300", "--repeats", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all("ratio" in line for line in lines[1:])
+
+
+def test_import_time_prints_a_ratio(capsys):
+    import_time.main(repeats=1)
+    assert "ratio" in capsys.readouterr().out
