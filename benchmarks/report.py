@@ -4,7 +4,19 @@ import statistics
 
 from benchmarks.results import PAPER
 
-HEADINGS = ("dataset", "model", "config", "seeds", "score", "paper: default", "paper: tuned", "fit s", "predict s", "parameters", "epochs")
+HEADINGS = (
+    "dataset",
+    "model",
+    "config",
+    "seeds",
+    "score",
+    "paper: default",
+    "paper: tuned",
+    "fit s",
+    "predict s",
+    "parameters",
+    "epochs",
+)
 
 
 def rows(reports):
@@ -54,7 +66,9 @@ def footnote(reports):
     if any(report["was_cut"] for report in reports):
         limits = sorted({report["run"]["time_limit"] for report in reports if report["was_cut"]})
         seconds = ", ".join(f"{limit:g}" for limit in limits)
-        lines.append(f"cut: training was stopped after {seconds} s (--time-limit 0 lifts that), so the score is not the model's best.")
+        lines.append(
+            f"cut: training was stopped after {seconds} s (--time-limit 0 lifts that), so the score is not the model's best."
+        )
     return "\n".join(lines)
 
 

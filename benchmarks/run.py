@@ -25,9 +25,13 @@ def arguments(argv=None):
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS), type=_one_of(DATASETS), metavar="NAME")
     parser.add_argument("--models", nargs="+", default=list(MODELS), type=_one_of(MODELS), metavar="NAME")
     parser.add_argument("--seeds", nargs="+", default=[0], type=int, metavar="SEED")
-    parser.add_argument("--config", default="default", choices=["default", "tuned"], help="tuned: the paper's tuned configurations")
+    parser.add_argument(
+        "--config", default="default", choices=["default", "tuned"], help="tuned: the paper's tuned configurations"
+    )
     parser.add_argument("--device", default="auto", type=_device, help="cpu, cuda, …; auto: a GPU if there is one")
-    parser.add_argument("--time-limit", default=90, type=float, metavar="S", help="seconds of training a fit; 0: none (default 90)")
+    parser.add_argument(
+        "--time-limit", default=90, type=float, metavar="S", help="seconds of training a fit; 0: none (default 90)"
+    )
     parser.add_argument("--out", default="runs", metavar="FOLDER", help="where report.json of each run goes (default runs/)")
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     return parser.parse_args(argv)

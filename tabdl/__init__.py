@@ -13,5 +13,3 @@ __all__ = [
     "TabResNetClassifier",
     "TabResNetRegressor",
 ]
-
-

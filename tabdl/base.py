@@ -61,7 +61,9 @@ class TabularEstimator(BaseEstimator):
 
     lr: float = param(1e-4, Float("(0, inf)"), doc="Learning rate of AdamW.")
     weight_decay: float = param(
-        1e-5, Float("[0, inf)"), doc="Weight decay of AdamW, on the matrices of linear layers only: not on embeddings, norms, biases."
+        1e-5,
+        Float("[0, inf)"),
+        doc="Weight decay of AdamW, on the matrices of linear layers only: not on embeddings, norms, biases.",
     )
     batch_size: int | str = param(
         "auto",
@@ -79,7 +81,9 @@ class TabularEstimator(BaseEstimator):
     )
     patience: int = param(16, Int(1), doc="Epochs without a better validation score before training stops.")
     validation_fraction: float = param(
-        0.2, Float("(0, 1)"), doc="Share of the rows held out for early stopping, stratified; unused when fit gets X_val and y_val."
+        0.2,
+        Float("(0, 1)"),
+        doc="Share of the rows held out for early stopping, stratified; unused when fit gets X_val and y_val.",
     )
     eval_metric: str | Callable | None = param(
         None,
@@ -105,11 +109,19 @@ class TabularEstimator(BaseEstimator):
         doc="Which columns are categories: 'from_dtype' (strings, booleans, categorical dtypes), or names, indices or a mask.",
     )
     precision: str = param(
-        "auto", OneOf(*PRECISIONS), doc="Numbers of the network: 'auto' is float32; 'bfloat16' is autocast over float32 parameters."
+        "auto",
+        OneOf(*PRECISIONS),
+        doc="Numbers of the network: 'auto' is float32; 'bfloat16' is autocast over float32 parameters.",
     )
-    device: Any = param("auto", OneOf("auto"), _DEVICE, doc="Where to compute; 'auto': CUDA if there is one, then MPS, then the CPU.")
+    device: Any = param(
+        "auto", OneOf("auto"), _DEVICE, doc="Where to compute; 'auto': CUDA if there is one, then MPS, then the CPU."
+    )
     random_state: Any = param(
-        None, OneOf(None), Int(0, 2**32 - 1), _RANDOM_STATE, doc="Seed of the split, the initial weights, the batches and dropout."
+        None,
+        OneOf(None),
+        Int(0, 2**32 - 1),
+        _RANDOM_STATE,
+        doc="Seed of the split, the initial weights, the batches and dropout.",
     )
     verbose: int = param(0, Int(0, 2), OneOf(True, False), doc="0: silent; 1: a live line of progress; 2: a plain line an epoch.")
     callbacks: Any = param(
@@ -175,7 +187,7 @@ class TabularEstimator(BaseEstimator):
                 settings=self._settings(len(rows), precision, shown),
                 generator=torch.Generator(device).manual_seed(train_seed),
             )
-        return self._keep(net, encoder, target, outcome)
+        return self._keep(net, encoder, target, precision, outcome)
 
     @property
     def _name(self):
@@ -221,14 +233,14 @@ class TabularEstimator(BaseEstimator):
             score = make_score(self.eval_metric, target.answers, table, val_part.targets, weight, self._name)
         return {"loss": self._train_loss(target), "val_loss": target.loss, "score": score}
 
-    def _keep(self, net, encoder, target, outcome):
+    def _keep(self, net, encoder, target, precision, outcome):
         if outcome.stop_reason == "interrupted":
             warnings.warn(
                 f"{self._name}: interrupted in epoch {len(outcome.history) + 1}; fitted with the weights of epoch "
                 f"{outcome.best_epoch}.",
                 stacklevel=3,
             )
-        self.module_, self.encoder_, self._target = net.eval(), encoder, target
+        self.module_, self.encoder_, self._target, self._precision = net.eval(), encoder, target, precision
         self.history_, self.best_epoch_, self.stop_reason_ = outcome.history, outcome.best_epoch, outcome.stop_reason
         self.n_iter_ = len(outcome.history)
         self.n_parameters_ = sum(parameter.numel() for parameter in net.parameters())
@@ -238,11 +250,9 @@ class TabularEstimator(BaseEstimator):
         """Return what the target makes of the network's outputs for X: a dict with ``predict`` and more."""
         check_is_fitted(self)
         columns = read_X(self, X, kinds=self.encoder_.kinds)
-        device = predict_device(self.device)
-        precision = choose_precision(self.precision, device, self._name)
-        net = self.module_.to(device)
-        x_num, x_cat = self.encoder_.transform(columns, dtype=_numpy_dtype(precision))
-        outputs = net_outputs(net, Table(torch.from_numpy(x_num), torch.from_numpy(x_cat)), precision)
+        net = self.module_.to(predict_device(self.device))
+        x_num, x_cat = self.encoder_.transform(columns, dtype=_numpy_dtype(self._precision))
+        outputs = net_outputs(net, Table(torch.from_numpy(x_num), torch.from_numpy(x_cat)), self._precision)
         return self._target.answers(outputs)
 
     def __sklearn_is_fitted__(self):

@@ -76,7 +76,7 @@ def _arrays(X, owner):
 
 def _declares_categories(series):
     # Of pandas' object columns the values decide: narwhals calls one that is all missing a column of strings.
-    is_object = getattr(series.to_native(), "dtype", None) == object
+    is_object = str(getattr(series.to_native(), "dtype", None)) == "object"
     return not is_object and series.dtype in (nw.Categorical, nw.Enum, nw.String, nw.Boolean)
 
 

@@ -87,7 +87,9 @@ class NumberEncoder:
 
     def __init__(self, name, numeric_transform):
         self.names = [name]
-        self.scale = {"quantile": QuantileNormal, "standard": Standard, "robust": RobustClip, "none": Unscaled}[numeric_transform]()
+        self.scale = {"quantile": QuantileNormal, "standard": Standard, "robust": RobustClip, "none": Unscaled}[
+            numeric_transform
+        ]()
 
     def fit(self, values, weight):
         present = ~np.isnan(values)

@@ -112,8 +112,7 @@ def check_params(estimator):
         value = getattr(estimator, field.name)
         if not any(rule.accepts(value) for rule in field.metadata["allowed"]):
             raise ValueError(
-                f"{type(estimator).__name__}: {field.name} must be {_words(field)}, got {value!r} of type "
-                f"{type(value).__name__}."
+                f"{type(estimator).__name__}: {field.name} must be {_words(field)}, got {value!r} of type {type(value).__name__}."
             )
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from tabdl.data import Table
 from tabdl.inference import net_outputs
 from tabdl.nn import CategoryEmbedding, Dropout, parameter_groups
 

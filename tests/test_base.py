@@ -428,7 +428,9 @@ def test_optuna_prunes_by_callback():
         return model.history_[model.best_epoch_ - 1]["val_score"]
 
     study = optuna.create_study(
-        direction="maximize", sampler=optuna.samplers.GridSampler({"lr": [3e-3, 1e-9]}, seed=1), pruner=optuna.pruners.MedianPruner(1)
+        direction="maximize",
+        sampler=optuna.samplers.GridSampler({"lr": [3e-3, 1e-9]}, seed=1),
+        pruner=optuna.pruners.MedianPruner(1),
     )
     study.enqueue_trial({"lr": 3e-3})
     study.optimize(objective, n_trials=4)

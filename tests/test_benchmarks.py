@@ -43,7 +43,19 @@ def test_california_split_is_the_rule():
 
 
 def test_runs_continues_and_reports(tmp_path, capsys):
-    command = ["--datasets", "adult", "--models", "xgboost", "mlp", "--time-limit", "3", "--out", str(tmp_path), "--device", "cpu"]
+    command = [
+        "--datasets",
+        "adult",
+        "--models",
+        "xgboost",
+        "mlp",
+        "--time-limit",
+        "3",
+        "--out",
+        str(tmp_path),
+        "--device",
+        "cpu",
+    ]
     assert run.main(command) == 0
     first = capsys.readouterr().out
     assert "0.8741 ± 0.0000" in first  # the paper's XGBoost
@@ -84,7 +96,11 @@ def test_every_model_fits_every_dataset(name, model, monkeypatch):
 def test_tuned_configurations_are_accepted(name):
     import tabdl
 
-    architectures = {"ft_transformer": tabdl.FTTransformerRegressor, "resnet": tabdl.TabResNetRegressor, "mlp": tabdl.TabMLPRegressor}
+    architectures = {
+        "ft_transformer": tabdl.FTTransformerRegressor,
+        "resnet": tabdl.TabResNetRegressor,
+        "mlp": tabdl.TabMLPRegressor,
+    }
     X, y = speed.table(40)
     for model, config in PAPER["tuned_configs"][name].items():
         if model in architectures:

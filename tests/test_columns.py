@@ -96,20 +96,37 @@ def test_number_categories_survive_a_missing_value_at_predict():
 
 def test_time_zones_become_utc():
     naive = pd.Series(pd.to_datetime(["2021-01-01 12:00", "2021-06-01 12:00"]))
-    columns = [read_columns(s.to_frame("t"), owner="Test")[0] for s in (naive, naive.dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo"))]
+    columns = [
+        read_columns(s.to_frame("t"), owner="Test")[0] for s in (naive, naive.dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo"))
+    ]
     np.testing.assert_array_equal(columns[0].values, columns[1].values)
 
 
 @pytest.mark.parametrize(
     "frame, kinds, categorical, message",
     [
-        (pd.DataFrame({"a": ["x", "y"]}), ["number"], "from_dtype", "Test: column 'a' held numbers at fit and holds string values"),
-        (pd.DataFrame({"a": [1, 2]}), ["datetime"], "from_dtype", "Test: column 'a' held dates at fit and holds .* now, for example"),
+        (
+            pd.DataFrame({"a": ["x", "y"]}),
+            ["number"],
+            "from_dtype",
+            "Test: column 'a' held numbers at fit and holds string values",
+        ),
+        (
+            pd.DataFrame({"a": [1, 2]}),
+            ["datetime"],
+            "from_dtype",
+            "Test: column 'a' held dates at fit and holds .* now, for example",
+        ),
         (pd.DataFrame({"a": ["2020-01-01"]}), ["datetime"], "from_dtype", "parse it, for example with pandas.to_datetime"),
         (pd.DataFrame({"a": [1.0, np.inf]}), None, "from_dtype", "Test: column 'a' contains infinity in row 1"),
         (pd.DataFrame({"a": [1]}), None, ["b"], r"not in the table: \['b'\]"),
         (pd.DataFrame({"a": [1]}), None, [3], r"not in the table: \[3\]"),
-        (pd.DataFrame({"a": [1]}), None, [True, False], "Test: categorical_features must be 'from_dtype' or a list of column names"),
+        (
+            pd.DataFrame({"a": [1]}),
+            None,
+            [True, False],
+            "Test: categorical_features must be 'from_dtype' or a list of column names",
+        ),
         (pd.DataFrame({"a": ["x"], "b": [1]}), None, ["b"], "column 'a' holds categories and is not listed"),
     ],
 )

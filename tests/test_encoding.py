@@ -35,7 +35,9 @@ def test_quantile_is_the_authors_noisy_one_on_ties():
     draws = []
     for seed in range(20):
         noise = 1e-3 * X.std() * np.random.default_rng(seed).normal(size=X.shape)
-        draws.append(QuantileTransformer(n_quantiles=100, output_distribution="normal", subsample=None).fit(X + noise).transform(X))
+        draws.append(
+            QuantileTransformer(n_quantiles=100, output_distribution="normal", subsample=None).fit(X + noise).transform(X)
+        )
     np.testing.assert_allclose(x_num, np.mean(draws, axis=0), atol=0.1)
 
 
@@ -84,8 +86,12 @@ def test_only_training_rows_are_seen():
 
 
 def test_codes_of_missing_and_unseen():
-    frame = pd.DataFrame({"with": ["a", None, "b"], "without": ["a", "a", "b"], "flag": pd.array([True, False, None], dtype="boolean")})
-    later = pd.DataFrame({"with": ["b", None, "?"], "without": ["b", None, "?"], "flag": pd.array([None, True, False], dtype="boolean")})
+    frame = pd.DataFrame(
+        {"with": ["a", None, "b"], "without": ["a", "a", "b"], "flag": pd.array([True, False, None], dtype="boolean")}
+    )
+    later = pd.DataFrame(
+        {"with": ["b", None, "?"], "without": ["b", None, "?"], "flag": pd.array([None, True, False], dtype="boolean")}
+    )
     encoder, _, x_cat = encode(frame, later=later)
     assert encoder.schema.cat_names == ("with", "without", "flag") and encoder.schema.cardinalities == (4, 3, 4)
     assert x_cat.T.tolist() == [[1, 2, 3], [1, 2, 2], [2, 1, 0]]

@@ -117,7 +117,9 @@ def test_tables_unlike_the_one_at_fit(architecture):
         model.predict(X[X.columns[::-1]])
     with pytest.raises(ValueError, match="Feature names seen at fit time, yet now missing"):
         model.predict(X.drop(columns="age"))
-    with pytest.raises(ValueError, match=f"{architecture}Regressor: column 'age' held numbers at fit and holds string values now"):
+    with pytest.raises(
+        ValueError, match=f"{architecture}Regressor: column 'age' held numbers at fit and holds string values now"
+    ):
         model.predict(X.assign(age=X["age"].astype("string")))
     with pytest.raises(ValueError, match="column 'city' held categories that are strings at fit, and numbers now"):
         model.predict(X.assign(city=1.0))

@@ -147,7 +147,7 @@ def test_decayed_parameters_are_the_references():
     )
     ours = build(FTTransformerRegressor(), 4, CARDINALITIES)
     sizes = [
-        sorted((group["weight_decay"] if "weight_decay" in group else 1.0, sum(p.numel() for p in group["params"])) for group in groups)
+        sorted((group.get("weight_decay", 1.0), sum(p.numel() for p in group["params"])) for group in groups)
         for groups in (parameter_groups(ours, 1.0), theirs.make_parameter_groups())
     ]
     # The package puts the last normalisation's weight (not its bias) with the decayed ones; the paper says none on norms.

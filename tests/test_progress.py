@@ -23,14 +23,19 @@ def test_plain_lines(verbose, n_lines, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == n_lines
     for epoch, line in enumerate(lines, 1):
-        assert re.fullmatch(rf"TabMLPRegressor: epoch {epoch}, train loss [\d.]+, val loss [\d.]+, val score -[\d.]+, [\d.]+ s", line)
+        assert re.fullmatch(
+            rf"TabMLPRegressor: epoch {epoch}, train loss [\d.]+, val loss [\d.]+, val score -[\d.]+, [\d.]+ s", line
+        )
 
 
 def test_a_live_line_in_a_terminal():
     pytest.importorskip("rich")
     ours, theirs = pty.openpty()
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.replace("VERBOSE", "1")], stdout=theirs, stderr=subprocess.PIPE, env=os.environ | {"TERM": "xterm"}
+        [sys.executable, "-c", SCRIPT.replace("VERBOSE", "1")],
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"TERM": "xterm"},
     )
     os.close(theirs)
     shown = os.read(ours, 100_000).decode()

@@ -26,7 +26,9 @@ def test_commands():
 
 def test_ci_runs_the_test_command():
     script = (ROOT / ".ci" / "run").read_text().replace('bash -c "$command"', 'echo "$command"')
-    done = subprocess.run(["bash", "-c", script.replace('"$(dirname "$0")/.."', f"'{ROOT}'")], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-c", script.replace('"$(dirname "$0")/.."', f"'{ROOT}'")], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == command("test")
 
 

@@ -46,7 +46,14 @@ def test_the_steps_are_torchs():
     """Beside a plain loop with torch.optim.AdamW over the same order of rows."""
     rows, net, plain = linear_table(), linear_net(), linear_net()
     outcome = train(
-        net, rows, None, loss=squared, val_loss=squared, score=None, settings=settings(), generator=torch.Generator().manual_seed(7)
+        net,
+        rows,
+        None,
+        loss=squared,
+        val_loss=squared,
+        score=None,
+        settings=settings(),
+        generator=torch.Generator().manual_seed(7),
     )
     groups = [{"params": [plain.head.weight]}, {"params": [plain.head.bias], "weight_decay": 0.0}]
     optimizer, generator = torch.optim.AdamW(groups, lr=0.1, weight_decay=0.5), torch.Generator().manual_seed(7)

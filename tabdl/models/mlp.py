@@ -4,6 +4,7 @@ Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tab
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from numbers import Integral
 
 from torch import nn
@@ -38,10 +39,7 @@ class TabMLP(TabularEstimator):
     def _build_net(self, schema, n_outputs):
         embedding = FlatEmbedding(schema.n_num, schema.cardinalities, self.d_embedding)
         widths = [embedding.d_out, *self._widths()]
-        layers = [
-            nn.Sequential(nn.Linear(d_in, d_out), nn.ReLU(), Dropout(self.dropout))
-            for d_in, d_out in zip(widths, widths[1:], strict=False)
-        ]
+        layers = [nn.Sequential(nn.Linear(d_in, d_out), nn.ReLU(), Dropout(self.dropout)) for d_in, d_out in pairwise(widths)]
         return TabularNet(embedding, nn.Sequential(*layers), nn.Linear(widths[-1], n_outputs))
 
 
