@@ -66,9 +66,7 @@ def footnote(reports):
     if any(report["was_cut"] for report in reports):
         limits = sorted({report["run"]["time_limit"] for report in reports if report["was_cut"]})
         seconds = ", ".join(f"{limit:g}" for limit in limits)
-        lines.append(
-            f"cut: training was stopped after {seconds} s (--time-limit 0 lifts that), so the score is not the model's best."
-        )
+        lines.append(f"cut: training was stopped after {seconds} s (--time-limit 0 lifts that): not the model's best score.")
     return "\n".join(lines)
 
 

@@ -152,11 +152,12 @@ def main(argv=None):
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
     options = parser.parse_args(argv)
     X, y = table(options.rows)
-    name = torch.cuda.get_device_name() if options.device.startswith("cuda") else f"{platform.machine()}, {os.cpu_count()} cores"
-    print(
-        f"{options.rows:,} rows, {N_NUM} numbers + {len(CARDINALITIES)} categories, batch {options.batch_size}, precision "
-        f"{options.precision}, {name}, {torch.get_num_threads()} threads, torch {torch.__version__}; median (range) of {options.repeats}"
+    machine = (
+        torch.cuda.get_device_name() if options.device.startswith("cuda") else f"{platform.machine()}, {os.cpu_count()} cores"
     )
+    print(f"{options.rows:,} rows, {N_NUM} numbers + {len(CARDINALITIES)} categories, batch {options.batch_size}, ", end="")
+    print(f"precision {options.precision}, {machine}, {torch.get_num_threads()} threads, torch {torch.__version__}; ", end="")
+    print(f"median (range) of {options.repeats}")
     for network in options.networks:
         show(network, options.rows, measure(network, X, y, options))
 

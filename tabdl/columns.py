@@ -22,8 +22,8 @@ class Column:
     name : str
     kind : {"number", "datetime", "category", "empty"}
     values : ndarray of shape (N,)
-        Numbers: float64, NaN where missing. Empty: NaN, whatever comes at predict. Moments: datetime64[us], NaT where missing. Categories: float64 with NaN where
-        they are numbers or booleans, else an object array of str with None.
+        Numbers: float64, NaN where missing. Empty: NaN, whatever comes at predict. Moments: datetime64[us], NaT where
+        missing. Categories: float64 with NaN where they are numbers or booleans, else an object array of str with None.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A fit leaves no trace: no file, no line, no moved random state, no changed flag, no changed input; fits side by side do not meet."""
+"""A fit leaves no trace: no file, no line, no moved random state, flag or input; fits side by side do not meet."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from sklearn.base import clone
 def global_state():
     return {
         "torch": torch.get_rng_state().tolist(),
-        "numpy": np.random.get_state()[1].tolist() + [np.random.get_state()[2]],
+        "numpy": [*np.random.get_state()[1].tolist(), np.random.get_state()[2]],
         "random": random.getstate(),
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
         "dtype": torch.get_default_dtype(),
