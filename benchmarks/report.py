@@ -60,7 +60,7 @@ def _paper_figure(figure):
 def footnote(reports):
     """Return what a reader of the table has to know."""
     lines = [
-        "score: accuracy (adult) or minus RMSE (california_housing) of the test rows; higher is better; mean ± standard deviation",
+        "score: accuracy (adult) or minus RMSE (california_housing) of the test rows; higher is better; mean ± deviation",
         "of the seeds. paper: Gorishniy et al. 2021, 15 seeds. Medians of seconds, parameters (trees: leaves) and epochs.",
     ]
     if any(report["was_cut"] for report in reports):
