@@ -100,7 +100,7 @@ def xgboost(dataset, config, seed, device, time_limit):
         early_stopping_rounds=50,
         eval_metric="rmse" if dataset.is_regression else "error",
         random_state=seed,
-        device=device if device != "auto" else "cpu",
+        device="cuda" if device.startswith("cuda") else "cpu",
         callbacks=[clock],
         **config,
     )

@@ -220,6 +220,17 @@ def test_unseen_categories_get_the_mean_of_the_seen(architecture):
     assert -1.5 < model.predict(pd.DataFrame({"c": ["new"]}))[0] < 11.5
 
 
+def test_a_hundred_thousand_categories(architecture):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"id": [f"id{i}" for i in range(100_000)], "group": rng.choice(["a", "b"], 100_000)})
+    y = np.where(frame["group"] == "a", 1.0, -1.0)
+    model = make(architecture, "Regressor", max_epochs=1, batch_size=4096, n_blocks=1, early_stopping=False, lr=1e-2)
+    model.fit(frame, y)
+    assert model.encoder_.schema.cardinalities == (100_001, 3)
+    new = pd.DataFrame({"id": ["never", "seen"], "group": ["a", "b"]})
+    assert model.predict(new)[0] > 0.5 and model.predict(new)[1] < -0.5
+
+
 def test_a_constant_target(architecture):
     X, _ = numbers(50)
     model = make(architecture, "Regressor", max_epochs=20).fit(X, np.full(50, 1e9))
