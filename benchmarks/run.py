@@ -30,7 +30,7 @@ def arguments(argv=None):
     )
     parser.add_argument("--device", default="auto", type=_device, help="cpu, cuda, …; auto: a GPU if there is one")
     parser.add_argument(
-        "--time-limit", default=90, type=float, metavar="S", help="seconds of training a fit; 0: none (default 90)"
+        "--time-limit", default=120, type=float, metavar="S", help="seconds of training a fit; 0: none (default 120)"
     )
     parser.add_argument("--out", default="runs", metavar="FOLDER", help="where report.json of each run goes (default runs/)")
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
