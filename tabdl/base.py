@@ -216,7 +216,7 @@ class TabularEstimator(BaseEstimator):
         return Settings(
             lr=self.lr,
             weight_decay=self.weight_decay,
-            batch_size=_batch_size(n_rows) if self.batch_size == "auto" else self.batch_size,
+            batch_size=_batch_size(n_rows) if self.batch_size == "auto" else int(self.batch_size),
             max_epochs=self.max_epochs,
             patience=self.patience if self.early_stopping else None,
             time_limit=self.time_limit,

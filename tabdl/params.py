@@ -49,8 +49,8 @@ class OneOf:
         self.values = values
 
     def accepts(self, value):
-        # Identity of types first: 0 == False and array == "auto" must not pass for a listed value.
-        return any(type(value) is type(v) and value == v for v in self.values)
+        # Types first: 0 == False and array == "auto" must not pass for a listed value.
+        return any(isinstance(value, type(v)) and value == v for v in self.values)
 
     def __str__(self):
         return ", ".join(repr(v) for v in self.values)

@@ -58,7 +58,7 @@ def test_every_import_is_declared():
     for path in files("benchmarks"):
         assert outside(imports(path)) <= core | bench | {"rtdl_revisiting_models"}, path
     for path in files("tests"):
-        assert outside(imports(path)) <= core | bench | test | {"conftest", "joblib"}, path
+        assert outside(imports(path)) <= core | bench | test | {"conftest"}, path
 
 
 def test_imports_go_one_way():

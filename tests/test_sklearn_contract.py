@@ -18,7 +18,14 @@ ESTIMATORS = [
 ]
 # Smaller than the defaults, for the sake of time; the defaults are checked in full beside them.
 WITHOUT_DROPOUT = {
-    "FTTransformer": {"n_blocks": 2, "d_block": 32, "attention_dropout": 0.0, "ffn_dropout": 0.0, "residual_dropout": 0.0, "lr": 3e-3},
+    "FTTransformer": {
+        "n_blocks": 2,
+        "d_block": 32,
+        "attention_dropout": 0.0,
+        "ffn_dropout": 0.0,
+        "residual_dropout": 0.0,
+        "lr": 3e-3,
+    },
     "TabMLP": {"dropout": 0.0},
 }
 # A repeated row and a weight of 2 give the same training only where all rows train (a held-out part would differ), in one batch,

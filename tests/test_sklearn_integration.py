@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 import sklearn
 from conftest import make, people, target
+from scipy.stats import loguniform, randint
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor, make_column_selector, make_column_transformer
 from sklearn.ensemble import StackingClassifier, VotingClassifier, VotingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -39,6 +40,21 @@ def test_search_over_architecture_and_training_in_processes(architecture, table)
     search = GridSearchCV(make(architecture, "Regressor", max_epochs=10), grid, cv=2, n_jobs=2, error_score="raise").fit(X, y)
     assert search.best_params_["lr"] == 1e-2
     assert search.best_score_ == pytest.approx(search.cv_results_["mean_test_score"].max())
+
+
+def test_random_search_draws_numpy_scalars(table):
+    X, y = table
+    space = {
+        "n_blocks": randint(1, 3),
+        "d_block": np.array([8, 16]),
+        "n_heads": np.array([2, 4]),
+        "batch_size": np.array([16, 32]),
+        "lr": loguniform(1e-3, 1e-2),
+        "numeric_transform": np.array(["standard", "robust"]),
+        "early_stopping": [True, False],
+    }
+    search = RandomizedSearchCV(make("FTTransformer", "Regressor"), space, n_iter=4, cv=2, random_state=0, error_score="raise")
+    assert np.isfinite(search.fit(X, y).cv_results_["mean_test_score"]).all()
 
 
 def test_cross_validation(architecture, task, table):
