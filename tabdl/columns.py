@@ -54,7 +54,7 @@ def read_columns(X, *, owner, kinds=None, categorical="from_dtype"):
     ValueError
         For infinite numbers, unknown categorical columns, or values that do not fit the given kind.
     TypeError
-        For a column of lists, structures or bytes.
+        For a column of lists, structures, bytes or complex numbers.
     """
     names, arrays, declared = _arrays(X, owner)
     if kinds is None:
@@ -84,8 +84,10 @@ def _series_to_numpy(series, owner):
     dtype = series.dtype
     if dtype == nw.Unknown and series.is_null().all():
         return np.full(len(series), None, dtype=object)
-    if dtype.is_nested() or dtype == nw.Binary:
-        raise TypeError(f"{owner}: column {series.name!r} holds {dtype}; numbers, strings, booleans and dates are allowed.")
+    is_complex = getattr(series.to_native(), "dtype", None) in (np.complex64, np.complex128)
+    if dtype.is_nested() or dtype == nw.Binary or is_complex:
+        held = "complex numbers" if is_complex else dtype
+        raise TypeError(f"{owner}: column {series.name!r} holds {held}; real numbers, strings, booleans and dates are allowed.")
     if dtype in (nw.Categorical, nw.Enum) and not series.implementation.is_pandas_like():
         # pyarrow's dictionaries lose their nulls on the straight way to numpy.
         series = series.cast(nw.String)

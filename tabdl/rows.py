@@ -6,6 +6,7 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
+from narwhals.exceptions import DuplicateError
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import assert_all_finite, check_array, check_consistent_length, column_or_1d, validate_data
 
@@ -75,7 +76,10 @@ def read_X(estimator, X, *, kinds, name="X"):
     """Check X as scikit-learn does and return its columns; see :func:`read_part`."""
     owner = type(estimator).__name__
     if is_frame(X):
-        validate_data(estimator, X, reset=kinds is None, skip_check_array=True)
+        try:
+            validate_data(estimator, X, reset=kinds is None, skip_check_array=True)
+        except DuplicateError as error:
+            raise ValueError(f"{owner}: the column names of {name} must be unique. {error}") from None
         if 0 in (shape := tuple(X.shape)):
             raise ValueError(
                 f"{owner}: {name} has {shape[0]} sample(s) and {shape[1]} feature(s) (shape={shape}) while a minimum of 1 "

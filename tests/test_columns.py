@@ -135,6 +135,21 @@ def test_what_cannot_be_read(frame, kinds, categorical, message):
         read_columns(frame, owner="Test", kinds=kinds, categorical=categorical)
 
 
-def test_nested_columns_are_refused():
-    with pytest.raises(TypeError, match="Test: column 'a' holds List"):
-        read_columns(pl.DataFrame({"a": [[1], [2]]}), owner="Test")
+@pytest.mark.parametrize(
+    "frame, held",
+    [
+        (pl.DataFrame({"a": [[1], [2]]}), "List"),
+        (pl.DataFrame({"a": [b"1", b"2"]}), "Binary"),
+        (pa.table({"a": [{"b": 1}]}), "Struct"),
+        (pd.DataFrame({"a": [1j]}), "complex numbers"),
+    ],
+)
+def test_columns_that_are_refused(frame, held):
+    with pytest.raises(TypeError, match=f"Test: column 'a' holds {held}"):
+        read_columns(frame, owner="Test")
+
+
+def test_names_that_stand_twice():
+    X, y = pd.DataFrame(np.ones((4, 2)), columns=["a", "a"]), np.arange(4)
+    with pytest.raises(ValueError, match="TabMLPRegressor: the column names of X must be unique"):
+        make("TabMLP", "Regressor").fit(X, y)
