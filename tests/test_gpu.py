@@ -1,5 +1,6 @@
 """On a CUDA device: ``python -m pytest -m gpu``. Needs torch, scikit-learn, numpy, pandas and narwhals only."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -23,7 +24,8 @@ def test_fit_and_predict(architecture, task, precision):
     assert next(model.module_.parameters()).is_cuda
     assert model.score(X, y) > (0.3 if task == "Regressor" else 0.75)
     again = make(architecture, task, device="cuda", precision=precision, max_epochs=30).fit(X, y)
-    np.testing.assert_allclose(model.predict(X) == again.predict(X), 1, atol=1e-3 if task == "Classifier" else 1)
+    # Sums on a GPU have no fixed order, so two fits agree in what they learned, not to the bit.
+    assert again.score(X, y) == pytest.approx(model.score(X, y), abs=0.05)
 
 
 def test_auto_takes_the_gpu(architecture):
@@ -57,8 +59,6 @@ assert not torch.cuda.is_available()
 model, X, expected = pickle.load(open(sys.argv[1], "rb"))
 np.testing.assert_allclose(model.predict(X), expected, rtol=1e-2, atol=1e-2)
 """
-    import os
-
     done = subprocess.run(
         [sys.executable, "-c", script, tmp_path / "model.pickle"],
         capture_output=True,
