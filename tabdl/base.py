@@ -290,11 +290,45 @@ classes_ : ndarray of shape (C,)
     The class labels; with several labels a row, the numbers of the labels."""
 
     def predict(self, X):
-        """Return the most probable class of each row, (N,); with several labels a row, 0 or 1 for each, (N, C)."""
+        """Return the most probable class of each row.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+            The columns of fit, in the same order and of the same kinds; new categories and missing values are welcome.
+
+        Returns
+        -------
+        ndarray of shape (N,), of the type of ``classes_``; with several labels a row, 0 or 1 for each, (N, C)
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            For other columns than at fit, or infinite numbers; the message names the column.
+        """
         return self._answers(X)["predict"]
 
     def predict_proba(self, X):
-        """Return the probability of each class, (N, C), in the order of ``classes_``."""
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+            The columns of fit, in the same order and of the same kinds; new categories and missing values are welcome.
+
+        Returns
+        -------
+        float64 ndarray of shape (N, C), in the order of ``classes_``; with several labels a row, of each label
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            For other columns than at fit, or infinite numbers; the message names the column.
+        """
         return self._answers(X)["predict_proba"]
 
     def _check_y(self, y, name):
@@ -339,7 +373,24 @@ class RegressorTask(RegressorMixin):
     _task_attributes = ""
 
     def predict(self, X):
-        """Return the predicted values, (N,) or (N, C) as y was at fit, float64."""
+        """Return the predicted values, in the target's units.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+            The columns of fit, in the same order and of the same kinds; new categories and missing values are welcome.
+
+        Returns
+        -------
+        float64 ndarray of shape (N,) or (N, C), as y was at fit
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            For other columns than at fit, or infinite numbers; the message names the column.
+        """
         return self._answers(X)["predict"]
 
     def _check_y(self, y, name):
