@@ -18,7 +18,7 @@ LAYERS = [
     {"columns", "nn", "targets"},
     {"encoding", "inference", "rows", "scoring"},
     {"training"},
-    {"base"},
+    {"base", "tasks"},
     {"models.ft_transformer", "models.resnet", "models.mlp"},
     {"__init__"},
 ]

@@ -6,9 +6,10 @@ Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tab
 import torch
 from torch import nn
 
-from tabdl.base import ClassifierTask, RegressorTask, TabularEstimator
+from tabdl.base import TabularEstimator
 from tabdl.nn import CategoryEmbedding, Dropout, LinearEmbedding, TabularNet
 from tabdl.params import Float, Int, param
+from tabdl.tasks import ClassifierTask, RegressorTask
 
 
 class FeatureTokenizer(nn.Module):

@@ -9,9 +9,10 @@ from numbers import Integral
 
 from torch import nn
 
-from tabdl.base import ClassifierTask, RegressorTask, TabularEstimator
+from tabdl.base import TabularEstimator
 from tabdl.nn import Dropout, FlatEmbedding, TabularNet
 from tabdl.params import Float, Int, ListOf, param
+from tabdl.tasks import ClassifierTask, RegressorTask
 
 
 class TabMLP(TabularEstimator):

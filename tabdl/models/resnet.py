@@ -5,9 +5,10 @@ Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tab
 
 from torch import nn
 
-from tabdl.base import ClassifierTask, RegressorTask, TabularEstimator
+from tabdl.base import TabularEstimator
 from tabdl.nn import BatchNorm, Dropout, FlatEmbedding, TabularNet
 from tabdl.params import Float, Int, param
+from tabdl.tasks import ClassifierTask, RegressorTask
 
 
 class ResNetBackbone(nn.Module):
