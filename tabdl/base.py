@@ -236,8 +236,8 @@ class TabularEstimator(BaseEstimator):
     def _keep(self, net, encoder, target, precision, outcome):
         if outcome.stop_reason == "interrupted":
             warnings.warn(
-                f"{self._name}: interrupted in epoch {len(outcome.history) + 1}; fitted with the weights of epoch "
-                f"{outcome.best_epoch}.",
+                f"{self._name}: interrupted after epoch {len(outcome.history)}; fitted with the "
+                f"{'best' if self.early_stopping else 'latest'} weights so far.",
                 stacklevel=3,
             )
         self.module_, self.encoder_, self._target, self._precision = net.eval(), encoder, target, precision
