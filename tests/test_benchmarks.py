@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import import_time, report, run, speed
+from benchmarks import import_time, report, run, speed, stopping
 from benchmarks.datasets import DATASETS
 from benchmarks.models import MODELS
 from benchmarks.results import PAPER, Run, finished
@@ -162,6 +162,13 @@ def test_speed_prints_ratios(network, capsys):
     speed.main(["--networks", network, "--rows", "300", "--repeats", "1"])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all("ratio" in line for line in lines[1:])
+
+
+def test_stopping_compares_two_scores(capsys):
+    stopping.main(["--seeds", "1", "--rows", "300"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0].split(" by ")[1] for line in lines] == ["validation loss", "accuracy"] * 2
+    assert all(0.7 < float(re.search(r"test accuracy (\S+)", line).group(1)) < 0.9 for line in lines)
 
 
 def test_import_time_prints_a_ratio(capsys):
