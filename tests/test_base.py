@@ -452,9 +452,7 @@ def interrupt_in(epoch):
 def test_interrupt_after_an_epoch_leaves_a_fitted_estimator(architecture):
     X, y = numbers()
     model = make(architecture, "Regressor", max_epochs=50, callbacks=[interrupt_in(4)])
-    with pytest.warns(
-        UserWarning, match=f"{architecture}Regressor: interrupted after epoch 4; fitted with the best"
-    ):
+    with pytest.warns(UserWarning, match=f"{architecture}Regressor: interrupted after epoch 4; fitted with the best"):
         model.fit(X, y)
     assert model.stop_reason_ == "interrupted" and model.n_iter_ == 4
     assert np.isfinite(model.predict(X)).all()
