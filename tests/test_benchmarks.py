@@ -67,7 +67,7 @@ def test_runs_continues_and_reports(tmp_path, capsys):
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", DATASETS)
-def test_every_model_fits_every_dataset(name, model, monkeypatch):
+def test_every_model_fits_every_dataset(name, model):
     """On a few hundred rows, with the time limit of a second."""
     dataset = DATASETS[name]()
     small = {part: tuple(table.iloc[:400] for table in getattr(dataset, part)) for part in ("train", "val", "test")}
