@@ -76,8 +76,8 @@ class TabResNet(TabularEstimator):
 class TabResNetClassifier(ClassifierTask, TabResNet):
     """ResNet for binary, multiclass and multilabel classification of table rows.
 
-    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` residual blocks follow. Tens of times
-    faster than FT-Transformer on a CPU, and a little less accurate in the paper.
+    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` residual blocks follow. About ten
+    times faster than FT-Transformer on a CPU, and a little less accurate in the paper.
 
     {parameters}
 
@@ -100,8 +100,8 @@ class TabResNetClassifier(ClassifierTask, TabResNet):
 class TabResNetRegressor(RegressorTask, TabResNet):
     """ResNet for regression on one or several targets of table rows.
 
-    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` residual blocks follow. Tens of times
-    faster than FT-Transformer on a CPU, and a little less accurate in the paper.
+    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` residual blocks follow. About ten
+    times faster than FT-Transformer on a CPU, and a little less accurate in the paper.
 
     {parameters}
 
