@@ -101,7 +101,7 @@ def _natural_kind(values):
         return "number"
     if values.dtype.kind == "M":
         return "datetime"
-    inferred = pd.api.types.infer_dtype(values, skipna=True)
+    inferred = _inferred(values)
     if inferred == "empty":
         return "empty"
     if inferred in _NUMBERS or inferred == "timedelta":
