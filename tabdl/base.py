@@ -24,7 +24,7 @@ from tabdl.params import Float, Int, Kind, ListOf, OneOf, check_params, describe
 from tabdl.progress import progress
 from tabdl.rows import held_out, read_part, read_X
 from tabdl.scoring import make_score
-from tabdl.training import Settings, train
+from tabdl.training import Member, Settings, train
 
 _CALLABLE = Kind("a callable", callable)
 _DEVICE = Kind("a torch.device or its name ('cpu', 'cuda', 'cuda:1', 'mps')", is_device)
@@ -110,7 +110,9 @@ class TabularEstimator(BaseEstimator):
     precision: str = param(
         "auto",
         OneOf(*PRECISIONS),
-        doc="Numbers of the network: 'auto' is float32; 'bfloat16' is autocast over float32 parameters.",
+        doc="Numbers of the network: 'float32', 'float64', 'bfloat16' (products of bfloat16, weights and sums of float32), or\n"
+        "    'auto': on a CPU, bfloat16 where the processor has instructions for it, else float32; on a CUDA device, bfloat16\n"
+        "    for Transformers and TF32 for the others.",
     )
     device: Any = param(
         "auto", OneOf("auto"), _DEVICE, doc="Where to compute; 'auto': CUDA if there is one, then MPS, then the CPU."
@@ -141,6 +143,8 @@ class TabularEstimator(BaseEstimator):
     # What a task says of itself; see tasks.py.
     _task_attributes = ""
     _has_classes = False
+    # What an architecture says of itself: whether bfloat16 is what a GPU should use by default.
+    _is_transformer = False
 
     def fit(self, X, y, *, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
         """Train the network.
@@ -170,25 +174,20 @@ class TabularEstimator(BaseEstimator):
         """
         check_params(self)
         device = choose_device(self.device, self._name)
-        precision = choose_precision(self.precision, device, self._name)
+        precision = choose_precision(self.precision, device, self._name, self._is_transformer)
         split_seed, init_seed, train_seed = _derive_seeds(self.random_state)
         part = read_part(self, X, y, sample_weight, names=("X", "y", "sample_weight"))
         train_part, val_part = self._parts(part, (X_val, y_val, sample_weight_val), split_seed)
         target = self._make_target(part, train_part)
         encoder = FeatureEncoder(self.numeric_transform, self._name)
         encoder.fit(part.columns, train_part.rows, train_part.weights)
-        rows, val = (_table(p, encoder, target, device, precision) for p in (train_part, val_part))
-        net = self._new_net(encoder.schema, target, init_seed).to(device, rows.x_num.dtype)
+        rows, val = (_table(p, encoder, target, precision) for p in (train_part, val_part))
+        net = self._new_net(encoder.schema, target, init_seed).to(device, precision.dtype)
+        member = Member(net, rows, val, self._score(target, val_part), train_seed)
         with progress(self._name, self.verbose, self.max_epochs) as shown:
-            outcome = train(
-                net,
-                rows,
-                val,
-                **self._objective(target, val_part),
-                settings=self._settings(len(rows), precision, shown),
-                generator=torch.Generator(device).manual_seed(train_seed),
-            )
-        return self._keep(net, encoder, target, precision, outcome)
+            settings = self._settings(len(rows), precision, shown)
+            [outcome] = train([member], loss=self._train_loss(target), val_loss=target.loss, settings=settings)
+        return self._keep(net, encoder, target, outcome)
 
     @property
     def _name(self):
@@ -224,23 +223,22 @@ class TabularEstimator(BaseEstimator):
             callbacks=[*shown, *(self.callbacks or ())],
         )
 
-    def _objective(self, target, val_part):
-        """Return the losses of training and validation rows, and the score of validation rows."""
-        score = None
-        if val_part is not None:
-            table = val_part.table() if callable(self.eval_metric) else None
-            weight = None if val_part.weight is None else val_part.weights
-            score = make_score(self.eval_metric, target.answers, table, val_part.targets, weight, self._name)
-        return {"loss": self._train_loss(target), "val_loss": target.loss, "score": score}
+    def _score(self, target, val_part):
+        """Return the score of the validation rows, or None."""
+        if val_part is None:
+            return None
+        table = val_part.table() if callable(self.eval_metric) else None
+        weight = None if val_part.weight is None else val_part.weights
+        return make_score(self.eval_metric, target.answers, table, val_part.targets, weight, self._name)
 
-    def _keep(self, net, encoder, target, precision, outcome):
+    def _keep(self, net, encoder, target, outcome):
         if outcome.stop_reason == "interrupted":
             warnings.warn(
                 f"{self._name}: interrupted after epoch {len(outcome.history)}; fitted with the "
                 f"{'best' if self.early_stopping else 'latest'} weights so far.",
                 stacklevel=3,
             )
-        self.module_, self.encoder_, self._target, self._precision = net.eval(), encoder, target, precision
+        self.module_, self.encoder_, self._target = net.eval(), encoder, target
         self.history_, self.best_epoch_, self.stop_reason_ = outcome.history, outcome.best_epoch, outcome.stop_reason
         self.n_iter_ = len(outcome.history)
         self.n_parameters_ = sum(parameter.numel() for parameter in net.parameters())
@@ -250,9 +248,11 @@ class TabularEstimator(BaseEstimator):
         """Return what the target makes of the network's outputs for X: a dict with ``predict`` and more."""
         check_is_fitted(self)
         columns = read_X(self, X, kinds=self.encoder_.kinds)
-        net = self.module_.to(predict_device(self.device))
-        x_num, x_cat = self.encoder_.transform(columns, dtype=_numpy_dtype(self._precision))
-        outputs = net_outputs(net, Table(torch.from_numpy(x_num), torch.from_numpy(x_cat)), self._precision)
+        device = predict_device(self.device)
+        precision = choose_precision(self.precision, device, self._name, self._is_transformer)
+        net = self.module_.to(device, precision.dtype)
+        x_num, x_cat = self.encoder_.transform(columns, dtype=_numpy_dtype(precision))
+        outputs = net_outputs(net, Table(torch.from_numpy(x_num), torch.from_numpy(x_cat)), precision)
         return self._target.answers(outputs)
 
     def __sklearn_is_fitted__(self):
@@ -292,8 +292,8 @@ def _batch_size(n_rows):
     return next((size for limit, size in limits.items() if n_rows <= limit), 1024)
 
 
-def _table(part, encoder, target, device, precision):
-    """Return the rows of a part as tensors on ``device``; None for None."""
+def _table(part, encoder, target, precision):
+    """Return the rows of a part as tensors; None for None."""
     if part is None:
         return None
     dtype = _numpy_dtype(precision)
@@ -302,11 +302,11 @@ def _table(part, encoder, target, device, precision):
     weight = part.weights * target.row_weight(part.targets)
     # Equal weights are no weights; the loss expects a mean of 1.
     weight = None if np.ptp(weight) == 0 else torch.from_numpy((weight / weight.mean()).astype(dtype))
-    return Table(torch.from_numpy(x_num), torch.from_numpy(x_cat), torch.from_numpy(y), weight).to(device)
+    return Table(torch.from_numpy(x_num), torch.from_numpy(x_cat), torch.from_numpy(y), weight)
 
 
 def _numpy_dtype(precision):
-    return np.float64 if precision == torch.float64 else np.float32
+    return np.float64 if precision.dtype == torch.float64 else np.float32
 
 
 def _indented(text):

@@ -37,7 +37,7 @@ class Table:
     Attributes
     ----------
     x_num : Tensor of shape (N, Fn), floating
-    x_cat : Tensor of shape (N, Fc), int32
+    x_cat : Tensor of shape (N, Fc), integer: the smallest type that holds the codes
     y : Tensor of shape (N,) int64 (classes) or (N, C) floating (labels, values), or None
     weight : Tensor of shape (N,), floating, mean 1, or None
     """
@@ -62,7 +62,40 @@ class Table:
         """Return the rows of ``index``: a slice (views), or an int64 tensor on the table's device (copies)."""
         return self._map(lambda t: t[index] if isinstance(index, slice) else t.index_select(0, index))
 
+    def columns(self, index):
+        """Return the slice ``index`` of the second dimension, for tables whose first one is that of members."""
+        return self._map(lambda t: t[:, index])
+
     def padded(self, n_rows):
         """Return the table with rows of zeros below, ``n_rows`` in all."""
         extra = n_rows - len(self)
         return self if extra <= 0 else self._map(lambda t: torch.cat([t, t.new_zeros(extra, *t.shape[1:])]))
+
+    @property
+    def n_bytes(self):
+        """Memory of the tensors."""
+        return sum(tensor.nbytes for tensor in vars(self).values() if tensor is not None)
+
+    def empty(self, n_rows, device, pin_memory=False):
+        """Return a table of ``n_rows`` rows with the same columns, not filled."""
+        return self._map(lambda t: torch.empty(n_rows, *t.shape[1:], dtype=t.dtype, device=device, pin_memory=pin_memory))
+
+    def rows_into(self, index, table: "Table"):
+        """Write the rows of ``index`` to the first rows of ``table``."""
+        for name, tensor in vars(table).items():
+            if tensor is not None:
+                torch.index_select(getattr(self, name), 0, index, out=tensor[: len(index)])
+
+    def copy_(self, table: "Table", n_rows):
+        """Take the first ``n_rows`` rows of ``table``, from any device, without waiting where its memory is pinned."""
+        for name, tensor in vars(self).items():
+            if tensor is not None:
+                tensor[:n_rows].copy_(getattr(table, name)[:n_rows], non_blocking=True)
+
+
+def stacked_rows(tables, index):
+    """Return the rows of ``index``, (M, B), each of its own table, as one Table of (M, B, ...)."""
+    if all(table is tables[0] for table in tables):
+        return tables[0].rows(index.flatten())._map(lambda t: t.unflatten(0, index.shape))
+    parts = [vars(table.rows(rows)) for table, rows in zip(tables, index, strict=True)]
+    return Table(**{name: None if parts[0][name] is None else torch.stack([part[name] for part in parts]) for name in parts[0]})

@@ -64,10 +64,15 @@ class FeatureEncoder:
         return kind(column.name, self.numeric_transform)
 
     def transform(self, columns: list[Column], rows=slice(None), dtype=np.float32):
-        """Return ``x_num`` (N, Fn) of ``dtype`` and ``x_cat`` (N, Fc) int32 of the chosen rows, as arrays."""
+        """Return ``x_num`` (N, Fn) of ``dtype`` and ``x_cat`` (N, Fc) of the chosen rows, as arrays.
+
+        Codes have the smallest type that holds them all: uint8, int16 or int32.
+        """
         n = len(columns[0].values[rows])
         x_num = np.empty((n, self.schema.n_num), dtype=dtype)
-        x_cat = np.empty((n, len(self.schema.cat_names)), dtype=np.int32)
+        largest = max(self.schema.cardinalities, default=1) - 1
+        code_type = next(t for t in (np.uint8, np.int16, np.int32) if largest <= np.iinfo(t).max)
+        x_cat = np.empty((n, len(self.schema.cat_names)), dtype=code_type)
         i_num = i_cat = 0
         for column, encoder in zip(columns, self.encoders, strict=True):
             if encoder.output == "cat":

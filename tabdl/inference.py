@@ -18,8 +18,7 @@ def net_outputs(net, table, precision):
         Its ``cpu_chunk_rows`` is the size of a chunk on a CPU.
     table : Table
         On any device; its chunks are moved to the network's.
-    precision : torch.dtype
-        ``torch.bfloat16``: under autocast; else the dtype of the network's parameters.
+    precision : Precision
 
     Raises
     ------
@@ -33,8 +32,8 @@ def net_outputs(net, table, precision):
     while done < len(table):
         rows = table.rows(slice(done, done + n_chunk))
         try:
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
-                chunk = rows.padded(n_chunk).to(device)
+            chunk = rows.padded(n_chunk).to(device)
+            with precision.autocast(device), precision.matmuls(device):
                 outputs = net(chunk.x_num, chunk.x_cat)[: len(rows)]
         except RuntimeError as error:
             if n_chunk == 1 or not _is_out_of_memory(error):

@@ -52,7 +52,7 @@ def make_score(eval_metric, answers_of, X, y, weight, owner):
     weights = {} if weight is None or not _takes_weight(scorer) else {"sample_weight": weight}
 
     def score(outputs, val_loss):
-        answers = answers_of(outputs)
+        answers = answers_of(outputs.cpu())
         estimator = (_ClassifierAnswers if "classes" in answers else _RegressorAnswers)(answers)
         value = scorer(estimator, X, y, **weights)
         try:

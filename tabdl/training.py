@@ -1,4 +1,4 @@
-"""The training loop: tables as tensors on the device, one synchronisation with the host an epoch."""
+"""The training loop: tables as tensors on the device, M networks at once, one synchronisation with the host an epoch."""
 
 import math
 import time
@@ -6,10 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tabdl.data import Table
+from tabdl.devices import Precision
+from tabdl.feeding import on_device
 from tabdl.inference import net_outputs
-from tabdl.nn import CategoryEmbedding, Dropout, parameter_groups
+from tabdl.nn import CategoryEmbedding, TabularNet
+from tabdl.steps import Steps, weighted_mean
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,10 @@ class Settings:
         Epochs without a better score before training stops; None: no early stopping, the last weights are kept.
     time_limit : float or None
         Seconds; no epoch begins that would probably end later.
-    precision : torch.dtype
-        ``float32`` or ``float64``: of the parameters; ``bfloat16``: float32 parameters under autocast.
+    precision : Precision
     callbacks : sequence of callables
-        Each is called after each epoch with its record; training stops when one returns True.
+        Each is called after each epoch with its record; training stops when one returns True. With several members each is called
+        for each that still trains, whose number the record has as ``member``, and stops that one.
     """
 
     lr: float
@@ -38,8 +42,31 @@ class Settings:
     max_epochs: int
     patience: int | None
     time_limit: float | None
-    precision: torch.dtype
+    precision: Precision
     callbacks: Sequence[Callable[[dict], bool | None]] = ()
+
+
+@dataclass
+class Member:
+    """One of the networks that are trained together.
+
+    Attributes
+    ----------
+    net : TabularNet
+        ``(x_num, x_cat) -> (B, K, C)``, on its device; trained in place.
+    rows, val : Table, Table or None
+        Training rows and validation rows with ``y``, on any device.
+    score : callable or None
+        ``(outputs (N, K, C), validation loss) -> float`` of the validation rows; higher is better.
+    seed : int
+        Of the order of the rows and of dropout.
+    """
+
+    net: TabularNet
+    rows: Table
+    val: Table | None
+    score: Callable[[Tensor, float], float] | None
+    seed: int
 
 
 @dataclass
@@ -48,121 +75,122 @@ class Outcome:
 
     history: list[dict] = field(default_factory=list)
     best_epoch: int = 0
-    stop_reason: str = "max_epochs"
+    stop_reason: str = ""
 
 
-class BestWeights:
-    """The weights of the best epoch so far, in memory. A better score wins; among equal scores, a lower validation loss."""
-
-    def __init__(self):
-        self.key, self.epoch, self.state = (-math.inf, -math.inf), 0, None
-
-    def update(self, record, net):
-        key = (record["val_score"], -record["val_loss"])
-        if self.state is None or key > self.key:
-            self.key, self.epoch = key, record["epoch"]
-            self.state = {name: value.detach().clone() for name, value in net.state_dict().items()}
-
-
-def train(net, rows, val, *, loss, val_loss, score, settings, generator):
-    """Train ``net`` in place and return the :class:`Outcome`.
+def train(members, *, loss, val_loss, settings):
+    """Train the members' networks in place, all in each step, and return the :class:`Outcome` of each.
 
     Parameters
     ----------
-    net : Module
-        ``(x_num, x_cat) -> (B, K, C)``, on the device of the tables.
-    rows, val : Table, Table or None
-        Training rows and validation rows with ``y``.
+    members : list of Member
+        Networks of one shape on one device. An epoch visits as many rows of each as the smallest of their tables has, so that all
+        batches have one size: a member with more rows leaves some out, others each time.
     loss, val_loss : callable
         ``(outputs (B, K, C), y) -> (B,)``.
-    score : callable
-        ``(outputs (N, K, C) on the CPU) -> float`` of the validation rows; higher is better.
     settings : Settings
-    generator : torch.Generator
-        Of the tables' device: for the order of rows and for dropout.
 
     Raises
     ------
     FloatingPointError
-        When the loss is no longer finite.
+        When a loss is no longer finite.
     KeyboardInterrupt
         When it comes before the first epoch is done; later it ends training like a stop.
     """
-    optimizer = torch.optim.AdamW(parameter_groups(net, settings.weight_decay), lr=settings.lr, fused=True)
-    outcome, best, start = Outcome(), BestWeights(), time.perf_counter()
-    lend_generator(net, generator)
-    try:
-        for epoch in range(1, settings.max_epochs + 1):
-            epoch_start = time.perf_counter()
-            record = {"epoch": epoch, "train_loss": run_epoch(net, rows, optimizer, loss, settings, generator)}
-            record |= validate(net, rows, val, val_loss, score, settings)
-            record |= {"lr": optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - epoch_start}
-            raise_if_not_finite(record)
-            outcome.history.append(record)
-            if settings.patience is not None:
-                best.update(record, net)
-            if reason := stop_reason(record, best, settings, time.perf_counter() - start):
-                outcome.stop_reason = reason
-                break
-    except KeyboardInterrupt:
-        if not outcome.history:
-            raise
-        outcome.stop_reason = "interrupted"
-    finally:
-        lend_generator(net, None)
-    outcome.best_epoch = outcome.history[-1]["epoch"] if best.state is None else best.epoch
-    if best.state is not None:
-        net.load_state_dict(best.state)
-    return outcome
+    start = time.perf_counter()
+    numbered = enumerate(members) if len(members) > 1 else [(None, members[0])]
+    tracks = [Track(number, member, settings) for number, member in numbered]
+    with Steps(members, loss, settings) as steps:
+        try:
+            for epoch in range(1, settings.max_epochs + 1):
+                epoch_start = time.perf_counter()
+                train_losses = steps.run_epoch()
+                val_losses = [track.evaluate(val_loss).to(train_losses) for track in tracks]
+                numbers = torch.stack([*train_losses, *val_losses]).tolist()  # the epoch's one wait for the device
+                for track, *losses in zip(tracks, numbers[: len(tracks)], numbers[len(tracks) :], strict=True):
+                    track.finish_epoch(epoch, *losses, steps.lr, epoch_start, time.perf_counter() - start)
+                if all(track.outcome.stop_reason for track in tracks):
+                    break
+        except KeyboardInterrupt:
+            if not all(track.outcome.history for track in tracks):
+                raise
+            for track in tracks:
+                track.outcome.stop_reason = track.outcome.stop_reason or "interrupted"
+    return [track.close() for track in tracks]
 
 
-def run_epoch(net, rows, optimizer, loss, settings, generator):
-    """Take one step for each batch of a new random order, and return the epoch's mean loss, a float."""
-    net.train()
-    device = rows.x_num.device
-    total = torch.zeros((), device=device, dtype=torch.float64 if device.type != "mps" else torch.float32)
-    for index in torch.randperm(len(rows), generator=generator, device=device).split(settings.batch_size):
-        batch = rows.rows(index)
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == torch.bfloat16):
-            outputs = net(batch.x_num, batch.x_cat)
-        batch_loss = weighted_mean(loss(outputs.to(batch.x_num.dtype), batch.y), batch.weight)
-        optimizer.zero_grad(set_to_none=True)
-        batch_loss.backward()
-        optimizer.step()
-        total += batch_loss.detach() * len(index)
-    return total.item() / len(rows)
+class Track:
+    """What training knows of one member: its history, its best weights so far, and whether it goes on.
 
-
-def weighted_mean(losses: Tensor, weight: Tensor | None):
-    """Return the mean of ``losses * weight``; the weights' mean is 1 over the table, not over the batch.
-
-    So a batch of light rows moves the network less, and no batch divides by zero.
+    Attributes
+    ----------
+    outcome : Outcome
+        Its ``stop_reason`` is empty while the member trains.
     """
-    return losses.mean() if weight is None else (losses * weight).mean()
 
+    def __init__(self, number, member, settings):
+        self.number, self.member, self.settings = number, member, settings
+        self.outcome, self.best_key, self.best_state = Outcome(), (-math.inf, -math.inf), None
+        self.val = on_device(member.val, next(member.net.parameters()).device)
+        self.averages = [
+            (module, module.shares(member.rows.x_cat, member.rows.weight))
+            for module in member.net.modules()
+            if isinstance(module, CategoryEmbedding)
+        ]
 
-def validate(net, rows, val, val_loss, score, settings):
-    """Return the validation part of an epoch's record; without validation rows, None for both values."""
-    for module in net.modules():
-        if isinstance(module, CategoryEmbedding):
-            module.average_unseen(rows.x_cat, rows.weight)
-    if val is None:
-        return {"val_loss": None, "val_score": None}
-    outputs = net_outputs(net, val, settings.precision)
-    mean_loss = weighted_mean(val_loss(outputs, val.y), val.weight).item()
-    return {"val_loss": mean_loss, "val_score": score(outputs.cpu(), mean_loss)}
+    def evaluate(self, val_loss):
+        """Predict the validation rows and return their mean loss, a tensor of no dimension; nan without such rows."""
+        for embedding, shares in self.averages:
+            embedding.average_unseen(shares)
+        if self.val is None or self.outcome.stop_reason:
+            return torch.full((), math.nan)
+        self.outputs = net_outputs(self.member.net, self.val, self.settings.precision)
+        return weighted_mean(val_loss(self.outputs, self.val.y), self.val.weight)
 
+    def finish_epoch(self, epoch, train_loss, val_loss, lr, epoch_start, elapsed):
+        """Record the epoch, keep the weights if they are the best so far, and decide whether the member goes on."""
+        if self.outcome.stop_reason:
+            return
+        has_val = self.val is not None
+        record = {"epoch": epoch, "train_loss": train_loss, "val_loss": val_loss if has_val else None}
+        raise_if_not_finite(record)
+        record["val_score"] = self.member.score(self.outputs, val_loss) if has_val else None
+        raise_if_not_finite(record)
+        record |= {"lr": lr, "seconds": time.perf_counter() - epoch_start}
+        self.outcome.history.append(record)
+        if self.settings.patience is not None:
+            # A better score wins; among equal scores, a lower validation loss.
+            key = (record["val_score"], -val_loss)
+            if self.best_state is None or key > self.best_key:
+                self.best_key = key
+                self._keep(epoch)
+        self.outcome.stop_reason = self._stop_reason(record, elapsed)
+        if self.outcome.stop_reason and self.best_state is None:
+            self._keep(epoch)
 
-def stop_reason(record, best, settings, elapsed):
-    """Return why training ends after this epoch, or None."""
-    # Every callback sees every epoch, also those after one that says stop.
-    if any([callback(dict(record)) is True for callback in settings.callbacks]):
-        return "callback"
-    if settings.patience is not None and record["epoch"] - best.epoch >= settings.patience:
-        return "patience"
-    if settings.time_limit is not None and elapsed + record["seconds"] > settings.time_limit:
-        return "time_limit"
-    return None
+    def _keep(self, epoch):
+        self.outcome.best_epoch = epoch
+        self.best_state = {name: value.detach().clone() for name, value in self.member.net.state_dict().items()}
+
+    def _stop_reason(self, record, elapsed):
+        """Return why training ends after this epoch, or an empty string."""
+        shown = dict(record) if self.number is None else record | {"member": self.number}
+        # Every callback sees every epoch, also those after one that says stop.
+        if any([callback(dict(shown)) is True for callback in self.settings.callbacks]):
+            return "callback"
+        if self.settings.patience is not None and record["epoch"] - self.outcome.best_epoch >= self.settings.patience:
+            return "patience"
+        if self.settings.time_limit is not None and elapsed + record["seconds"] > self.settings.time_limit:
+            return "time_limit"
+        return "max_epochs" if record["epoch"] == self.settings.max_epochs else ""
+
+    def close(self):
+        """Give the network its kept weights and return the outcome."""
+        if self.best_state is None:
+            self.outcome.best_epoch = self.outcome.history[-1]["epoch"]
+        else:
+            self.member.net.load_state_dict(self.best_state)
+        return self.outcome
 
 
 def raise_if_not_finite(record):
@@ -173,12 +201,5 @@ def raise_if_not_finite(record):
                 f"{name} became {record[name]} in epoch {record['epoch']}. Try a smaller lr, precision='float32', or "
                 "numeric_transform='quantile', and look for extreme numbers in X and y."
             )
-    if record["val_score"] is not None and math.isnan(record["val_score"]):
+    if record.get("val_score") is not None and math.isnan(record["val_score"]):
         raise FloatingPointError(f"the validation score became nan in epoch {record['epoch']}. Try another eval_metric.")
-
-
-def lend_generator(net: nn.Module, generator):
-    """Let every Dropout of ``net`` draw from ``generator``; None takes it back (a generator cannot be pickled)."""
-    for module in net.modules():
-        if isinstance(module, Dropout):
-            module.generator = generator

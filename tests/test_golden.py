@@ -14,7 +14,7 @@ PATH = Path(__file__).parent / "golden.json"
 
 def predictions(name):
     X, y = people(60)
-    model = getattr(tabdl, name)(max_epochs=3, random_state=0)
+    model = getattr(tabdl, name)(max_epochs=3, random_state=0, precision="float32")
     if name.endswith("Classifier"):
         return model.fit(X, target(y - 3, "Classifier")).predict_proba(X)[:10, 1].tolist()
     return model.fit(X, y).predict(X)[:10].tolist()

@@ -14,15 +14,25 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULE_OF = {"scikit-learn": "sklearn"}
 LAYERS = [
-    {"version", "params", "data", "devices", "progress"},
+    {"version", "params", "data", "devices", "progress", "functional", "graphs", "memory"},
     {"columns", "nn", "targets"},
-    {"encoding", "inference", "rows", "scoring"},
+    {"encoding", "feeding", "inference", "members", "rows", "scoring"},
+    {"steps"},
     {"training"},
     {"base", "tasks"},
     {"models.ft_transformer", "models.resnet", "models.mlp"},
     {"__init__"},
 ]
-KNOW_NO_SKLEARN = {"params", "data", "nn", "columns", "encoding", "targets", "inference", "training", "devices"}
+# What the speed benchmark compares with, where it is installed.
+OPPONENTS = {"rtdl_revisiting_models", "pytabkit", "deeptab", "skorch"}
+KNOW_NO_SKLEARN = {"params", "data", "nn", "columns", "encoding", "targets", "inference", "training", "devices"} | {
+    "feeding",
+    "functional",
+    "graphs",
+    "members",
+    "memory",
+    "steps",
+}
 
 
 def packages(requirements):
@@ -56,7 +66,7 @@ def test_every_import_is_declared():
         assert outside(imports(path, top_level_only=True)) <= core, path
         assert outside(imports(path)) <= core | {"rich"}, path
     for path in files("benchmarks"):
-        assert outside(imports(path)) <= core | bench | {"rtdl_revisiting_models"}, path
+        assert outside(imports(path)) <= core | bench | OPPONENTS, path
     for path in files("tests"):
         assert outside(imports(path)) <= core | bench | test | {"conftest"}, path
 

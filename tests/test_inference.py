@@ -10,6 +10,7 @@ from conftest import make, numbers
 from tabdl import inference
 from tabdl.columns import read_columns
 from tabdl.data import Table
+from tabdl.devices import Precision
 
 
 def test_chunks_are_the_whole(architecture):
@@ -19,9 +20,9 @@ def test_chunks_are_the_whole(architecture):
     table = Table(torch.from_numpy(x_num).double(), torch.from_numpy(x_cat))
     with torch.inference_mode():
         whole = model.module_(table.x_num, table.x_cat)
-    torch.testing.assert_close(inference.net_outputs(model.module_, table, torch.float64), whole)
+    torch.testing.assert_close(inference.net_outputs(model.module_, table, Precision(torch.float64)), whole)
     model.module_.cpu_chunk_rows = 7
-    torch.testing.assert_close(inference.net_outputs(model.module_, table, torch.float64), whole)
+    torch.testing.assert_close(inference.net_outputs(model.module_, table, Precision(torch.float64)), whole)
 
 
 class Greedy(torch.nn.Module):
@@ -44,10 +45,10 @@ class Greedy(torch.nn.Module):
 def test_out_of_memory_halves_the_chunk_and_goes_on():
     table = Table(torch.arange(150.0)[:, None], torch.empty(150, 0, dtype=torch.int32))
     net = Greedy(20)
-    torch.testing.assert_close(inference.net_outputs(net, table, torch.float32).flatten(), 2 * torch.arange(150.0))
+    torch.testing.assert_close(inference.net_outputs(net, table, Precision(torch.float32)).flatten(), 2 * torch.arange(150.0))
     assert net.sizes[:3] == [64, 32, 16] and set(net.sizes[3:]) == {16}
     with pytest.raises(torch.OutOfMemoryError):
-        inference.net_outputs(Greedy(0), table, torch.float32)
+        inference.net_outputs(Greedy(0), table, Precision(torch.float32))
 
 
 def test_other_errors_go_up():
@@ -56,7 +57,7 @@ def test_other_errors_go_up():
             raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        inference.net_outputs(Wrong(1), Table(torch.ones(3, 1), torch.empty(3, 0, dtype=torch.int32)), torch.float32)
+        inference.net_outputs(Wrong(1), Table(torch.ones(3, 1), torch.empty(3, 0, dtype=torch.int32)), Precision(torch.float32))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space of a process, which Linux can")
@@ -66,6 +67,7 @@ def test_a_real_shortage_of_memory():
 import resource, torch
 from tabdl import inference
 from tabdl.data import Table
+from tabdl.devices import Precision
 net = torch.nn.Module()
 net.cpu_chunk_rows = 64
 net.p = torch.nn.Parameter(torch.ones(1))
@@ -77,7 +79,7 @@ net.forward = forward
 table = Table(torch.ones(100, 1), torch.empty(100, 0, dtype=torch.int32))
 now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (now + 900_000_000, now + 900_000_000))
-outputs = inference.net_outputs(net, table, torch.float32)
+outputs = inference.net_outputs(net, table, Precision(torch.float32))
 assert outputs.shape == (100, 1, 1) and (outputs == 5_000_000).all()
 assert sizes[0] == 64 and sizes[-1] < 64, sizes
 print("ok")

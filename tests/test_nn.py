@@ -1,4 +1,4 @@
-"""Layers alone: dropout's rate and generator, initialisation, batch normalisation of one row, parameter groups."""
+"""Layers alone: dropout's rate and generator, initialisation, batch normalisation of one row, weight decay."""
 
 import pytest
 import torch
@@ -6,7 +6,8 @@ from conftest import make
 from torch import nn
 
 from tabdl.data import Schema
-from tabdl.nn import BatchNorm, CategoryEmbedding, Dropout, initialize, parameter_groups
+from tabdl.models.ft_transformer import FeatureTokenizer
+from tabdl.nn import BatchNorm, CategoryEmbedding, Dropout, decayed_names, initialize
 
 SCHEMA = Schema(("a", "b"), ("c", "d"), (3, 5))
 
@@ -15,7 +16,7 @@ SCHEMA = Schema(("a", "b"), ("c", "d"), (3, 5))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_dropout(p, dtype):
     layer = Dropout(p)
-    layer.generator = torch.Generator().manual_seed(0)
+    layer.generators = (torch.Generator().manual_seed(0),)
     x = torch.ones(501, 999, dtype=dtype, requires_grad=True)
     y = layer(x)
     assert y.dtype == dtype
@@ -28,7 +29,7 @@ def test_dropout(p, dtype):
 
 def test_dropout_has_its_own_generator():
     layer, other, x = Dropout(0.5), Dropout(0.5), torch.ones(1000)
-    layer.generator, other.generator = torch.Generator().manual_seed(3), torch.Generator().manual_seed(3)
+    layer.generators, other.generators = ((torch.Generator().manual_seed(3),) for _ in range(2))
     state = torch.get_rng_state()
     assert torch.equal(layer(x), other(x)) and not torch.equal(layer(x), layer(x))
     assert torch.equal(torch.get_rng_state(), state)
@@ -68,21 +69,37 @@ def test_batch_norm_takes_one_row():
     torch.testing.assert_close(ours(rows[:1]), theirs.eval()(rows[:1]))
 
 
-def test_parameter_groups_cover_every_parameter_once(architecture):
+def test_decayed_are_matrices_of_linear_layers(architecture):
     net = make(architecture, "Regressor")._build_net(SCHEMA, 2)
-    decayed, rest = parameter_groups(net, 0.1)
-    assert (decayed["weight_decay"], rest["weight_decay"]) == (0.1, 0.0)
-    ids = [id(p) for p in decayed["params"] + rest["params"]]
-    assert sorted(ids) == sorted(id(p) for p in net.parameters())
-    names = {id(p): name for name, p in net.named_parameters()}
-    for parameter in decayed["params"]:
-        assert parameter.ndim == 2 and "embedding" not in names[id(parameter)] and "norm" not in names[id(parameter)]
+    parameters = dict(net.named_parameters())
+    decayed = decayed_names(net)
+    assert decayed < set(parameters)
+    for name, parameter in parameters.items():
+        is_matrix = parameter.ndim == 2 and "embedding" not in name and "norm" not in name
+        assert (name in decayed) == is_matrix, name
 
 
 def test_unseen_is_the_weighted_mean():
     layer = CategoryEmbedding((3, 4), 2, bias=False)
     initialize(nn.ModuleList([layer]), torch.Generator().manual_seed(0))
-    layer.average_unseen(torch.tensor([[0, 1], [1, 1], [1, 2]]), torch.tensor([1.0, 1.0, 2.0]))
+    codes, row_weight = torch.tensor([[0, 1], [1, 1], [1, 2]], dtype=torch.uint8), torch.tensor([1.0, 1.0, 2.0])
+    layer.average_unseen(layer.shares(codes, row_weight))
     weight = layer.weight.detach()
     torch.testing.assert_close(weight[2], (weight[0] + 3 * weight[1]) / 4)
     torch.testing.assert_close(weight[6], (2 * weight[4] + 2 * weight[5]) / 4)
+
+
+@pytest.mark.parametrize("cardinalities", [(3, 5), (300, 5)])
+def test_a_linear_layer_of_features_needs_no_tokens(cardinalities):
+    """For few codes through the table, for more codes than rows through the rows; the same numbers and gradients."""
+    generator = torch.Generator().manual_seed(0)
+    tokenizer, linear = FeatureTokenizer(4, cardinalities, 8).double(), nn.Linear(8, 24).double()
+    initialize(tokenizer, generator)
+    x_num = torch.randn(10, 4, generator=generator, dtype=torch.float64)
+    x_cat = torch.stack([torch.randint(c, (10,), generator=generator) for c in cardinalities], 1)
+    parameters = [*tokenizer.parameters(), *linear.parameters()]
+    slow, fast = linear(tokenizer(x_num, x_cat)), tokenizer(x_num, x_cat, linear)
+    torch.testing.assert_close(fast, slow, rtol=1e-12, atol=1e-12)
+    direction = torch.randn(slow.shape, generator=generator, dtype=torch.float64)
+    gradients = [torch.autograd.grad((out * direction).sum(), parameters) for out in (fast, slow)]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)

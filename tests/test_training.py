@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from tabdl.data import Table
+from tabdl.devices import Precision
 from tabdl.inference import net_outputs
 from tabdl.nn import TabularNet
-from tabdl.training import Settings, run_epoch, train, weighted_mean
+from tabdl.steps import weighted_mean
+from tabdl.training import Member, Settings, train
 
 NO_CATEGORIES = torch.empty(100, 0, dtype=torch.int32)
 
@@ -20,10 +22,10 @@ class FirstNumber(nn.Module):
 
 
 def linear_net(dtype=torch.float64):
-    net = TabularNet(FirstNumber(), nn.Identity(), nn.Linear(3, 1)).to(dtype)
+    net = TabularNet(FirstNumber(), nn.Identity(), nn.Sequential(nn.Linear(3, 1))).to(dtype)
     with torch.no_grad():
-        net.head.weight.copy_(torch.tensor([[0.1, 0.2, 0.3]]))
-        net.head.bias.zero_()
+        net.head[0].weight.copy_(torch.tensor([[0.1, 0.2, 0.3]]))
+        net.head[0].bias.zero_()
     return net
 
 
@@ -39,23 +41,19 @@ def squared(outputs, y):
 
 def settings(**changes):
     values = {"lr": 0.1, "weight_decay": 0.5, "batch_size": 32, "max_epochs": 3, "patience": None, "time_limit": None}
-    return Settings(**{**values, "precision": torch.float64, **changes})
+    return Settings(**{**values, "precision": Precision(torch.float64), **changes})
+
+
+def train_one(net, rows, val=None, score=None, seed=7, **changes):
+    [outcome] = train([Member(net, rows, val, score, seed)], loss=squared, val_loss=squared, settings=settings(**changes))
+    return outcome
 
 
 def test_the_steps_are_torchs():
     """Beside a plain loop with torch.optim.AdamW over the same order of rows."""
     rows, net, plain = linear_table(), linear_net(), linear_net()
-    outcome = train(
-        net,
-        rows,
-        None,
-        loss=squared,
-        val_loss=squared,
-        score=None,
-        settings=settings(),
-        generator=torch.Generator().manual_seed(7),
-    )
-    groups = [{"params": [plain.head.weight]}, {"params": [plain.head.bias], "weight_decay": 0.0}]
+    outcome = train_one(net, rows)
+    groups = [{"params": [plain.head[0].weight]}, {"params": [plain.head[0].bias], "weight_decay": 0.0}]
     optimizer, generator = torch.optim.AdamW(groups, lr=0.1, weight_decay=0.5), torch.Generator().manual_seed(7)
     for record in outcome.history:
         total = 0.0
@@ -69,21 +67,38 @@ def test_the_steps_are_torchs():
     torch.testing.assert_close(net.state_dict(), plain.state_dict(), rtol=1e-12, atol=1e-12)
 
 
+class Spy(nn.Module):
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def forward(self, x_num, x_cat):
+        self.seen.append(x_num[:, 0].tolist())
+        return x_num
+
+
+def one_number_table(n_rows, first=0):
+    numbers = torch.arange(first, first + n_rows, dtype=torch.float32)
+    return Table(numbers[:, None], torch.empty(n_rows, 0, dtype=torch.int32), torch.zeros(n_rows, 1))
+
+
 def test_an_epoch_visits_every_row_once():
     seen = []
-
-    class Spy(nn.Module):
-        def forward(self, x_num, x_cat):
-            seen.append(x_num[:, 0].tolist())
-            return x_num
-
-    rows = Table(torch.arange(100.0)[:, None], NO_CATEGORIES, torch.zeros(100, 1))
-    net = TabularNet(Spy(), nn.Identity(), nn.Linear(1, 1))
-    optimizer = torch.optim.AdamW(net.parameters())
-    run_epoch(net, rows, optimizer, squared, settings(precision=torch.float32), torch.Generator().manual_seed(0))
+    net = TabularNet(Spy(seen), nn.Identity(), nn.Sequential(nn.Linear(1, 1)))
+    train_one(net, one_number_table(100), max_epochs=1, precision=Precision(torch.float32))
     assert [len(batch) for batch in seen] == [32, 32, 32, 4]
     visited = sum(seen, [])
     assert sorted(visited) == list(range(100)) and visited != list(range(100))
+
+
+def test_a_batch_in_parts_is_the_batch():
+    """The parts' gradients add up, also those of a last part that is shorter."""
+    whole, parts = linear_net(), linear_net()
+    parts.cpu_step_rows = 10
+    table = linear_table(torch.linspace(0, 2, 100, dtype=torch.float64))
+    histories = [train_one(net, table).history for net in (whole, parts)]
+    torch.testing.assert_close(whole.state_dict(), parts.state_dict(), rtol=1e-12, atol=1e-12)
+    assert [r["train_loss"] for r in histories[0]] == pytest.approx([r["train_loss"] for r in histories[1]], rel=1e-12)
 
 
 def test_weights_scale_the_loss_not_the_batch():
@@ -103,16 +118,7 @@ def test_stops_without_a_better_score_and_keeps_the_best():
         return next(scores)
 
     table = linear_table()
-    outcome = train(
-        net,
-        table,
-        table,
-        loss=squared,
-        val_loss=squared,
-        score=score,
-        settings=settings(patience=2, max_epochs=50, lr=1e-3),
-        generator=torch.Generator().manual_seed(0),
-    )
+    outcome = train_one(net, table, table, score, patience=2, max_epochs=50, lr=1e-3)
     # Epoch 4 has epoch 2's score and a lower loss, which counts as better.
     assert (outcome.best_epoch, len(outcome.history), outcome.stop_reason) == (4, 6, "patience")
     torch.testing.assert_close(net.state_dict(), states[3], rtol=0, atol=0)
@@ -122,34 +128,18 @@ def test_stops_without_a_better_score_and_keeps_the_best():
 def test_a_score_that_is_no_number(value, message):
     table = linear_table()
     with pytest.raises(FloatingPointError, match=message):
-        train(
-            linear_net(),
-            table,
-            table,
-            loss=squared,
-            val_loss=squared,
-            score=lambda outputs, val_loss: value,
-            settings=settings(),
-            generator=torch.Generator(),
-        )
+        train_one(linear_net(), table, table, lambda outputs, val_loss: value)
 
 
 def test_bfloat16_runs_under_autocast_and_leaves_float32_weights():
     table = linear_table()
     table = Table(table.x_num.float(), NO_CATEGORIES, table.y.float())
-    net = linear_net(torch.float32)
-    full = net_outputs(net, table, torch.float32)
-    half = net_outputs(net, table, torch.bfloat16)
+    torch.manual_seed(0)
+    net = TabularNet(FirstNumber(), nn.Linear(3, 8), nn.Sequential(nn.Linear(8, 1)))
+    bfloat16 = Precision(torch.float32, is_bfloat16=True)
+    full = net_outputs(net, table, Precision(torch.float32))
+    half = net_outputs(net, table, bfloat16)
     assert half.dtype == torch.float32 and not torch.equal(full, half)
     torch.testing.assert_close(half, full, rtol=0.02, atol=0.02)
-    train(
-        net,
-        table,
-        None,
-        loss=squared,
-        val_loss=squared,
-        score=None,
-        settings=settings(precision=torch.bfloat16),
-        generator=torch.Generator().manual_seed(0),
-    )
-    assert net.head.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    train_one(net, table, precision=bfloat16)
+    assert net.head[0].weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")

@@ -10,7 +10,7 @@ from numbers import Integral
 from torch import nn
 
 from tabdl.base import TabularEstimator
-from tabdl.nn import Dropout, FlatEmbedding, TabularNet
+from tabdl.nn import Dropout, FlatEmbedding, InputLinear, TabularNet
 from tabdl.params import Float, Int, ListOf, param
 from tabdl.tasks import ClassifierTask, RegressorTask
 
@@ -40,8 +40,9 @@ class TabMLP(TabularEstimator):
     def _build_net(self, schema, n_outputs):
         embedding = FlatEmbedding(schema.n_num, schema.cardinalities, self.d_embedding)
         widths = [embedding.d_out, *self._widths()]
-        layers = [nn.Sequential(nn.Linear(d_in, d_out), nn.ReLU(), Dropout(self.dropout)) for d_in, d_out in pairwise(widths)]
-        return TabularNet(embedding, nn.Sequential(*layers), nn.Linear(widths[-1], n_outputs))
+        linears = [(InputLinear if i == 0 else nn.Linear)(*sizes) for i, sizes in enumerate(pairwise(widths))]
+        layers = [nn.Sequential(linear, nn.ReLU(), Dropout(self.dropout)) for linear in linears]
+        return TabularNet(embedding, nn.Sequential(*layers), nn.Sequential(nn.Linear(widths[-1], n_outputs)))
 
 
 class TabMLPClassifier(ClassifierTask, TabMLP):

@@ -6,7 +6,7 @@ Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tab
 from torch import nn
 
 from tabdl.base import TabularEstimator
-from tabdl.nn import BatchNorm, Dropout, FlatEmbedding, TabularNet
+from tabdl.nn import BatchNorm, Dropout, FlatEmbedding, InputLinear, TabularNet
 from tabdl.params import Float, Int, param
 from tabdl.tasks import ClassifierTask, RegressorTask
 
@@ -20,7 +20,7 @@ class ResNetBackbone(nn.Module):
     def __init__(self, *, d_in, n_blocks, d_block, d_hidden_multiplier, hidden_dropout, residual_dropout):
         super().__init__()
         d_hidden = int(d_block * d_hidden_multiplier)
-        self.projection = nn.Linear(d_in, d_block)
+        self.projection = InputLinear(d_in, d_block)
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 BatchNorm(d_block),

@@ -1,0 +1,65 @@
+"""A function of one tensor as a CUDA graph: recorded once, replayed without Python."""
+
+import warnings
+
+import torch
+
+_WARM_UPS = 3
+
+
+class Replayed:
+    """Calls ``function(index)``; on a CUDA device it is recorded for each shape of ``index`` and then replayed.
+
+    The first calls with a shape run as they are, so that libraries and the optimizer have made all that they make once. What the
+    function reads and writes beside ``index`` must stay where it is in memory. A function that cannot be recorded goes on as
+    it is, with one warning.
+
+    Parameters
+    ----------
+    function : callable
+        Takes an index tensor; returns nothing.
+    device : torch.device
+    generators : sequence of torch.Generator
+        Those that the function draws from.
+    """
+
+    def __init__(self, function, device, generators):
+        self.function, self.device, self.generators = function, device, generators
+        self.calls, self.graphs = {}, {}
+        self.can_record = device.type == "cuda"
+        if self.can_record:
+            self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+
+    def __call__(self, index):
+        if not self.can_record:
+            return self.function(index)
+        shape = tuple(index.shape)
+        self.calls[shape] = self.calls.get(shape, 0) + 1
+        if shape not in self.graphs and self.calls[shape] > _WARM_UPS:
+            self._record(index)
+        if shape not in self.graphs:
+            return self._run_aside(index)
+        graph, static_index = self.graphs[shape]
+        static_index.copy_(index)
+        graph.replay()
+
+    def _run_aside(self, index):
+        """Run on the stream of the recording: autograd remembers the stream on which it first met a weight."""
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self.stream):
+            self.function(index)
+        torch.cuda.current_stream(self.device).wait_stream(self.stream)
+
+    def _record(self, index):
+        try:
+            graph, static_index = torch.cuda.CUDAGraph(), index.clone()
+            for generator in self.generators:
+                graph.register_generator_state(generator)
+            with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
+                self.function(static_index)
+        except RuntimeError as error:
+            self.can_record = False
+            self.graphs.clear()
+            warnings.warn(f"The training step cannot be recorded as a CUDA graph and runs slower without: {error}", stacklevel=2)
+        else:
+            self.graphs[tuple(index.shape)] = graph, static_index

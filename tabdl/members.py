@@ -1,0 +1,74 @@
+"""Several networks of one shape as one: stacked weights, so that every layer is one operation for all of them."""
+
+import copy
+
+import torch
+from torch import nn
+
+from tabdl.nn import Dropout
+
+
+class Members:
+    """M networks of one shape that are trained together; each stays usable alone, with the weights of the moment.
+
+    While it is open (a context), the networks' weights and buffers are views of stacked ones, (M, ...). One network alone is used
+    as it is.
+
+    Parameters
+    ----------
+    nets : list of Module
+        ``(x_num (B, Fn), x_cat (B, Fc)) -> (B, K, C)``, all on one device.
+    generators : list of torch.Generator
+        Where the dropout of each network draws from: a network trained beside others gets the masks that it would get alone.
+    """
+
+    def __init__(self, nets, generators):
+        self.nets, self.generators = nets, tuple(generators)
+
+    def __enter__(self):
+        self._alone = self.nets[0] if len(self.nets) == 1 else copy.deepcopy(self.nets[0]).to("meta")
+        self.parameters = dict(self.nets[0].named_parameters())
+        if len(self.nets) > 1:
+            self.parameters, self._buffers = torch.func.stack_module_state(self.nets)
+            self._forward = torch.vmap(self._member, randomness="different")
+            for i, net in enumerate(self.nets):
+                for name, tensor in _tensors(net):
+                    tensor.data = (self.parameters.get(name, self._buffers.get(name)))[i].detach()
+        _lend(self._alone, self.generators)
+        return self
+
+    def __exit__(self, *exception):
+        _lend(self._alone, (None,))  # a generator cannot be pickled
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        if len(self.nets) > 1:
+            for net in self.nets:
+                for _, tensor in _tensors(net):
+                    tensor.data = tensor.data.clone()
+
+    def __len__(self):
+        return len(self.nets)
+
+    def train(self):
+        """Switch to training mode."""
+        self._alone.train()
+
+    def __call__(self, x_num, x_cat):
+        """Return the outputs, (M, B, K, C), of inputs (M, B, Fn) and (M, B, Fc)."""
+        if len(self.nets) == 1:
+            return self.nets[0](x_num[0], x_cat[0]).unsqueeze(0)
+        return self._forward(self.parameters, self._buffers, x_num, x_cat)
+
+    def _member(self, parameters, buffers, x_num, x_cat):
+        return torch.func.functional_call(self._alone, (parameters, buffers), (x_num, x_cat))
+
+
+def _tensors(net):
+    yield from net.named_parameters()
+    yield from net.named_buffers()
+
+
+def _lend(net: nn.Module, generators):
+    for module in net.modules():
+        if isinstance(module, Dropout):
+            module.generators = generators

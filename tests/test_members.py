@@ -1,0 +1,101 @@
+"""Several networks trained together are what each is alone."""
+
+import copy
+
+import pytest
+import torch
+from conftest import make
+
+from tabdl.data import Schema, Table
+from tabdl.devices import Precision
+from tabdl.nn import initialize
+from tabdl.training import Member, Settings, train
+
+SCHEMA = Schema(("a", "b", "c"), ("d", "e"), (4, 6))
+
+
+def table(n_rows, seed, weighted=False):
+    generator = torch.Generator().manual_seed(seed)
+    x_num = torch.randn(n_rows, 3, generator=generator, dtype=torch.float64)
+    x_cat = torch.stack([torch.randint(c - 1, (n_rows,), generator=generator) for c in SCHEMA.cardinalities], 1)
+    weight = torch.rand(n_rows, generator=generator, dtype=torch.float64) * 2 if weighted else None
+    return Table(x_num, x_cat.to(torch.uint8), x_num[:, :1] * x_num[:, 1:2] + (x_cat[:, :1] == 2), weight)
+
+
+def squared(outputs, y):
+    return (outputs - y.unsqueeze(1)).square().mean((1, 2))
+
+
+def net(architecture, seed, **parameters):
+    built = make(architecture, "Regressor", **parameters)._build_net(SCHEMA, 1).double()
+    initialize(built, torch.Generator().manual_seed(seed))
+    return built
+
+
+def members(architecture, tables, vals):
+    return [
+        Member(net(architecture, seed), rows, val, lambda outputs, loss: -loss, seed)
+        for seed, (rows, val) in enumerate(zip(tables, vals, strict=True))
+    ]
+
+
+def run(chosen, **changes):
+    values = {"lr": 1e-2, "weight_decay": 1e-3, "batch_size": 16, "max_epochs": 6, "patience": 2, "time_limit": None}
+    settings = Settings(**{**values, "precision": Precision(torch.float64), **changes})
+    return train(chosen, loss=squared, val_loss=squared, settings=settings)
+
+
+def comparable(outcome):
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in outcome.history]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_together_is_alone(architecture, shared, weighted):
+    common = table(50, 0, weighted)
+    tables = [common if shared else table(50, seed, weighted) for seed in range(3)]
+    vals = [table(30, 10 + seed) for seed in range(3)]
+    together = members(architecture, tables, vals)
+    outcomes = run(together, max_epochs=8)
+    for i, alone in enumerate(members(architecture, tables, vals)):
+        [outcome] = run([alone], max_epochs=8)
+        assert (outcome.best_epoch, outcome.stop_reason) == (outcomes[i].best_epoch, outcomes[i].stop_reason)
+        # torch's batch normalisation rounds its momentum to float32 on one of the two ways, and AdamW enlarges what is left of a
+        # gradient that is zero.
+        torch.testing.assert_close(comparable(outcome), comparable(outcomes[i]), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(alone.net.state_dict(), together[i].net.state_dict(), rtol=1e-4, atol=1e-4)
+    weights = [torch.cat([p.flatten() for p in member.net.parameters()]) for member in together]
+    assert not torch.allclose(weights[0], weights[1])
+
+
+def test_each_stops_for_itself():
+    """The second member is told to stop after epoch 2, and what it had then it keeps."""
+    chosen = members("TabMLP", [table(40, 0)] * 2, [table(20, 1)] * 2)
+    kept = {}
+
+    def callback(record):
+        if record["member"] == 1 and record["epoch"] == 2:
+            kept.update({name: value.clone() for name, value in chosen[1].net.state_dict().items()})
+            return True
+
+    first, second = run(chosen, patience=None, callbacks=[callback])
+    assert (first.stop_reason, len(first.history), first.best_epoch) == ("max_epochs", 6, 6)
+    assert (second.stop_reason, len(second.history), second.best_epoch) == ("callback", 2, 2)
+    torch.testing.assert_close(chosen[1].net.state_dict(), kept, rtol=0, atol=0)
+
+
+def test_networks_are_their_own_again_afterwards(architecture):
+    chosen = members(architecture, [table(40, 0)] * 2, [None] * 2)
+    run(chosen, patience=None)
+    for member in chosen:
+        for tensor in member.net.state_dict().values():
+            assert tensor.untyped_storage().nbytes() == tensor.nbytes
+        assert all(p.grad is None and p.requires_grad for p in member.net.parameters())
+        copy.deepcopy(member.net)
+
+
+def test_tables_of_other_sizes():
+    """Every member takes as many rows an epoch as the smallest table has, the last batch too."""
+    chosen = members("TabResNet", [table(50, 0), table(53, 1)], [None] * 2)
+    outcomes = run(chosen, patience=None, max_epochs=2)
+    assert all(len(outcome.history) == 2 for outcome in outcomes)
