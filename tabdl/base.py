@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from tabdl.data import Table
-from tabdl.devices import PRECISIONS, choose_device, choose_precision, is_device, predict_device
+from tabdl.devices import PRECISIONS, choose_device, choose_dtype, choose_precision, is_device, predict_device, threads
 from tabdl.encoding import NUMERIC_TRANSFORMS, FeatureEncoder
 from tabdl.inference import net_outputs
 from tabdl.nn import initialize
@@ -111,11 +111,18 @@ class TabularEstimator(BaseEstimator):
         "auto",
         OneOf(*PRECISIONS),
         doc="Numbers of the network: 'float32', 'float64', 'bfloat16' (products of bfloat16, weights and sums of float32), or\n"
-        "    'auto': on a CPU, bfloat16 where the processor has instructions for it, else float32; on a CUDA device, bfloat16\n"
-        "    for Transformers and TF32 for the others.",
+        "    'auto': on a CPU, bfloat16 for networks from a width of 128 where the processor has instructions for it, else\n"
+        "    float32; on a CUDA device, bfloat16 for Transformers and TF32 for the others.",
     )
     device: Any = param(
         "auto", OneOf("auto"), _DEVICE, doc="Where to compute; 'auto': CUDA if there is one, then MPS, then the CPU."
+    )
+    n_jobs: int | None = param(
+        None,
+        OneOf(None, -1),
+        Int(1),
+        doc="Threads of the CPU. None: as many as torch has, but few for a small network, which gains nothing from more; -1:\n"
+        "    one a core. Torch's own number is what it was again after fit and predict.",
     )
     random_state: Any = param(
         None,
@@ -143,8 +150,6 @@ class TabularEstimator(BaseEstimator):
     # What a task says of itself; see tasks.py.
     _task_attributes = ""
     _has_classes = False
-    # What an architecture says of itself: whether bfloat16 is what a GPU should use by default.
-    _is_transformer = False
 
     def fit(self, X, y, *, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
         """Train the network.
@@ -174,18 +179,20 @@ class TabularEstimator(BaseEstimator):
         """
         check_params(self)
         device = choose_device(self.device, self._name)
-        precision = choose_precision(self.precision, device, self._name, self._is_transformer)
+        dtype = choose_dtype(self.precision, device, self._name)
         split_seed, init_seed, train_seed = _derive_seeds(self.random_state)
         part = read_part(self, X, y, sample_weight, names=("X", "y", "sample_weight"))
         train_part, val_part = self._parts(part, (X_val, y_val, sample_weight_val), split_seed)
         target = self._make_target(part, train_part)
         encoder = FeatureEncoder(self.numeric_transform, self._name)
         encoder.fit(part.columns, train_part.rows, train_part.weights)
-        rows, val = (_table(p, encoder, target, precision) for p in (train_part, val_part))
-        net = self._new_net(encoder.schema, target, init_seed).to(device, precision.dtype)
+        rows, val = (_table(p, encoder, target, dtype) for p in (train_part, val_part))
+        net = self._new_net(encoder.schema, target, init_seed).to(device, dtype)
         member = Member(net, rows, val, self._score(target, val_part), train_seed)
-        with progress(self._name, self.verbose, self.max_epochs) as shown:
-            settings = self._settings(len(rows), precision, shown)
+        settings = self._settings(len(rows), choose_precision(self.precision, device, net))
+        work = 3 * net.multiplications * settings.batch_size
+        with threads(self.n_jobs, work), progress(self._name, self.verbose, self.max_epochs) as shown:
+            settings.callbacks[:0] = shown
             [outcome] = train([member], loss=self._train_loss(target), val_loss=target.loss, settings=settings)
         return self._keep(net, encoder, target, outcome)
 
@@ -211,7 +218,7 @@ class TabularEstimator(BaseEstimator):
         initialize(net, torch.Generator().manual_seed(seed))
         return net
 
-    def _settings(self, n_rows, precision, shown):
+    def _settings(self, n_rows, precision):
         return Settings(
             lr=self.lr,
             weight_decay=self.weight_decay,
@@ -220,7 +227,7 @@ class TabularEstimator(BaseEstimator):
             patience=self.patience if self.early_stopping else None,
             time_limit=self.time_limit,
             precision=precision,
-            callbacks=[*shown, *(self.callbacks or ())],
+            callbacks=[*(self.callbacks or ())],
         )
 
     def _score(self, target, val_part):
@@ -249,10 +256,12 @@ class TabularEstimator(BaseEstimator):
         check_is_fitted(self)
         columns = read_X(self, X, kinds=self.encoder_.kinds)
         device = predict_device(self.device)
-        precision = choose_precision(self.precision, device, self._name, self._is_transformer)
-        net = self.module_.to(device, precision.dtype)
-        x_num, x_cat = self.encoder_.transform(columns, dtype=_numpy_dtype(precision))
-        outputs = net_outputs(net, Table(torch.from_numpy(x_num), torch.from_numpy(x_cat)), precision)
+        dtype = choose_dtype(self.precision, device, self._name)
+        net = self.module_.to(device, dtype)
+        x_num, x_cat = self.encoder_.transform(columns, dtype=_numpy_dtype(dtype))
+        table = Table(torch.from_numpy(x_num), torch.from_numpy(x_cat))
+        with threads(self.n_jobs, net.multiplications * min(net.cpu_chunk_rows, len(table))):
+            outputs = net_outputs(net, table, choose_precision(self.precision, device, net))
         return self._target.answers(outputs)
 
     def __sklearn_is_fitted__(self):
@@ -292,11 +301,11 @@ def _batch_size(n_rows):
     return next((size for limit, size in limits.items() if n_rows <= limit), 1024)
 
 
-def _table(part, encoder, target, precision):
+def _table(part, encoder, target, torch_dtype):
     """Return the rows of a part as tensors; None for None."""
     if part is None:
         return None
-    dtype = _numpy_dtype(precision)
+    dtype = _numpy_dtype(torch_dtype)
     x_num, x_cat = encoder.transform(part.columns, part.rows, dtype)
     y = target.encode(part.targets, dtype)
     weight = part.weights * target.row_weight(part.targets)
@@ -305,8 +314,8 @@ def _table(part, encoder, target, precision):
     return Table(torch.from_numpy(x_num), torch.from_numpy(x_cat), torch.from_numpy(y), weight)
 
 
-def _numpy_dtype(precision):
-    return np.float64 if precision.dtype == torch.float64 else np.float32
+def _numpy_dtype(dtype):
+    return np.float64 if dtype == torch.float64 else np.float32
 
 
 def _indented(text):

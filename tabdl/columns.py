@@ -22,8 +22,9 @@ class Column:
     name : str
     kind : {"number", "datetime", "category", "empty"}
     values : ndarray of shape (N,)
-        Numbers: float64, NaN where missing. Empty: NaN, whatever comes at predict. Moments: datetime64[us], NaT where
-        missing. Categories: float64 with NaN where they are numbers or booleans, else an object array of str with None.
+        Numbers: float32 where X has that, else float64, NaN where missing. Empty: NaN, whatever comes at predict. Moments:
+        datetime64[us], NaT where missing. Categories: float64 with NaN where they are numbers or booleans, else an object
+        array of str with None.
     """
 
     name: str
@@ -152,6 +153,8 @@ def _mismatch(name, owner, now, values, expected, hint):
 def _numbers(values, name, owner):
     if values.dtype.kind == "m":
         numbers = values / np.timedelta64(1, "s")
+    elif values.dtype in (np.float32, np.float64):
+        numbers = values  # the caller's memory, which nothing writes to
     elif values.dtype.kind in "biuf":
         numbers = values.astype(np.float64)
     else:

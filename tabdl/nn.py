@@ -21,15 +21,17 @@ class TabularNet(nn.Module):
         To a representation of each row, (B, D).
     head : Module
         To the outputs, (B, C).
+    n_tokens : int
+        How many vectors the backbone makes of a row: 1, or the tokens of a Transformer.
     cpu_chunk_rows : int
         Rows that are predicted at once on a CPU: few enough for its caches, enough to hide Python's own time.
     cpu_step_rows : int or None
         Rows of a batch that go forward and backward at once on a CPU; None: all, as batch normalisation needs it.
     """
 
-    def __init__(self, embedding, backbone, head, cpu_chunk_rows=512, cpu_step_rows=None):
+    def __init__(self, embedding, backbone, head, n_tokens=1, cpu_chunk_rows=512, cpu_step_rows=None):
         super().__init__()
-        self.cpu_chunk_rows, self.cpu_step_rows = cpu_chunk_rows, cpu_step_rows
+        self.n_tokens, self.cpu_chunk_rows, self.cpu_step_rows = n_tokens, cpu_chunk_rows, cpu_step_rows
         self.embedding = embedding
         self.backbone = backbone
         self.head = head
@@ -37,6 +39,17 @@ class TabularNet(nn.Module):
     def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
         """Return the outputs, (B, 1, C)."""
         return self.outputs(self.backbone(self.embedding(x_num, x_cat)))
+
+    @property
+    def width(self):
+        """The median input width of its linear layers."""
+        widths = sorted(module.in_features for module in self.modules() if isinstance(module, nn.Linear))
+        return widths[len(widths) // 2]
+
+    @property
+    def multiplications(self):
+        """Multiplications of a row's forward pass, nearly."""
+        return self.n_tokens * sum(module.weight.numel() for module in self.modules() if isinstance(module, nn.Linear))
 
     def outputs(self, x):
         """Return the head's outputs, (B, 1, C), of representations (B, D); never of bfloat16 numbers, also under autocast."""
@@ -140,7 +153,8 @@ class FlatEmbedding(nn.Module):
 class InputLinear(nn.Linear):
     """A linear layer of a table's numbers as they are: never rounded to bfloat16, also under autocast.
 
-    bfloat16 has three digits; an MLP on California Housing that gets its inputs so is 0.004 worse (RMSE 0.502 and 0.498).
+    bfloat16 has three digits. The default MLP on California Housing, test RMSE of five seeds: 0.5016 with inputs rounded so,
+    0.4999 with this layer and bfloat16 behind it, 0.4980 with float32 alone; the seeds' standard deviation is 0.003.
     """
 
     def forward(self, x):

@@ -28,6 +28,7 @@ SIGNATURES = {
         "categorical_features": "from_dtype",
         "precision": "auto",
         "device": "auto",
+        "n_jobs": None,
         "random_state": None,
         "verbose": 0,
         "callbacks": None,
@@ -273,7 +274,7 @@ OTHER = {
     "residual_dropout": 0.3,
 }
 NEEDS = {"quantile": {"loss": "quantile"}, "huber_delta": {"loss": "huber"}, "patience": {"lr": 0.1, "max_epochs": 40}}
-ELSEWHERE = {"verbose": "test_progress", "device": "test_wrong_values and the gpu tests"}
+ELSEWHERE = {"verbose": "test_progress", "device": "test_wrong_values and the gpu tests", "n_jobs": "test_devices"}
 
 
 def trace(model, X, y):

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import import_time, report, run, speed, stopping
+from benchmarks import import_time, report, run, stopping
 from benchmarks.datasets import DATASETS
 from benchmarks.models import MODELS
 from benchmarks.results import PAPER, Run, finished
+from benchmarks.speed import __main__ as speed
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 SIZES = {"california_housing": (13209, 3303, 4128), "adult": (26048, 6513, 16281)}
@@ -144,13 +145,6 @@ def test_spread_over_seeds():
     }
     (row,) = report.rows([one, one | {"test_score": 0.86, "fit_time_s": 3.0}])
     assert row[:5] == ("adult", "mlp", "tuned", "2", "0.8550 ± 0.0071") and row[7:] == ("2.0", "0.10", "1,000", "20 epochs")
-
-
-@pytest.mark.parametrize("network", speed.NETWORKS)
-def test_speed_prints_ratios(network, capsys):
-    speed.main(["--networks", network, "--rows", "300", "--repeats", "1"])
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 and all("ratio" in line for line in lines[1:])
 
 
 def test_stopping_compares_two_scores(capsys):

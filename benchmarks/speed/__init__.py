@@ -1,0 +1,1 @@
+"""The speed benchmark; see ``python -m benchmarks.speed --help``."""

@@ -1,0 +1,147 @@
+"""What is timed: the table, the networks, and the plain loop around the authors' package that they are set against."""
+
+import importlib.util
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional
+
+import tabdl
+
+N_NUM, CARDINALITIES = 20, (2, 5, 10, 50)
+NETWORKS = {
+    "ft_transformer": (tabdl.FTTransformerRegressor, {}),
+    "resnet": (tabdl.TabResNetRegressor, {"n_blocks": 4, "d_block": 256, "d_embedding": 16}),
+    "mlp": (tabdl.TabMLPRegressor, {"n_blocks": 4, "d_block": 384, "d_embedding": 16}),
+}
+AUTHORS_BATCH = 4000  # in which the authors predict
+PRECISIONS = ("auto", "float32")
+PLAIN = "plain"
+
+
+def table(n_rows, n_num=N_NUM, cardinalities=CARDINALITIES):
+    """Return X (numbers, then categories, all of which occur when there are rows enough) and y."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(n_rows, n_num)).astype(np.float32), columns=[f"n{j}" for j in range(n_num)])
+    codes = [rng.permutation(n_rows) % cardinality for cardinality in cardinalities]
+    categories = {
+        f"c{j}": pd.Categorical.from_codes(codes[j], categories=[str(value) for value in range(cardinality)])
+        for j, cardinality in enumerate(cardinalities)
+    }
+    y = (X["n0"] * X["n1"]).to_numpy() + codes[0] + rng.normal(size=n_rows)
+    return pd.concat([X, pd.DataFrame(categories)], axis=1), y
+
+
+@dataclass(frozen=True)
+class Case:
+    """One table and one network.
+
+    Attributes
+    ----------
+    network : str
+        A name of :data:`NETWORKS`.
+    n_rows, n_num : int
+    cardinalities : tuple of int
+        The number of categories of each categorical column.
+    batch_size : int
+    device : str
+    """
+
+    network: str
+    n_rows: int = 16_000
+    n_num: int = N_NUM
+    cardinalities: tuple[int, ...] = CARDINALITIES
+    batch_size: int = 256
+    device: str = "cpu"
+
+    def table(self):
+        """Return X and y."""
+        return table(self.n_rows, self.n_num, self.cardinalities)
+
+    def estimator(self, **parameters):
+        """Return tabdl's estimator; without other ``parameters`` it trains on all rows."""
+        cls, sizes = NETWORKS[self.network]
+        common = {"batch_size": self.batch_size, "device": self.device, "random_state": 0, "early_stopping": False}
+        return cls(**sizes, **(common | parameters))
+
+    def reference(self):
+        """Return the network of the same sizes from the authors' package."""
+        import rtdl_revisiting_models as rtdl
+
+        cardinalities = list(self.cardinalities)
+        if self.network == "ft_transformer":
+            options = rtdl.FTTransformer.get_default_kwargs() | {"_is_default": False}
+            return rtdl.FTTransformer(n_cont_features=self.n_num, cat_cardinalities=cardinalities, d_out=1, **options)
+        sizes = dict(NETWORKS[self.network][1])
+        d_embedding = sizes.pop("d_embedding")
+        embeddings = rtdl.CategoricalEmbeddings(cardinalities, d_embedding, bias=False)
+        sizes |= {"d_in": self.n_num + len(cardinalities) * d_embedding, "d_out": 1}
+        if self.network == "mlp":
+            return FlatReference(embeddings, rtdl.MLP(**sizes, dropout=0.1))
+        return FlatReference(embeddings, rtdl.ResNet(**sizes, d_hidden_multiplier=2.0, dropout1=0.3, dropout2=0.0))
+
+
+def has_reference():
+    """Return whether the authors' package is installed."""
+    return importlib.util.find_spec("rtdl_revisiting_models") is not None
+
+
+class FlatReference(torch.nn.Module):
+    """One of the package's MLP-like networks behind its category embeddings."""
+
+    def __init__(self, embeddings, backbone):
+        super().__init__()
+        self.embeddings, self.backbone = embeddings, backbone
+
+    def forward(self, x_cont, x_cat):
+        return self.backbone(torch.cat([x_cont, self.embeddings(x_cat).flatten(1)], 1))
+
+
+def encoded(X, y, n_num):
+    """Return numbers, codes of categories and the standardised target as arrays; what a plain loop has to begin with."""
+    codes = np.column_stack([X.iloc[:, j].cat.codes.to_numpy() for j in range(n_num, X.shape[1])]).astype(np.int64)
+    return X.iloc[:, :n_num].to_numpy(), codes, ((y - y.mean()) / y.std()).astype(np.float32)
+
+
+class PlainLoop:
+    """What one writes by hand: tensors on the device, a random order, batches by index, AdamW, mean squared error."""
+
+    def __init__(self, case, arrays):
+        self.net = case.reference().to(case.device)
+        self.x_num, self.x_cat, self.y = (torch.tensor(array, device=case.device) for array in arrays)
+        self.batch_size = case.batch_size
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=1e-4, weight_decay=1e-5)
+
+    def train(self):
+        """Train one epoch."""
+        self.net.train()
+        for index in torch.randperm(len(self.y), device=self.y.device).split(self.batch_size):
+            self.optimizer.zero_grad()
+            loss = functional.mse_loss(self.net(self.x_num[index], self.x_cat[index]).squeeze(1), self.y[index])
+            loss.backward()
+            self.optimizer.step()
+
+    @torch.inference_mode()
+    def predict(self, batch_size=AUTHORS_BATCH):
+        """Predict all rows."""
+        self.net.eval()
+        chunks = zip(self.x_num.split(batch_size), self.x_cat.split(batch_size), strict=True)
+        return torch.cat([self.net(*chunk) for chunk in chunks]).cpu()
+
+
+def timed(function, device):
+    """Return the seconds that ``function`` takes until the device has done its work, and what it returns."""
+    wait(device)
+    start = time.perf_counter()
+    result = function()
+    wait(device)
+    return time.perf_counter() - start, result
+
+
+def wait(device):
+    """Wait for the work of a GPU."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)

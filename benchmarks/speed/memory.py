@@ -1,0 +1,140 @@
+"""Memory, and what ``fit`` costs beside its loop: each measured in a Python of its own, which this module is the main of."""
+
+import contextlib
+import gc
+import itertools
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import tabdl
+from benchmarks.speed.cases import PLAIN, PRECISIONS, Case, PlainLoop, encoded, has_reference, timed
+from benchmarks.speed.opponents import OPPONENTS, is_installed
+from benchmarks.speed.others import parts
+from benchmarks.speed.ratios import megabytes, overhead_figures
+
+ROOT = Path(__file__).parent.parent.parent
+N_COLUMNS = 90
+SMALL_NETWORKS = {"mlp": tabdl.TabMLPRegressor, "resnet": tabdl.TabResNetRegressor}
+SMALL = {"n_blocks": 1, "d_block": 64, "batch_size": 4096, "max_epochs": 1, "random_state": 0}
+
+
+def run_memory(options, results):
+    """Measure the peak memory of one epoch for every network and everybody who can train it."""
+    everybody = [*PRECISIONS, *([PLAIN] if has_reference() else []), *filter(is_installed, OPPONENTS)]
+    for network, batch_size in itertools.product(options.networks, options.batch_sizes):
+        case = Case(network, n_rows=options.rows, batch_size=batch_size, device=options.device)
+        for who in everybody:
+            entry = in_new_python("memory", case=asdict(case), who=who)
+            if entry is None:
+                continue
+            results.put(f"memory/{network}/{batch_size}/{who}", asdict(case) | {"who": who} | entry)
+            line = f"{network:14s} batch {batch_size:5,d} {who:9s} peak {megabytes(entry['peak'])}"
+            print(f"{line}, before the fit {megabytes(entry['before'])}, GPU {megabytes(entry['gpu_peak'])}", flush=True)
+
+
+def run_overhead(options, results):
+    """Measure what a fit of one epoch costs beside its loop, with and without rows held out."""
+    for network in [name for name in options.networks if name in SMALL_NETWORKS]:
+        for early_stopping in (False, True):
+            job = {"network": network, "early_stopping": early_stopping, "n_rows": options.overhead_rows}
+            once = [in_new_python("overhead", **job, device=options.device) for _ in range(options.repeats)]
+            if None in once:
+                continue
+            entry = job | {name: [values[name] for values in once] for name in ("fit", "loop", "growth")}
+            entry |= {"n_columns": N_COLUMNS, "table_bytes": once[0]["table_bytes"]}
+            results.put(f"overhead/{network}/{'held_out' if early_stopping else 'all_rows'}", entry)
+            print(f"{network:14s} {', '.join(overhead_figures(entry))}", flush=True)
+
+
+def in_new_python(what, **job):
+    """Return what a job measures in a Python of its own; None, with a line printed, when that one failed."""
+    command = [sys.executable, "-m", "benchmarks.speed.memory", json.dumps({"what": what} | job)]
+    paths = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths})
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["killed"])[-1]
+        print(f"{what} {job}: failed with status {done.returncode}: {reason}", flush=True)
+        return None
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_memory(case, who):
+    """Return the process's memory before the fit and at its peak, and the GPU's at its peak."""
+    case = Case(**case)
+    fit = _one_epoch(case, who)
+    before = _start_of_peak()
+    fit()
+    on_gpu = torch.device(case.device).type == "cuda"
+    return {"before": before, "peak": peak_memory(), "gpu_peak": torch.cuda.max_memory_allocated() if on_gpu else None}
+
+
+def _one_epoch(case, who):
+    """Return the function to call, with its table made."""
+    if who in OPPONENTS:
+        X_y = parts(case)
+        return lambda: OPPONENTS[who](case, X_y, 1)
+    X, y = case.table()
+    if who in PRECISIONS:
+        return lambda: case.estimator(max_epochs=1, precision=who).fit(X, y)
+    arrays = encoded(X, y, case.n_num)
+    return lambda: PlainLoop(case, arrays).train()
+
+
+def measure_overhead(network, early_stopping, n_rows, device):
+    """Return the seconds of a fit and of its loop, the growth of memory in it, and the size of the table."""
+    values = np.random.default_rng(0).standard_normal((n_rows, N_COLUMNS), dtype=np.float32)
+    X = pd.DataFrame(values, columns=[f"n{j}" for j in range(N_COLUMNS)])
+    y = values[:, 0] * values[:, 1]
+    model = SMALL_NETWORKS[network](**SMALL, early_stopping=early_stopping, device=device)
+    before = _start_of_peak()
+    fit, _ = timed(lambda: model.fit(X, y), device)
+    loop = sum(record["seconds"] for record in model.history_)
+    table_bytes = int(X.memory_usage(index=False).sum())
+    return {"fit": fit, "loop": loop, "growth": peak_memory() - before, "table_bytes": table_bytes}
+
+
+def _start_of_peak():
+    """Return the memory in use, and let the peak begin there where the system can do that."""
+    gc.collect()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS") or peak_memory()
+
+
+def peak_memory():
+    """Return the largest memory of this process so far in bytes."""
+    # Linux hands ru_maxrss down from the process that started this one, so it can be that one's.
+    return _status("VmHWM") or _largest_resident_set()
+
+
+def _largest_resident_set():
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _status(name):
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
+
+
+def main(argv):
+    """Do the job that the command line holds as JSON, and print the result as JSON."""
+    job = json.loads(argv[0])
+    measure = {"memory": measure_memory, "overhead": measure_overhead}[job.pop("what")]
+    print(json.dumps(measure(**job)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,159 @@
+"""Estimators of other packages, fitted with the same network: one function a package.
+
+Each takes ``(case, parts, epochs)``, where ``parts`` are X, y, X_val and y_val, and returns the seconds of the whole fit and the
+number of trained parameters. All evaluate the validation rows after each epoch; :data:`INCLUDED` says what a fit does beside.
+"""
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from importlib import metadata
+
+import torch
+
+from benchmarks.speed.cases import NETWORKS, encoded, timed
+
+INCLUDED = {
+    "pytabkit": "includes its quantile transform, two encodings of the categories, and a checkpoint on disk after each better "
+    "epoch (its default); batches come from skorch's data loader, which collates row by row",
+    "deeptab": "includes its quantile transform, Lightning's start and check of the validation rows, a data loader that collates "
+    "row by row, and a checkpoint on disk after each better epoch, loaded at the end. Its FT-Transformer sends all tokens, not "
+    "only [CLS], through the last block, has a norm before the first attention, and drops out on the residual branches, not "
+    "inside the feed-forward part. A block of its ResNet is two equal layers with LayerNorm, 362 wide here to have as many "
+    "weights. Its ResNet and MLP read the categories' codes as numbers (its default)",
+    "skorch": "includes no preprocessing: it is given encoded arrays; its data loader collates row by row",
+}
+
+
+def is_installed(name):
+    """Return whether a package is there and, for skorch, the authors' package, whose network it is given."""
+    try:
+        needed = ("skorch", "rtdl_revisiting_models") if name == "skorch" else (name,)
+        return all(metadata.version(package) for package in needed)
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def fit_pytabkit(case, parts, epochs):
+    """Fit pytabkit's estimator."""
+    X, y, X_val, y_val = parts
+    cls, parameters = _pytabkit_network(case.network)
+    with _quiet() as folder:
+        # n_threads: its own choice would be one a physical core.
+        model = cls(
+            **parameters,
+            max_epochs=epochs,
+            es_patience=epochs + 1,
+            batch_size=case.batch_size,
+            device=case.device,
+            n_threads=torch.get_num_threads(),
+            tmp_folder=folder,
+        )
+        seconds, _ = timed(lambda: model.fit(X, y, X_val=X_val, y_val=y_val), case.device)
+    return seconds, _count(model.alg_interface_.sub_split_interfaces[0].model.module_)
+
+
+def _pytabkit_network(network):
+    import pytabkit
+
+    if network == "ft_transformer":
+        return pytabkit.FTT_D_Regressor, {}  # its defaults are the paper's
+    sizes = NETWORKS[network][1]
+    n_blocks, d_block = sizes["n_blocks"], sizes["d_block"]
+    common = {"module_n_layers": n_blocks, "module_d_embedding": sizes["d_embedding"]}
+    if network == "mlp":
+        return pytabkit.MLP_RTDL_D_Regressor, common | {"module_d_layers": [d_block] * n_blocks, "module_dropout": 0.1}
+    dropouts = {"module_hidden_dropout": 0.3, "module_residual_dropout": 0.0}
+    return pytabkit.Resnet_RTDL_D_Regressor, common | dropouts | {"module_d": d_block, "module_d_hidden_factor": 2}
+
+
+def fit_deeptab(case, parts, epochs):
+    """Fit DeepTab's estimator."""
+    from deeptab import configs
+
+    X, y, X_val, y_val = parts
+    cls, network = _deeptab_network(case.network)
+    accelerator = "gpu" if torch.device(case.device).type == "cuda" else "cpu"
+    with _quiet() as folder:
+        preprocessing = configs.PreprocessingConfig(numerical_method="quantile", categorical_method="int", output_dim=7)
+        trainer = configs.TrainerConfig(
+            max_epochs=epochs,
+            patience=epochs,
+            batch_size=case.batch_size,
+            lr=1e-4,
+            weight_decay=1e-5,
+            optimizer_type="AdamW",
+            checkpoint_path=folder,
+        )
+        model = cls(model_config=network, preprocessing_config=preprocessing, trainer_config=trainer)
+        options = {"X_val": X_val, "y_val": y_val, "accelerator": accelerator, "logger": False, "enable_progress_bar": False}
+        seconds, _ = timed(lambda: model.fit(X, y, **options), case.device)
+    return seconds, _count(model._task_model.estimator)
+
+
+def _deeptab_network(network):
+    from deeptab import configs, models
+
+    if network == "ft_transformer":
+        return models.FTTransformerRegressor, configs.FTTransformerConfig(
+            d_model=192,
+            n_layers=3,
+            n_heads=8,
+            transformer_dim_feedforward=256,
+            norm_first=True,
+            use_cls=True,
+            pooling_method="cls",
+            attn_dropout=0.2,
+            embedding_bias=True,
+        )
+    sizes = NETWORKS[network][1]
+    n_blocks = sizes["n_blocks"]
+    if network == "mlp":
+        return models.MLPRegressor, configs.MLPConfig(layer_sizes=[sizes["d_block"]] * n_blocks, dropout=0.1)
+    blocks = {"layer_sizes": [362] * n_blocks, "num_blocks": n_blocks, "norm": True}
+    return models.ResNetRegressor, configs.ResNetConfig(**blocks, dropout=0.3, activation=torch.nn.ReLU())
+
+
+def fit_skorch(case, parts, epochs):
+    """Fit skorch's NeuralNetRegressor around the authors' network."""
+    from skorch import NeuralNetRegressor
+    from skorch.dataset import Dataset
+    from skorch.helper import predefined_split
+
+    X, y, X_val, y_val = parts
+    train, val = encoded(X, y, case.n_num), encoded(X_val, y_val, case.n_num)
+    model = NeuralNetRegressor(
+        case.reference,
+        optimizer=torch.optim.AdamW,
+        optimizer__weight_decay=1e-5,
+        lr=1e-4,
+        batch_size=case.batch_size,
+        max_epochs=epochs,
+        iterator_train__shuffle=True,
+        train_split=predefined_split(Dataset({"x_cont": val[0], "x_cat": val[1]}, val[2][:, None])),
+        device=case.device,
+        verbose=0,
+    )
+    seconds, _ = timed(lambda: model.fit({"x_cont": train[0], "x_cat": train[1]}, train[2][:, None]), case.device)
+    return seconds, _count(model.module_)
+
+
+def _count(module):
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Silence what a package prints, and give it a folder for its files."""
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+            warnings.simplefilter("ignore")
+            yield folder
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+OPPONENTS = {"pytabkit": fit_pytabkit, "deeptab": fit_deeptab, "skorch": fit_skorch}

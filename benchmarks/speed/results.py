@@ -1,0 +1,103 @@
+"""The table of results: a JSON file a kind of device, in which a part that is measured again replaces only its own entries."""
+
+import json
+import os
+import platform
+import shlex
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+import tabdl
+
+DEVICES = {"cpu": "CPU", "cuda": "GPU"}
+PACKAGES = (
+    "torch",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "rtdl_revisiting_models",
+    "pytabkit",
+    "deeptab",
+    "skorch",
+)
+
+
+class Results:
+    """The entries of one kind of device, each with the run (machine, command, versions) that measured it.
+
+    Parameters
+    ----------
+    out : path
+        The folder of the file.
+    kind : {"cpu", "cuda"}
+    """
+
+    def __init__(self, out, kind):
+        self.path = Path(out) / f"speed-{kind}.json"
+        held = json.loads(self.path.read_text()) if self.path.exists() else {"runs": [], "entries": {}}
+        self.runs, self.entries = held["runs"], held["entries"]
+
+    def begin(self, run):
+        """Let the entries that follow belong to ``run``, a dict."""
+        self.runs.append(run)
+
+    def put(self, key, entry):
+        """Write an entry, in place of an earlier one of the same key; ``key`` begins with the part's name and a slash."""
+        self.entries[key] = entry | {"run": len(self.runs) - 1}
+        self._drop_unused_runs()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # A killed run leaves the old file or the new one, never half of it.
+        half = self.path.with_suffix(".part")
+        half.write_text(json.dumps({"runs": self.runs, "entries": self.entries}, indent=1) + "\n")
+        half.replace(self.path)
+
+    def _drop_unused_runs(self):
+        # The last run is the one that is going on.
+        used = sorted({entry["run"] for entry in self.entries.values()} | {len(self.runs) - 1})
+        self.runs = [self.runs[i] for i in used]
+        for entry in self.entries.values():
+            entry["run"] = used.index(entry["run"])
+
+    def part(self, name):
+        """Return the entries of a part, in the order in which they were first measured."""
+        return [entry for key, entry in self.entries.items() if key.split("/")[0] == name]
+
+
+def describe_run(device, arguments):
+    """Return what a reader has to know of a run: machine, threads, versions, date, command."""
+    return {
+        "command": "python -m benchmarks.speed " + shlex.join(arguments),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": _machine(device),
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), "tabdl": tabdl.__version__} | _versions(),
+    }
+
+
+def _machine(device):
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    host = f"{_processor()}, {cores} of {os.cpu_count()} cores"
+    if torch.device(device).type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}; {host}"
+    return f"{host}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _versions():
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,120 @@
+"""Precision and threads: the rules behind "auto", and that nothing of them stays behind."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make, numbers
+
+import tabdl
+from tabdl import devices
+from tabdl.data import Schema
+from tabdl.devices import Precision, choose_precision, threads
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+SCHEMA = Schema(("a", "b"), ("c",), (3,))
+FTT, WIDE = tabdl.FTTransformerRegressor()._build_net(SCHEMA, 1), tabdl.TabMLPRegressor()._build_net(SCHEMA, 1)
+NARROW = tabdl.TabMLPRegressor(d_block=64)._build_net(SCHEMA, 1)
+FLOAT32, BFLOAT16 = Precision(torch.float32), Precision(torch.float32, is_bfloat16=True)
+TF32 = Precision(torch.float32, is_tf32=True)
+
+
+@pytest.mark.parametrize(
+    "precision, device, has_bfloat16, net, expected",
+    [
+        ("auto", CPU, True, FTT, BFLOAT16),
+        ("auto", CPU, True, WIDE, BFLOAT16),
+        ("auto", CPU, True, NARROW, FLOAT32),
+        ("auto", CPU, False, FTT, FLOAT32),
+        ("auto", CUDA, False, FTT, BFLOAT16),
+        ("auto", CUDA, False, WIDE, TF32),
+        ("auto", torch.device("mps"), True, FTT, FLOAT32),
+        ("float32", CPU, True, FTT, FLOAT32),
+        ("float32", CUDA, True, WIDE, FLOAT32),
+        ("bfloat16", CPU, False, NARROW, BFLOAT16),
+        ("float64", CPU, True, FTT, Precision(torch.float64)),
+    ],
+)
+def test_precision(precision, device, has_bfloat16, net, expected, monkeypatch):
+    monkeypatch.setattr(devices, "cpu_multiplies_bfloat16", lambda: has_bfloat16)
+    assert choose_precision(precision, device, net) == expected
+
+
+def test_the_processor_is_asked():
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text() if cpuinfo.exists() else ""
+    assert devices.cpu_multiplies_bfloat16() == ("avx512_bf16" in flags or "amx_bf16" in flags)
+
+
+@pytest.mark.parametrize("is_tf32", [True, False])
+def test_tf32_is_switched_back(is_tf32):
+    before = torch.get_float32_matmul_precision()
+    with pytest.raises(KeyError), Precision(torch.float32, is_tf32=is_tf32).matmuls(CUDA):
+        assert torch.get_float32_matmul_precision() == ("high" if is_tf32 else before)
+        raise KeyError
+    assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.fixture
+def four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    "n_jobs, work, expected", [(None, 10**6, 1), (None, 11 * 10**6, 2), (None, 10**9, 4), (1, 10**9, 1), (3, 10, 3)]
+)
+def test_threads(n_jobs, work, expected, four_threads):
+    with pytest.raises(KeyError), threads(n_jobs, work):
+        assert torch.get_num_threads() == expected
+        raise KeyError
+    assert torch.get_num_threads() == 4
+
+
+def test_all_cores(four_threads):
+    with threads(-1, 1):
+        assert torch.get_num_threads() == devices._n_cores()
+
+
+@pytest.mark.parametrize("n_jobs, expected", [(1, 1), (3, 3), (None, 1)])
+def test_n_jobs_of_an_estimator(n_jobs, expected, four_threads):
+    """During fit and predict; a network of 16 wide is too small for threads."""
+    seen = []
+
+    class Spy(torch.nn.Identity):
+        def forward(self, x):
+            seen.append(torch.get_num_threads())
+            return x
+
+    X, y = numbers()
+    model = make("TabMLP", "Regressor", n_jobs=n_jobs, callbacks=[lambda record: seen.append(torch.get_num_threads())])
+    model.fit(X, y)
+    model.module_.backbone.append(Spy())
+    model.predict(X)
+    assert len(seen) > 5 and set(seen) == {expected} and torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("n_rows, n_features, batch_size", [(1, 3, 32), (5, 3, 32), (33, 1, 32), (40, 1024, 32), (33, 3, 1)])
+def test_odd_tables(architecture, precision, n_rows, n_features, batch_size):
+    """One row, fewer rows than a batch, a last batch of one row, one feature, 1,024 features, batches of one row; a NaN row."""
+    X, _ = numbers(n_rows, max(n_features, 2))
+    X = X[:, :n_features].copy()
+    X[-1] = np.nan
+    y = np.linspace(0, 1, n_rows)
+    model = make(architecture, "Regressor", precision=precision, batch_size=batch_size, max_epochs=2, early_stopping=False)
+    predictions = model.fit(X, y).predict(X)
+    assert predictions.shape == (n_rows,) and np.isfinite(predictions).all()
+    assert len(model.history_) == 2
+
+
+def test_bfloat16_learns_what_float32_learns(architecture):
+    X, y = numbers(400)
+    scores = [
+        make(architecture, "Regressor", precision=precision, max_epochs=40, lr=1e-2).fit(X, y).score(X, y)
+        for precision in ("float32", "bfloat16")
+    ]
+    assert min(scores) > 0.8 and abs(scores[0] - scores[1]) < 0.05
