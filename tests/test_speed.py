@@ -101,7 +101,7 @@ def test_networks_then_one_part_again(tmp_path, monkeypatch, capsys):
     assert text.split("## What did not help\n")[1].strip() == "—"
 
     again, text = run(tmp_path, "--parts", "networks")
-    assert again["others/mlp"] == others and again["networks/mlp/64"]["seconds"] != by_network["seconds"]
+    assert again["others/mlp"] == by_package and again["networks/mlp/64"]["seconds"] != by_network["seconds"]
     assert "(Run 1.)" in section(text, "Against other packages' estimators") and "(Run 2.)" in section(text, "Networks")
     assert text.count("`python -m benchmarks.speed --networks mlp") == 2
 

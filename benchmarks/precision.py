@@ -1,0 +1,68 @@
+"""Does bfloat16 cost accuracy? ``python -m benchmarks.precision``.
+
+Fits each network's defaults in float32 and in bfloat16 with the same seeds, on the paper's splits, and prints what each is worth on
+the test rows: RMSE, or accuracy and log loss.
+"""
+
+import argparse
+
+import numpy as np
+from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
+
+import tabdl
+from benchmarks.datasets import DATASETS
+
+NETWORKS = {
+    "ft_transformer": (tabdl.FTTransformerClassifier, tabdl.FTTransformerRegressor),
+    "resnet": (tabdl.TabResNetClassifier, tabdl.TabResNetRegressor),
+    "mlp": (tabdl.TabMLPClassifier, tabdl.TabMLPRegressor),
+}
+
+
+def measure(network, dataset, precision, seed, n_rows, device):
+    """Return the figures of one fit on the test rows, by name."""
+    X, y = (part.iloc[:n_rows] for part in dataset.train)
+    cls = NETWORKS[network][dataset.is_regression]
+    model = cls(random_state=seed, eval_metric=dataset.eval_metric, precision=precision, device=device)
+    model.fit(X, y, X_val=dataset.val[0], y_val=dataset.val[1])
+    X_test, y_test = dataset.test
+    times = {"epochs": model.n_iter_, "seconds": sum(record["seconds"] for record in model.history_)}
+    if dataset.is_regression:
+        return {"RMSE": root_mean_squared_error(y_test, model.predict(X_test))} | times
+    probabilities = model.predict_proba(X_test)
+    accuracy = accuracy_score(y_test, model.classes_[probabilities.argmax(1)])
+    return {"accuracy": accuracy, "log loss": log_loss(y_test, probabilities)} | times
+
+
+def main(argv=None):
+    """Print every fit, then mean and standard deviation over the seeds."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=list(DATASETS))
+    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"], choices=["auto", "float32", "bfloat16"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rows", type=int, help="training rows (default: all)")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args(argv)
+    for name in options.datasets:
+        dataset = DATASETS[name]()
+        for network in options.networks:
+            for precision in options.precisions:
+                fits = []
+                for seed in options.seeds:
+                    fits.append(measure(network, dataset, precision, seed, options.rows, options.device))
+                    print(f"{name} {network} {precision} seed {seed}: {_text(fits[-1])}", flush=True)
+                values = {key: np.array([fit[key] for fit in fits]) for key in fits[0]}
+                spread = {key: (value.mean(), value.std(ddof=min(1, len(fits) - 1))) for key, value in values.items()}
+                print(f"{name} {network} {precision}: {_text(spread)}", flush=True)
+
+
+def _text(figures):
+    def one(value):
+        return f"{value[0]:.4f} ± {value[1]:.4f}" if isinstance(value, tuple) else f"{value:.4f}"
+
+    return ", ".join(f"{name} {one(value)}" for name, value in figures.items())
+
+
+if __name__ == "__main__":
+    main()
