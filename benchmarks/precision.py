@@ -1,7 +1,7 @@
 """Does bfloat16 cost accuracy? ``python -m benchmarks.precision``.
 
-Fits each network's defaults in float32 and in bfloat16 with the same seeds, on the paper's splits, and prints what each is worth on
-the test rows: RMSE, or accuracy and log loss.
+Fits each network's defaults in float32 and in bfloat16 with the same seeds, on the paper's splits, and prints what each is worth
+on the test rows: RMSE, or accuracy and log loss.
 """
 
 import argparse

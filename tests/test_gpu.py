@@ -8,7 +8,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import make, people, target
+from conftest import make, numbers, people, target
+
+from tabdl import graphs, steps
+from tabdl.feeding import Streamed
+from tabdl.functional import dropout_mask
 
 pytestmark = [
     pytest.mark.gpu,
@@ -66,3 +70,121 @@ np.testing.assert_allclose(model.predict(X), expected, rtol=1e-2, atol=1e-2)
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Return the list that every training step's recorder puts itself into."""
+    made = []
+
+    class Spied(graphs.Replayed):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(self)
+
+    monkeypatch.setattr(steps, "Replayed", Spied)
+    return made
+
+
+NO_DROPOUT = {
+    "FTTransformer": {"attention_dropout": 0.0, "ffn_dropout": 0.0},
+    "TabResNet": {"hidden_dropout": 0.0},
+    "TabMLP": {"dropout": 0.0},
+}
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_step_is_recorded(architecture, recorded):
+    """Full batches and the last one, each as a graph of its own."""
+    X, y = people(100)
+    make(architecture, "Regressor", device="cuda", batch_size=32, max_epochs=8, early_stopping=False).fit(X, y)
+    assert sorted(shape[1] for shape in recorded[0].graphs) == [4, 32] and recorded[0].can_record
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_recorded_step_is_the_eager_step(architecture, weighted, recorded, monkeypatch):
+    X, y = people(100)
+    weight = np.random.default_rng(0).uniform(0.5, 1.5, len(y)) if weighted else None
+    parameters = {"device": "cuda", "precision": "float32", "batch_size": 32, "max_epochs": 8, "early_stopping": False}
+    predictions = []
+    for warm_ups in (3, 10**9):
+        monkeypatch.setattr(graphs, "_WARM_UPS", warm_ups)
+        model = make(architecture, "Regressor", **parameters, **NO_DROPOUT[architecture]).fit(X, y, sample_weight=weight)
+        predictions.append(model.predict(X))
+    assert len(recorded[0].graphs) == 2 and recorded[1].graphs == {}
+    np.testing.assert_allclose(*predictions, rtol=1e-3, atol=1e-3)
+
+
+def test_each_replay_drops_others():
+    device = torch.device("cuda")
+    like, generator = torch.zeros(100, 1000, device=device), torch.Generator(device)
+
+    def masks():
+        generator.manual_seed(0)
+        out = torch.zeros_like(like)
+        replayed = graphs.Replayed(lambda index: out.copy_(dropout_mask(like, 2**14, (generator,))), device, [generator])
+        seen = []
+        for _ in range(8):
+            replayed(torch.zeros(1, 1, device=device))
+            seen.append(out.cpu().clone())
+        assert replayed.graphs
+        return seen
+
+    first, again = masks(), masks()
+    for i, mask in enumerate(first):
+        assert mask.mean().item() == pytest.approx(0.75, abs=0.01)
+        assert torch.equal(mask, again[i])
+        assert all(not torch.equal(mask, other) for other in first[:i])
+
+
+def test_what_cannot_be_recorded_runs_on_with_one_warning(monkeypatch, recorded):
+    X, y = people(100)
+    step = steps.Steps._step
+
+    def waits(self, index):
+        self.total.sum().item()  # no graph can hold a wait for the host
+        step(self, index)
+
+    monkeypatch.setattr(steps.Steps, "_step", waits)
+    with pytest.warns(UserWarning, match="cannot be recorded as a CUDA graph") as caught:
+        model = make("TabMLP", "Regressor", device="cuda", max_epochs=30, lr=1e-2).fit(X, y)
+    assert len(caught) == 1 and not recorded[0].can_record and model.score(X, y) > 0.5
+
+
+def test_streamed_rows_train_as_resident_rows(architecture, monkeypatch):
+    X, y = people(300)
+    parameters = {"device": "cuda", "precision": "float32", "batch_size": 32, "max_epochs": 8, "early_stopping": False}
+    predictions = []
+    for streams in (False, True):
+        if streams:
+            monkeypatch.setattr(steps, "make_feeder", lambda tables, device, batch_size: Streamed(tables, device, 3 * batch_size))
+        model = make(architecture, "Regressor", **parameters, **NO_DROPOUT[architecture]).fit(X, y)
+        predictions.append(model.predict(X))
+    np.testing.assert_allclose(*predictions, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("n_rows, n_features, batch_size", [(1, 3, 32), (5, 3, 32), (33, 1, 32), (40, 1024, 32), (33, 3, 1)])
+def test_odd_tables(architecture, n_rows, n_features, batch_size):
+    X, _ = numbers(n_rows, max(n_features, 2))
+    X, y = X[:, :n_features].copy(), np.linspace(0, 1, n_rows)
+    X[-1] = np.nan
+    model = make(architecture, "Regressor", device="cuda", batch_size=batch_size, max_epochs=6, early_stopping=False)
+    assert np.isfinite(model.fit(X, y).predict(X)).all()
+
+
+def test_an_interrupted_fit_leaves_nothing_behind(architecture):
+    X, y = people(100)
+
+    def interrupt(record):
+        if record["epoch"] == 5:
+            raise KeyboardInterrupt
+
+    make(architecture, "Regressor", device="cuda", max_epochs=8).fit(X, y)
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated(), torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cuda")
+    for _ in range(3):
+        with pytest.warns(UserWarning, match="interrupted after epoch 4"):
+            model = make(architecture, "Regressor", device="cuda", max_epochs=8, callbacks=[interrupt]).fit(X, y)
+        model.set_params(callbacks=None).fit(X, y)
+        del model
+    assert (torch.cuda.memory_allocated(), torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cuda")) == before
