@@ -56,24 +56,27 @@ class _ReGLU(torch.autograd.Function):
     @staticmethod
     def forward(x, kept, scale):
         a, b = x.chunk(2, -1)
-        y = b.relu().mul_(a)
-        return y if kept is None else y.mul_(kept).mul_(scale)
+        gate = b.relu()
+        if kept is not None:
+            gate.mul_(kept).mul_(scale)
+        return gate * a, gate
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        x, kept, ctx.scale = inputs
-        ctx.save_for_backward(x, kept)
+        x, _, ctx.scale = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(x, output[1])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient):
-        x, kept = ctx.saved_tensors
-        a, b = x.chunk(2, -1)
-        gradient = _dropped(gradient, kept, ctx.scale)
+    def backward(ctx, gradient, _):
+        x, gate = ctx.saved_tensors
+        a, _ = x.chunk(2, -1)
         grad_x = torch.empty_like(x)
         grad_a, grad_b = grad_x.chunk(2, -1)
-        torch.mul(gradient, b.relu(), out=grad_a)
-        torch.ops.aten.threshold_backward(gradient * a, b, 0, grad_input=grad_b)
+        torch.mul(gradient, gate, out=grad_a)
+        # The gate is positive where b is and the element was kept.
+        torch.ops.aten.threshold_backward((gradient * a).mul_(ctx.scale), gate, 0, grad_input=grad_b)
         return grad_x, None, None
 
     @staticmethod
@@ -86,7 +89,7 @@ def reglu(x, kept=None, scale=1.0):
 
     Shape: (B, ..., 2 D) to (B, ..., D).
     """
-    return _ReGLU.apply(x, kept, scale)
+    return _ReGLU.apply(x, kept, 1.0 if kept is None else scale)[0]
 
 
 def _heads(qkv, n_heads):
@@ -100,39 +103,36 @@ class _Attention(torch.autograd.Function):
         q, k, v = _heads(qkv, n_heads)
         logits = torch.bmm(q, k.transpose(1, 2)).to(torch.promote_types(qkv.dtype, torch.float32))
         probabilities = torch.softmax(logits.mul_(q.shape[-1] ** -0.5), -1).unflatten(0, (-1, n_heads))
-        dropped = _dropped(probabilities, kept, scale).to(qkv.dtype).flatten(0, 1)
-        return torch.bmm(dropped, v).unflatten(0, (-1, n_heads)).transpose(1, 2).flatten(-2), probabilities
+        dropped = (probabilities if kept is None else (probabilities * kept).mul_(scale)).to(qkv.dtype)
+        out = torch.bmm(dropped.flatten(0, 1), v).unflatten(0, (-1, n_heads)).transpose(1, 2).flatten(-2)
+        return out, probabilities, dropped
 
     @staticmethod
     def setup_context(ctx, inputs, output):
         qkv, kept, ctx.scale, ctx.n_heads = inputs
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(qkv, kept, output[1])
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(qkv, kept, *output[1:])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient, _):
-        qkv, kept, probabilities = ctx.saved_tensors
+    def backward(ctx, gradient, *_):
+        qkv, kept, probabilities, dropped = ctx.saved_tensors
         q, k, v = _heads(qkv, ctx.n_heads)
         grad_out = gradient.unflatten(-1, (ctx.n_heads, -1)).transpose(1, 2).flatten(0, 1)  # (B H, T, D / H)
-        dropped = _dropped(probabilities, kept, ctx.scale).to(qkv.dtype).flatten(0, 1)
-        grad_dropped = torch.bmm(grad_out, v.transpose(1, 2)).to(probabilities.dtype).view_as(probabilities)
-        grad_probabilities = _dropped(grad_dropped, kept, ctx.scale)
+        grad_probabilities = torch.bmm(grad_out, v.transpose(1, 2)).to(probabilities.dtype).view_as(probabilities)
+        if kept is not None:
+            grad_probabilities.mul_(kept)
         grad_logits = torch._softmax_backward_data(grad_probabilities, probabilities, -1, probabilities.dtype)
-        grad_logits = grad_logits.mul_(q.shape[-1] ** -0.5).to(qkv.dtype).flatten(0, 1)
+        grad_logits = grad_logits.mul_(ctx.scale * q.shape[-1] ** -0.5).to(qkv.dtype).flatten(0, 1)
         grad_heads = torch.empty((3, *q.shape), dtype=q.dtype, device=q.device)
         torch.bmm(grad_logits, k, out=grad_heads[0])
         torch.bmm(grad_logits.transpose(1, 2), q, out=grad_heads[1])
-        torch.bmm(dropped.transpose(1, 2), grad_out, out=grad_heads[2])
+        torch.bmm(dropped.flatten(0, 1).transpose(1, 2), grad_out, out=grad_heads[2])
         return grad_heads.unflatten(1, (-1, ctx.n_heads)).permute(1, 3, 0, 2, 4).flatten(-3), None, None, None
 
     @staticmethod
     def vmap(info, in_dims, qkv, kept, scale, n_heads):
         return _fold(_Attention, info, in_dims, qkv, kept, scale, n_heads)
-
-
-def _dropped(x, kept, scale):
-    return x if kept is None else (x * kept).mul_(scale)
 
 
 def attention(qkv, n_heads, kept=None, scale=1.0):
@@ -155,13 +155,11 @@ def attention(qkv, n_heads, kept=None, scale=1.0):
     if kept is None and qkv.is_cuda:
         q, k, v = qkv.unflatten(-1, (3, n_heads, -1)).permute(2, 0, 3, 1, 4)
         return torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
-    return _Attention.apply(qkv, kept, scale, n_heads)[0]
+    return _Attention.apply(qkv, kept, 1.0 if kept is None else scale, n_heads)[0]
 
 
 def _fold(function, info, in_dims, *inputs):
     """Apply ``function`` with the networks' rows below each other: all its tensors have the rows first."""
     folded = [value if dim is None else value.movedim(dim, 0).flatten(0, 1) for value, dim in zip(inputs, in_dims, strict=True)]
     outputs = function.apply(*folded)
-    if isinstance(outputs, tuple):
-        return tuple(output.unflatten(0, (info.batch_size, -1)) for output in outputs), (0,) * len(outputs)
-    return outputs.unflatten(0, (info.batch_size, -1)), 0
+    return tuple(output.unflatten(0, (info.batch_size, -1)) for output in outputs), (0,) * len(outputs)

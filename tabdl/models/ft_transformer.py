@@ -182,9 +182,9 @@ class FTTransformer(TabularEstimator):
             nn.Sequential(nn.LayerNorm(self.d_block), nn.ReLU(), nn.Linear(self.d_block, n_outputs)),
             n_tokens=n_tokens,
             # Measured with 25 tokens of width 192: prediction of 64 rows at once is as fast as of 32 to 256 and 1.9 times as
-            # fast as of 2,048; a step of 128 rows at once is as fast as of 64 or 256 and takes less memory.
+            # fast as of 2,048; a step of 256 rows at once is 1.05 times as fast as of 128 and 1.2 times as fast as of 64.
             cpu_chunk_rows=_rows_of(64 * 25 * 192, n_tokens * self.d_block),
-            cpu_step_rows=_rows_of(128 * 25 * 192, n_tokens * self.d_block),
+            cpu_step_rows=_rows_of(256 * 25 * 192, n_tokens * self.d_block),
         )
 
 
