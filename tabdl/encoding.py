@@ -138,18 +138,25 @@ class QuantileNormal:
         inside = (levels - (upper - share)[at]) / share[at]
         noise = _TIE_NOISE * _mean_std(unique, share)[1]
         # Beyond 0.01 the normal's tails would pass the neighbours.
-        self.quantiles = np.maximum.accumulate(unique[at] + noise * _normal_quantile(inside.clip(0.01, 0.99)))
-        self.levels = levels
-        self.has_plateaus = bool((np.diff(self.quantiles) == 0).any())
+        quantiles = np.maximum.accumulate(unique[at] + noise * _normal_quantile(inside.clip(0.01, 0.99)))
+        self.quantiles, self.levels = _with_middles(quantiles, levels)
         return self
 
     def transform(self, values):
-        below = np.interp(values, self.quantiles, self.levels)
-        if not self.has_plateaus:
-            return _normal_quantile(below.clip(_TAIL, 1 - _TAIL))
-        above = 1 - np.interp(-values, -self.quantiles[::-1], 1 - self.levels[::-1])
-        # On a plateau of equal quantiles the two differ, and their mean is its middle.
-        return _normal_quantile(((below + above) / 2).clip(_TAIL, 1 - _TAIL))
+        return _normal_quantile(np.interp(values, self.quantiles, self.levels).clip(_TAIL, 1 - _TAIL))
+
+
+def _with_middles(quantiles, levels):
+    """Return points whose interpolation gives the middle of the levels where several quantiles are one number.
+
+    There the levels jump: from the lowest just below that number, over the middle, to the highest just above it.
+    """
+    starts = np.flatnonzero(np.diff(quantiles, prepend=-np.inf) > 0)
+    ends = np.append(starts[1:], len(quantiles)) - 1
+    number, low, high = quantiles[starts], levels[starts], levels[ends]
+    points = np.column_stack([np.nextafter(number, -np.inf), number, np.nextafter(number, np.inf)])
+    needed = np.column_stack([low < high, np.ones(len(starts), bool), low < high])
+    return points[needed], np.column_stack([low, (low + high) / 2, high])[needed]
 
 
 class Standard:

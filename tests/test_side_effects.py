@@ -1,5 +1,6 @@
 """A fit leaves no trace: no file, no line, no moved random state, flag or input; fits side by side do not meet."""
 
+import pickle
 import random
 from concurrent.futures import ThreadPoolExecutor
 
@@ -52,6 +53,23 @@ def test_a_fit_leaves_no_trace(architecture, task, random_state, tmp_path, monke
     pd.testing.assert_frame_equal(X, X_before)
     np.testing.assert_array_equal(y, y_before)
     assert (weight == 1).all()
+
+
+def test_an_interrupted_fit_leaves_no_trace(architecture):
+    """Threads, flags and lent generators are what they were, and the next fit is that of an untouched process."""
+    X, y = people()
+
+    def interrupt(record):
+        if record["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    expected = make(architecture, "Regressor").fit(X, y).predict(X)
+    before = global_state()
+    with pytest.warns(UserWarning, match="interrupted after epoch 2"):
+        model = make(architecture, "Regressor", callbacks=[interrupt], n_jobs=1).fit(X, y)
+    assert global_state() == before
+    pickle.dumps(model.set_params(callbacks=None))
+    np.testing.assert_array_equal(model.set_params(n_jobs=None).fit(X, y).predict(X), expected)
 
 
 def test_a_fit_that_fails_leaves_no_trace(architecture):
