@@ -156,7 +156,8 @@ def _with_middles(quantiles, levels):
     number, low, high = quantiles[starts], levels[starts], levels[ends]
     points = np.column_stack([np.nextafter(number, -np.inf), number, np.nextafter(number, np.inf)])
     needed = np.column_stack([low < high, np.ones(len(starts), bool), low < high])
-    return points[needed], np.column_stack([low, (low + high) / 2, high])[needed]
+    # Neighbouring floats have nothing between them.
+    return np.maximum.accumulate(points[needed]), np.column_stack([low, (low + high) / 2, high])[needed]
 
 
 class Standard:

@@ -6,7 +6,7 @@ import pytest
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from tabdl.columns import Column, read_columns
-from tabdl.encoding import NUMERIC_TRANSFORMS, FeatureEncoder
+from tabdl.encoding import NUMERIC_TRANSFORMS, FeatureEncoder, _with_middles
 
 
 def encode(frame, transform="quantile", rows=None, weight=None, later=None, **options):
@@ -122,3 +122,15 @@ def test_categories_of_another_type(fitted, later):
         encoder.transform([second])
     missing = Column("c", "category", np.full(2, np.nan))
     assert encoder.transform([missing])[1].tolist() == [[2], [2]]
+
+
+@pytest.mark.parametrize("n_values", [2, 3, 7, 1000])
+def test_middles_of_plateaus(n_values):
+    """One interpolation gives what scikit-learn's two give: from the left and from the right, and their mean."""
+    rng = np.random.default_rng(n_values)
+    quantiles = np.sort(np.round(rng.normal(size=n_values), 1).repeat(rng.integers(1, 4, n_values)))
+    levels = np.linspace(0, 1, len(quantiles))
+    values = np.concatenate([quantiles, rng.normal(size=200), [-9, 9, np.nan]])
+    below = np.interp(values, quantiles, levels)
+    above = 1 - np.interp(-values, -quantiles[::-1], 1 - levels[::-1])
+    np.testing.assert_allclose(np.interp(values, *_with_middles(quantiles, levels)), (below + above) / 2, atol=1e-12)
