@@ -103,7 +103,8 @@ def choose_precision(precision, device, net):
         return Precision(dtype, is_bfloat16=precision == "bfloat16")
     if device.type == "cuda":
         return Precision(dtype, is_bfloat16=net.n_tokens > 1, is_tf32=net.n_tokens == 1)
-    return Precision(dtype, is_bfloat16=device.type == "cpu" and net.width >= 128 and cpu_multiplies_bfloat16())
+    is_wide_on_cpu = device.type == "cpu" and bool(net.width >= 128)  # a search may give sizes as numpy's integers
+    return Precision(dtype, is_bfloat16=is_wide_on_cpu and cpu_multiplies_bfloat16())
 
 
 def cpu_multiplies_bfloat16():

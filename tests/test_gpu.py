@@ -183,7 +183,7 @@ def test_an_interrupted_fit_leaves_nothing_behind(architecture):
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated(), torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cuda")
     for _ in range(3):
-        with pytest.warns(UserWarning, match="interrupted after epoch 4"):
+        with pytest.warns(UserWarning, match="interrupted after epoch 5"):
             model = make(architecture, "Regressor", device="cuda", max_epochs=8, callbacks=[interrupt]).fit(X, y)
         model.set_params(callbacks=None).fit(X, y)
         del model

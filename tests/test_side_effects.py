@@ -65,7 +65,7 @@ def test_an_interrupted_fit_leaves_no_trace(architecture):
 
     expected = make(architecture, "Regressor").fit(X, y).predict(X)
     before = global_state()
-    with pytest.warns(UserWarning, match="interrupted after epoch 2"):
+    with pytest.warns(UserWarning, match="interrupted after epoch 3"):
         model = make(architecture, "Regressor", callbacks=[interrupt], n_jobs=1).fit(X, y)
     assert global_state() == before
     pickle.dumps(model.set_params(callbacks=None))
