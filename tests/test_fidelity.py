@@ -86,8 +86,23 @@ def test_ft_transformer(n_num, cardinalities, n_blocks, n_heads):
         copy_(ours.head[0], theirs.backbone.output.normalization)
         copy_(ours.head[2], theirs.backbone.output.linear)
     x_num, x_cat = rows(n_num, cardinalities)
-    expected = theirs(x_num if n_num else None, x_cat if cardinalities else None)
-    assert_equal(ours(x_num, x_cat).squeeze(1), expected)
+    expected, outputs = theirs(x_num if n_num else None, x_cat if cardinalities else None), ours(x_num, x_cat).squeeze(1)
+    assert_equal(outputs, expected)
+    direction = torch.randn(expected.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    (outputs * direction).sum().backward()
+    (expected * direction).sum().backward()
+    assert_equal(ours.embedding.cls.grad, theirs.cls_embedding.weight.grad)
+    if n_num:
+        assert_equal(ours.embedding.num.weight.grad, theirs.cont_embeddings.weight.grad)
+    if cardinalities:
+        tables = [table.weight.grad for table in theirs.cat_embeddings.embeddings]
+        assert_equal(ours.embedding.cat.weight.grad, torch.cat(tables))
+    for block, source in zip(ours.backbone.blocks, theirs.backbone.blocks, strict=True):
+        attention = source["attention"]
+        for name in ("weight", "bias"):
+            parts = [getattr(layer, name).grad for layer in (attention.W_q, attention.W_k, attention.W_v)]
+            assert_equal(getattr(block.attention.qkv, name).grad, torch.cat(parts))
+        assert_equal(block.ffn.linear_in.weight.grad, source["ffn"].linear1.weight.grad)
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
 
 
