@@ -10,7 +10,7 @@ class HeapPin:
     """A block on top of the C heap, so that what lies below it is kept between steps.
 
     glibc gives memory back to the system as soon as the top of its heap is free, as it is after each backward pass; the next
-    step then pays a page fault for every 4 KiB that it writes, up to a third of its time with two threads. A block that is set
+    step then pays a page fault for every 4 KiB that it writes, a quarter of its time where that was measured. A block that is set
     while a step holds the most memory keeps that memory for the next one. It is never written, so it takes none itself.
     With another allocator it does nothing.
     """
