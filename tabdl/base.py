@@ -189,11 +189,10 @@ class TabularEstimator(BaseEstimator):
         rows, val = (_table(p, encoder, target, dtype) for p in (train_part, val_part))
         net = self._new_net(encoder.schema, target, init_seed).to(device, dtype)
         member = Member(net, rows, val, self._score(target, val_part), train_seed)
-        settings = self._settings(len(rows), choose_precision(self.precision, device, net))
-        work = 3 * net.multiplications * settings.batch_size
-        with threads(self.n_jobs, work), progress(self._name, self.verbose, self.max_epochs) as shown:
-            settings.callbacks[:0] = shown
-            [outcome] = train([member], loss=self._train_loss(target), val_loss=target.loss, settings=settings)
+        with progress(self._name, self.verbose, self.max_epochs) as shown:
+            settings = self._settings(len(rows), choose_precision(self.precision, device, net), shown)
+            with threads(self.n_jobs, 3 * net.multiplications * settings.batch_size):
+                [outcome] = train([member], loss=self._train_loss(target), val_loss=target.loss, settings=settings)
         return self._keep(net, encoder, target, outcome)
 
     @property
@@ -218,7 +217,7 @@ class TabularEstimator(BaseEstimator):
         initialize(net, torch.Generator().manual_seed(seed))
         return net
 
-    def _settings(self, n_rows, precision):
+    def _settings(self, n_rows, precision, shown):
         return Settings(
             lr=self.lr,
             weight_decay=self.weight_decay,
@@ -227,7 +226,7 @@ class TabularEstimator(BaseEstimator):
             patience=self.patience if self.early_stopping else None,
             time_limit=self.time_limit,
             precision=precision,
-            callbacks=[*(self.callbacks or ())],
+            callbacks=[*shown, *(self.callbacks or ())],
         )
 
     def _score(self, target, val_part):
