@@ -3,13 +3,16 @@
 from tabdl.models.ft_transformer import FTTransformerClassifier, FTTransformerRegressor
 from tabdl.models.mlp import TabMLPClassifier, TabMLPRegressor
 from tabdl.models.resnet import TabResNetClassifier, TabResNetRegressor
+from tabdl.models.tabm import TabMClassifier, TabMRegressor
 from tabdl.version import __version__ as __version__
 
 __all__ = [
     "FTTransformerClassifier",
     "FTTransformerRegressor",
+    "TabMClassifier",
     "TabMLPClassifier",
     "TabMLPRegressor",
+    "TabMRegressor",
     "TabResNetClassifier",
     "TabResNetRegressor",
 ]

@@ -71,6 +71,12 @@ class TabularEstimator(BaseEstimator):
         doc="Rows a step. 'auto', by the number n of training rows: 32 up to 2,800, 64 up to 4,500, 128 up to 6,400, 256 below\n"
         "    32,000, 512 below 200,000, else 1024 (the last three are the paper's).",
     )
+    clip_norm: float | None = param(
+        None,
+        OneOf(None),
+        Float("(0, inf)"),
+        doc="Largest norm of the gradient of all weights; a longer one is shortened to it. None: no limit.",
+    )
     max_epochs: int = param(500, Int(1), doc="Largest number of epochs; the number of epochs with ``early_stopping=False``.")
     early_stopping: bool = param(
         True,
@@ -187,12 +193,12 @@ class TabularEstimator(BaseEstimator):
         encoder = FeatureEncoder(self.numeric_transform, self._name)
         encoder.fit(part.columns, train_part.rows, train_part.weights)
         rows, val = (_table(p, encoder, target, dtype) for p in (train_part, val_part))
-        net = self._new_net(encoder.schema, target, init_seed).to(device, dtype)
+        net = self._new_net(encoder.schema, target, rows, init_seed).to(device, dtype)
         member = Member(net, rows, val, self._score(target, val_part), train_seed)
         with progress(self._name, self.verbose, self.max_epochs) as shown:
             settings = self._settings(len(rows), choose_precision(self.precision, device, net), shown)
             with threads(self.n_jobs, 3 * net.multiplications * settings.batch_size):
-                [outcome] = train([member], loss=self._train_loss(target), val_loss=target.loss, settings=settings)
+                [outcome] = train([member], loss=self._train_loss(target), val_loss=target.val_loss, settings=settings)
         return self._keep(net, encoder, target, outcome)
 
     @property
@@ -210,9 +216,9 @@ class TabularEstimator(BaseEstimator):
             return part, None
         return held_out(part, self.validation_fraction, seed, self._name, stratify=self._has_classes and part.y.ndim == 1)
 
-    def _new_net(self, schema, target, seed):
+    def _new_net(self, schema, target, rows, seed):
         with torch.device("meta"):  # initialize() fills the weights, from a generator of ours
-            net = self._build_net(schema, target.n_outputs)
+            net = self._build_net(schema, target.n_outputs, rows)
         net = net.to_empty(device="cpu")
         initialize(net, torch.Generator().manual_seed(seed))
         return net
@@ -221,6 +227,7 @@ class TabularEstimator(BaseEstimator):
         return Settings(
             lr=self.lr,
             weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
             batch_size=_batch_size(n_rows) if self.batch_size == "auto" else int(self.batch_size),
             max_epochs=self.max_epochs,
             patience=self.patience if self.early_stopping else None,

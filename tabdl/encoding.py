@@ -16,7 +16,8 @@ _TIE_NOISE = 1e-3
 # Probabilities are kept this far from 0 and 1, so that no number leaves +-5.2 (as scikit-learn's QuantileTransformer does).
 _BLOCK_ROWS = 32_768  # whose float64 numbers stay in a processor's caches
 _TAIL = 1e-7
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+# Beyond, squares and products of the network leave float32.
+_LARGEST = 1e12
 
 
 class FeatureEncoder:
@@ -119,7 +120,7 @@ class NumberEncoder:
         if self.constant:
             return [np.zeros(len(values))]
         scaled = self.scale.transform(values.astype(np.float64))
-        return [np.clip(np.where(np.isnan(values), self.scale.middle, scaled), -_FLOAT32_MAX, _FLOAT32_MAX)]
+        return [np.clip(np.where(np.isnan(values), self.scale.middle, scaled), -_LARGEST, _LARGEST)]
 
 
 class QuantileNormal:

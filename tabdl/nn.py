@@ -27,10 +27,16 @@ class TabularNet(nn.Module):
         Rows that are predicted at once on a CPU: few enough for its caches, enough to hide Python's own time.
     cpu_step_rows : int or None
         Rows of a batch that go forward and backward at once on a CPU; None: all, as batch normalisation needs it.
+
+    Attributes
+    ----------
+    n_orders : int
+        In training, a batch is the batches of so many random orders of the rows in turn: 1, or one for each of K predictions.
     """
 
     def __init__(self, embedding, backbone, head, n_tokens=1, cpu_chunk_rows=512, cpu_step_rows=None):
         super().__init__()
+        self.n_orders = 1
         self.n_tokens, self.cpu_chunk_rows, self.cpu_step_rows = n_tokens, cpu_chunk_rows, cpu_step_rows
         self.embedding = embedding
         self.backbone = backbone
@@ -42,14 +48,16 @@ class TabularNet(nn.Module):
 
     @property
     def width(self):
-        """The median input width of its linear layers."""
-        widths = sorted(module.in_features for module in self.modules() if isinstance(module, nn.Linear))
+        """The median input width of its linear layers, those of a numerical embedding too."""
+        widths = sorted(module.in_features for module in self.modules() if hasattr(module, "in_features"))
         return widths[len(widths) // 2]
 
     @property
     def multiplications(self):
         """Multiplications of a row's forward pass, nearly."""
-        return self.n_tokens * sum(module.weight.numel() for module in self.modules() if isinstance(module, nn.Linear))
+        linears = [module.weight for module in self.modules() if hasattr(module, "in_features")]
+        # Separate layers work on a vector each.
+        return sum(weight.numel() * (self.n_tokens if weight.ndim == 2 else 1) for weight in linears)
 
     def outputs(self, x):
         """Return the head's outputs, (B, 1, C), of representations (B, D); never of bfloat16 numbers, also under autocast."""
@@ -65,6 +73,7 @@ class LinearEmbedding(nn.Module):
 
     def __init__(self, n_features, d_embedding):
         super().__init__()
+        self.d_out = d_embedding
         self.weight = nn.Parameter(torch.empty(n_features, d_embedding))
         self.bias = nn.Parameter(torch.empty(n_features, d_embedding))
 
@@ -89,10 +98,13 @@ class CategoryEmbedding(nn.Module):
         D.
     bias : bool
         Add one more vector a feature, whatever its value, as FT-Transformer does.
+    features : list of int, optional
+        Which of a table's categorical features these are, if not all.
     """
 
-    def __init__(self, cardinalities, d_embedding, bias):
+    def __init__(self, cardinalities, d_embedding, bias, features=None):
         super().__init__()
+        self.features = list(range(len(cardinalities))) if features is None else features
         self.cardinalities = tuple(cardinalities)
         self.weight = nn.Parameter(torch.empty(sum(self.cardinalities), d_embedding))
         self.bias = nn.Parameter(torch.empty(len(self.cardinalities), d_embedding)) if bias else None
@@ -115,11 +127,11 @@ class CategoryEmbedding(nn.Module):
         Parameters
         ----------
         x_cat : Tensor of shape (N, Fc)
-            The training rows.
+            The training rows, with all categorical features of the table.
         row_weight : Tensor of shape (N,) or None
         """
         shares = []
-        for codes, cardinality in zip(x_cat.unbind(1), self.cardinalities, strict=True):
+        for codes, cardinality in zip(x_cat[:, self.features].unbind(1), self.cardinalities, strict=True):
             counts = torch.bincount(codes, row_weight, minlength=cardinality)[:-1].to(self.weight)
             shares.append(counts / counts.sum())
         return shares
@@ -135,19 +147,36 @@ class CategoryEmbedding(nn.Module):
             vectors[-1] = share @ vectors[:-1]
 
 
-class FlatEmbedding(nn.Module):
-    """Numbers as they are beside the categories' vectors, in one row: the input of MLP-like networks.
+class SeparateLinear(nn.Module):
+    """A linear layer for each feature.
 
-    Shape: (B, Fn), (B, Fc) to (B, Fn + Fc * D).
+    Shape: (B, F, d_in) to (B, F, d_out).
+
+    Parameters
+    ----------
+    n_features, d_in, d_out : int
+    bias : bool
+    zero : bool
+        Begin with weights of zero.
     """
 
-    def __init__(self, n_num, cardinalities, d_embedding):
+    def __init__(self, n_features, d_in, d_out, bias=True, zero=False):
         super().__init__()
-        self.cat = CategoryEmbedding(cardinalities, d_embedding, bias=False) if cardinalities else None
-        self.d_out = n_num + len(cardinalities) * d_embedding
+        self.zero, self.in_features = zero, d_in
+        self.weight = nn.Parameter(torch.empty(n_features, d_in, d_out))
+        self.bias = nn.Parameter(torch.empty(n_features, d_out)) if bias else None
 
-    def forward(self, x_num, x_cat):
-        return x_num if self.cat is None else torch.cat([x_num, self.cat(x_cat).flatten(1)], 1)
+    def fill(self, generator):
+        """Fill with uniform numbers in +-1/sqrt(d_in), or zeros."""
+        bound = self.weight.shape[1] ** -0.5
+        for parameter in self.parameters():
+            parameter.uniform_(-bound, bound, generator=generator)
+        if self.zero:
+            self.weight.zero_()
+
+    def forward(self, x):
+        x = (x.transpose(0, 1) @ self.weight).transpose(0, 1)
+        return x if self.bias is None else x + self.bias
 
 
 class InputLinear(nn.Linear):
@@ -216,6 +245,7 @@ def initialize(net, generator):
     Linear named ``qkv`` or ``out``, bias     zero (attention, as in the authors' package)
     LinearEmbedding, CategoryEmbedding        uniform in +-1/sqrt(D)
     a parameter named ``cls``                 uniform in +-1/sqrt(D)
+    a module with a method ``fill``           as that says
     LayerNorm, BatchNorm                      weight 1, bias 0, running mean 0 and variance 1
     ========================================  ==================================================
     """
@@ -224,7 +254,9 @@ def initialize(net, generator):
         tensor.uniform_(-(fan**-0.5), fan**-0.5, generator=generator)
 
     for name, module in net.named_modules():
-        if isinstance(module, nn.Linear):
+        if hasattr(module, "fill"):
+            module.fill(generator)
+        elif isinstance(module, nn.Linear):
             uniform(module.weight, module.in_features)
             if name.rpartition(".")[2] in ("qkv", "out"):
                 module.bias.zero_()
@@ -243,8 +275,13 @@ def initialize(net, generator):
 
 
 def decayed_names(net):
-    """Return the names of the parameters that weight decay acts on: the matrices of Linear layers only.
+    """Return the names of the parameters that weight decay acts on: the matrices of linear layers, and what a module says itself.
 
-    Biases, normalisations, embeddings and the [CLS] token get none (Gorishniy et al. 2021, supplementary E).
+    Biases, normalisations, embeddings and the [CLS] token get none (Gorishniy et al. 2021, supplementary E). A module's
+    ``decayed`` names more of its own parameters.
     """
-    return {f"{name}.weight".lstrip(".") for name, module in net.named_modules() if isinstance(module, nn.Linear)}
+    names = set()
+    for prefix, module in net.named_modules():
+        own = ("weight",) if isinstance(module, nn.Linear | SeparateLinear) else getattr(module, "decayed", ())
+        names |= {f"{prefix}.{name}".lstrip(".") for name in own}
+    return names

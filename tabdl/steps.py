@@ -24,7 +24,9 @@ class Steps:
     def __init__(self, members, loss, settings):
         self.loss, self.settings = loss, settings
         self.device = next(members[0].net.parameters()).device
-        self.feeder = make_feeder([member.rows for member in members], self.device, settings.batch_size)
+        self.n_orders = members[0].net.n_orders
+        self.n_batch = settings.batch_size * self.n_orders
+        self.feeder = make_feeder([member.rows for member in members], self.device, self.n_batch)
         self.n_rows = [len(member.rows) for member in members]
         self.orders = [torch.Generator(self.device).manual_seed(member.seed) for member in members]
         # Dropout has generators of its own: a recorded graph draws from them, and nothing else may.
@@ -54,14 +56,15 @@ class Steps:
         self.networks.train()
         self.total.zero_()
         n_rows = min(self.n_rows)
-        orders = [
-            torch.randperm(n, generator=generator, device=self.device)[:n_rows]
-            for n, generator in zip(self.n_rows, self.orders, strict=True)
-        ]
+        orders = [self._order(n, generator)[:n_rows] for n, generator in zip(self.n_rows, self.orders, strict=True)]
         with self.settings.precision.matmuls(self.device):
-            for index in self.feeder.batches(torch.stack(orders), self.settings.batch_size):
+            for index in self.feeder.batches(torch.stack(orders).flatten(1), self.n_batch):
                 self.step(index)
-        return self.total / n_rows
+        return self.total / (n_rows * self.n_orders)
+
+    def _order(self, n_rows, generator):
+        """Return random orders of the rows side by side, (N, n_orders)."""
+        return torch.stack([torch.randperm(n_rows, generator=generator, device=self.device) for _ in range(self.n_orders)], 1)
 
     def _step(self, index):
         batch = self.feeder.gather(index)
@@ -76,6 +79,8 @@ class Steps:
             losses = self._losses(outputs.to(batch.x_num.dtype), part)
             losses.sum().div(n_rows).backward()
             self.total += losses.detach().sum(1)
+        if self.settings.clip_norm is not None:
+            clip_gradients(list(self.networks.parameters.values()), self.settings.clip_norm, len(self.networks))
         self.optimizer.step()
 
     def _losses(self, outputs, batch):
@@ -90,6 +95,27 @@ def weighted_mean(losses: Tensor, weight: Tensor | None):
     So a batch of light rows moves the network less, and no batch divides by zero.
     """
     return losses.mean() if weight is None else (losses * weight).mean()
+
+
+def clip_gradients(parameters, max_norm, n_members):
+    """Shorten each member's gradient to ``max_norm`` where it is longer; nothing waits for the device.
+
+    Parameters
+    ----------
+    parameters : list of Tensor
+        With several members, (M, ...).
+    max_norm : float
+    n_members : int
+        M.
+    """
+    if n_members == 1:
+        torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        return
+    gradients = [parameter.grad for parameter in parameters]
+    norms = sum(gradient.flatten(1).square().sum(1) for gradient in gradients).sqrt()
+    scale = (max_norm / (norms + 1e-6)).clamp(max=1)
+    for gradient in gradients:
+        gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
 
 
 def make_adamw(networks, lr, weight_decay, device):

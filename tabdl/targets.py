@@ -1,8 +1,11 @@
 """From the user's ``y`` to what a loss takes, and from a network's outputs back to the user's terms; the losses stand here too.
 
 A target knows ``n_outputs`` (C), ``encode`` (y to an array), ``loss`` (outputs (B, K, C) and encoded y to one value a row) and
-how to read outputs. The loss of K predictions is the mean of their K losses, never the loss of their mean.
+how to read outputs. In training the loss of K predictions is the mean of their K losses, never the loss of their mean; validation
+asks for the loss of the answer (``val_loss``).
 """
+
+import math
 
 import numpy as np
 import torch
@@ -51,6 +54,14 @@ class BinaryTarget:
         expanded = smooth.unsqueeze(1).expand_as(outputs)
         return functional.binary_cross_entropy_with_logits(outputs, expanded, reduction="none").mean((1, 2))
 
+    def val_loss(self, outputs: Tensor, y: Tensor):
+        """Return the loss of each row, (B,), of the answer: the mean of the K predictions' probabilities."""
+        return self.loss(self._combined(outputs) if outputs.shape[1] > 1 else outputs, y)
+
+    def _combined(self, outputs):
+        """Return the outputs, (B, 1, C), whose probabilities are the mean over K."""
+        return _log_mean(functional.logsigmoid(outputs)) - _log_mean(functional.logsigmoid(-outputs))
+
     def probabilities(self, outputs):
         """Return the mean over K of the probabilities, (N, 2)."""
         positive = outputs.sigmoid().mean(1)
@@ -82,6 +93,9 @@ class MulticlassTarget(BinaryTarget):
         expanded = y.unsqueeze(1).expand(outputs.shape[:2])
         options = {"reduction": "none", "label_smoothing": label_smoothing}
         return functional.cross_entropy(outputs.transpose(1, 2), expanded, **options).mean(1)
+
+    def _combined(self, outputs):
+        return _log_mean(outputs.log_softmax(-1))
 
     def probabilities(self, outputs):
         """Return the mean over K of the probabilities, (N, C)."""
@@ -155,6 +169,10 @@ class RegressionTarget:
             losses = torch.maximum(self.quantile * error, (self.quantile - 1) * error)
         return losses.mean((1, 2))
 
+    def val_loss(self, outputs: Tensor, y: Tensor):
+        """Return the loss of each row, (B,), of the answer: the mean of the K predictions."""
+        return self.loss(outputs.mean(1, keepdim=True), y)
+
     def values(self, outputs):
         """Return the mean over K in the target's units, (N,) or (N, C)."""
         values = outputs.double().mean(1).numpy() * self.std + self.mean
@@ -167,3 +185,8 @@ class RegressionTarget:
     def answers(self, outputs):
         """Return ``predict`` for outputs (N, K, C)."""
         return {"predict": self.values(outputs)}
+
+
+def _log_mean(log_probabilities):
+    """Return the logarithm of the mean over K, (B, 1, C)."""
+    return log_probabilities.logsumexp(1, keepdim=True) - math.log(log_probabilities.shape[1])

@@ -23,6 +23,8 @@ class Settings:
     Attributes
     ----------
     lr, weight_decay : float
+    clip_norm : float or None
+        Largest norm of a member's gradient.
     batch_size : int
         Rows a step; the last step of an epoch takes what is left.
     max_epochs : int
@@ -43,6 +45,7 @@ class Settings:
     patience: int | None
     time_limit: float | None
     precision: Precision
+    clip_norm: float | None = None
     callbacks: Sequence[Callable[[dict], bool | None]] = ()
 
 

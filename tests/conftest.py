@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import tabdl
+from tabdl.data import Table
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # a worker a core; small networks gain nothing from threads
@@ -16,6 +17,7 @@ ARCHITECTURES = {
     "FTTransformer": {"n_blocks": 2, "d_block": 16, "n_heads": 2},
     "TabResNet": {"n_blocks": 1, "d_block": 16, "d_embedding": 4},
     "TabMLP": {"n_blocks": 2, "d_block": 16, "d_embedding": 4},
+    "TabM": {"n_blocks": 2, "d_block": 16, "k": 3, "one_hot_max_size": 3, "d_embedding": 4},
 }
 
 
@@ -39,6 +41,14 @@ def numbers(n_rows=120, n_features=4, seed=0):
     """Return X (N, F), and a target that depends on two of its columns."""
     X = np.random.default_rng(seed).normal(size=(n_rows, n_features))
     return X, X[:, 0] + np.sin(2 * X[:, 1])
+
+
+def some_rows(schema, n_rows=30):
+    """Return a Table of ``schema``, for the parts of a network that are made from training rows."""
+    generator = torch.Generator().manual_seed(0)
+    codes = [torch.randint(size - 1, (n_rows,), generator=generator) for size in schema.cardinalities]
+    x_cat = torch.stack(codes, 1) if codes else torch.empty(n_rows, 0)
+    return Table(torch.randn(n_rows, schema.n_num, generator=generator), x_cat.to(torch.uint8))
 
 
 def target(y, task):

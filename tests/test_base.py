@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import ARCHITECTURES, make, numbers, people, target
+from conftest import ARCHITECTURES, make, numbers, people, some_rows, target
 from sklearn.base import clone, is_classifier
 
 import tabdl
@@ -17,6 +17,7 @@ SIGNATURES = {
     "shared": {
         "lr": None,
         "weight_decay": 1e-5,
+        "clip_norm": None,
         "batch_size": "auto",
         "max_epochs": 500,
         "early_stopping": True,
@@ -44,6 +45,7 @@ SIGNATURES = {
         "ffn_dropout": 0.1,
         "residual_dropout": 0.0,
         "lr": 1e-4,
+        "num_embedding": "linear",
     },
     "TabResNet": {
         "n_blocks": 2,
@@ -52,9 +54,33 @@ SIGNATURES = {
         "hidden_dropout": 0.3,
         "residual_dropout": 0.0,
         "d_embedding": 16,
+        "one_hot_max_size": 0,
+        "num_embedding": None,
         "lr": 1e-3,
     },
-    "TabMLP": {"n_blocks": 3, "d_block": 384, "dropout": 0.1, "d_embedding": 16, "lr": 1e-3},
+    "TabMLP": {
+        "n_blocks": 3,
+        "d_block": 384,
+        "dropout": 0.1,
+        "d_embedding": 16,
+        "one_hot_max_size": 0,
+        "num_embedding": None,
+        "lr": 1e-3,
+    },
+    "TabM": {
+        "arch": "tabm-mini",
+        "k": 32,
+        "n_blocks": 3,
+        "d_block": 512,
+        "dropout": 0.1,
+        "share_training_batches": False,
+        "d_embedding": 16,
+        "one_hot_max_size": 128,
+        "num_embedding": "piecewise",
+        "lr": 2e-3,
+        "weight_decay": 3e-4,
+        "clip_norm": 1.0,
+    },
 }
 
 
@@ -96,9 +122,10 @@ def test_every_parameter_gets_a_gradient(architecture):
     from tabdl.data import Schema
     from tabdl.nn import initialize
 
-    net = make(architecture, "Regressor")._build_net(Schema(("a", "b"), ("c",), (3,)), 2)
+    schema = Schema(("a", "b"), ("c",), (3,))
+    net = make(architecture, "Regressor")._build_net(schema, 2, some_rows(schema))
     initialize(net, torch.Generator().manual_seed(0))
-    net(torch.randn(40, 2), torch.randint(3, (40, 1))).square().sum().backward()
+    net(torch.randn(42, 2), torch.randint(3, (42, 1))).square().sum().backward()
     # The key's bias cannot act: softmax ignores what is added to all keys' scores. It is a third of qkv.bias.
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -272,6 +299,12 @@ OTHER = {
     "hidden_dropout": 0.0,
     "dropout": 0.0,
     "residual_dropout": 0.3,
+    "one_hot_max_size": 10,
+    "num_embedding": "periodic",
+    "clip_norm": 0.01,
+    "arch": "tabm-packed",
+    "k": 5,
+    "share_training_batches": True,
 }
 NEEDS = {"quantile": {"loss": "quantile"}, "huber_delta": {"loss": "huber"}, "patience": {"lr": 0.1, "max_epochs": 40}}
 ELSEWHERE = {"verbose": "test_progress", "device": "test_wrong_values and the gpu tests", "n_jobs": "test_devices"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make, numbers
+from conftest import make, numbers, some_rows
 
 import tabdl
 from tabdl import devices
@@ -14,8 +14,10 @@ from tabdl.devices import Precision, choose_precision, threads
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SCHEMA = Schema(("a", "b"), ("c",), (3,))
-FTT, WIDE = tabdl.FTTransformerRegressor()._build_net(SCHEMA, 1), tabdl.TabMLPRegressor()._build_net(SCHEMA, 1)
-NARROW = tabdl.TabMLPRegressor(d_block=64)._build_net(SCHEMA, 1)
+FTT, WIDE, NARROW = (
+    model._build_net(SCHEMA, 1, some_rows(SCHEMA))
+    for model in (tabdl.FTTransformerRegressor(), tabdl.TabMLPRegressor(), tabdl.TabMLPRegressor(d_block=64))
+)
 FLOAT32, BFLOAT16 = Precision(torch.float32), Precision(torch.float32, is_bfloat16=True)
 TF32 = Precision(torch.float32, is_tf32=True)
 

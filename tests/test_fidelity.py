@@ -3,8 +3,9 @@
 import pytest
 import rtdl_revisiting_models as reference
 import torch
+from conftest import some_rows
 
-from tabdl import FTTransformerRegressor, TabMLPRegressor, TabResNetRegressor
+from tabdl import FTTransformerRegressor, TabMLPRegressor, TabMRegressor, TabResNetRegressor
 from tabdl.data import Schema
 from tabdl.nn import initialize
 
@@ -14,7 +15,7 @@ CARDINALITIES = [2, 5, 17]
 
 def build(estimator, n_num, cardinalities):
     schema = Schema(tuple(f"n{j}" for j in range(n_num)), tuple(f"c{j}" for j in range(len(cardinalities))), tuple(cardinalities))
-    net = estimator._build_net(schema, N_OUTPUTS).double()
+    net = estimator._build_net(schema, N_OUTPUTS, some_rows(schema)).double()
     initialize(net, torch.Generator().manual_seed(0))
     return net.eval()
 
@@ -169,3 +170,45 @@ def test_decayed_parameters_are_the_references():
     # The package puts the last normalisation's weight (not its bias) with the decayed ones; the paper says none on norms.
     last_norm = theirs.backbone.output.normalization.weight.numel()
     assert sizes[0] == [(0.0, sizes[1][0][1] + last_norm), (1.0, sizes[1][1][1] - last_norm)]
+
+
+@pytest.mark.parametrize("arch", ["tabm", "tabm-mini", "tabm-packed"])
+@pytest.mark.parametrize("own_batches", [False, True])
+def test_tabm(arch, own_batches):
+    """The weights of the tabm package, one batch for all k or a batch each; outputs and gradients."""
+    import tabm
+
+    k, cardinalities = 5, [2, 5, 17]
+    model = TabMRegressor(arch=arch, k=k, n_blocks=2, d_block=24, dropout=0.0, num_embedding=None)
+    ours = build(model, 4, [c + 1 for c in cardinalities]).train(own_batches)  # one more code, for unknown values
+    init = None if arch == "tabm-packed" else "random-signs"
+    sizes = {"n_blocks": 2, "d_block": 24, "dropout": 0.0, "k": k, "arch_type": arch, "start_scaling_init": init}
+    theirs = tabm.TabM(n_num_features=4, cat_cardinalities=cardinalities, d_out=N_OUTPUTS, **sizes).double().train(own_batches)
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    names = dict(theirs.named_parameters())
+    if arch == "tabm-mini":
+        pairs = [(ours.backbone[0].weight, "backbone.affine.weight")]
+    else:
+        pairs = [(ours.backbone[0].weight, "backbone.blocks.0.0.r")] if arch == "tabm" else []
+    for i in range(2):
+        layer = ours.backbone[3 * i + (arch != "tabm-packed")]
+        pairs += [(p, f"backbone.blocks.{i}.0.{name}") for name, p in layer.named_parameters()]
+    pairs += [(ours.head.weight, "output.weight"), (ours.head.bias, "output.bias")]
+    assert len(pairs) == len(names) == len(list(ours.parameters()))
+    with torch.no_grad():
+        for mine, name in pairs:
+            mine.copy_(names[name])
+    x_num, x_cat = rows(4, cardinalities)
+    n = N_ROWS // k * k
+    if own_batches:
+        x_num, x_cat = x_num[:n], x_cat[:n]
+        expected = theirs(x_num.unflatten(0, (-1, k)), x_cat.unflatten(0, (-1, k))).flatten(0, 1).unsqueeze(1)
+    else:
+        expected = theirs(x_num, x_cat)
+    outputs = ours(x_num, x_cat)
+    torch.testing.assert_close(outputs, expected, rtol=1e-10, atol=1e-10)
+    outputs.square().sum().backward()
+    expected.square().sum().backward()
+    for mine, name in pairs:
+        torch.testing.assert_close(mine.grad, names[name].grad, rtol=1e-9, atol=1e-9)

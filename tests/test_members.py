@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conftest import make
+from conftest import make, some_rows
 
 from tabdl.data import Schema, Table
 from tabdl.devices import Precision
@@ -27,7 +27,7 @@ def squared(outputs, y):
 
 
 def net(architecture, seed, **parameters):
-    built = make(architecture, "Regressor", **parameters)._build_net(SCHEMA, 1).double()
+    built = make(architecture, "Regressor", **parameters)._build_net(SCHEMA, 1, some_rows(SCHEMA)).double()
     initialize(built, torch.Generator().manual_seed(seed))
     return built
 

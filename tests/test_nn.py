@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from conftest import make
+from conftest import make, some_rows
 from torch import nn
 
 from tabdl.data import Schema
 from tabdl.models.ft_transformer import FeatureTokenizer
-from tabdl.nn import BatchNorm, CategoryEmbedding, Dropout, decayed_names, initialize
+from tabdl.nn import BatchNorm, CategoryEmbedding, Dropout, LinearEmbedding, decayed_names, initialize
 
 SCHEMA = Schema(("a", "b"), ("c", "d"), (3, 5))
 
@@ -36,12 +36,13 @@ def test_dropout_has_its_own_generator():
 
 
 def test_initialisation_fills_everything_by_its_table(architecture):
-    net = make(architecture, "Regressor", n_blocks=2, d_block=64)._build_net(SCHEMA, 2)
+    net = make(architecture, "Regressor", n_blocks=2, d_block=64)._build_net(SCHEMA, 2, some_rows(SCHEMA))
     with torch.no_grad():
         for tensor in net.state_dict().values():
             tensor.fill_(float("nan") if tensor.is_floating_point() else -1)
     initialize(net, torch.Generator().manual_seed(0))
-    assert all(tensor.isfinite().all() and (tensor >= -1).all() for tensor in net.state_dict().values())
+    for name, tensor in net.state_dict().items():
+        assert not tensor.isnan().any() if tensor.is_floating_point() else (tensor >= 0).all(), name
     assert all((t >= 0).all() for name, t in net.state_dict().items() if not t.is_floating_point())
     for name, module in net.named_modules():
         if isinstance(module, nn.Linear):
@@ -51,7 +52,7 @@ def test_initialisation_fills_everything_by_its_table(architecture):
 
 
 def test_initialisation_follows_its_generator(architecture):
-    nets = [make(architecture, "Regressor")._build_net(SCHEMA, 2) for _ in range(3)]
+    nets = [make(architecture, "Regressor")._build_net(SCHEMA, 2, some_rows(SCHEMA)) for _ in range(3)]
     state = torch.get_rng_state()
     for net, seed in zip(nets, (0, 0, 1), strict=True):
         initialize(net, torch.Generator().manual_seed(seed))
@@ -70,12 +71,13 @@ def test_batch_norm_takes_one_row():
 
 
 def test_decayed_are_matrices_of_linear_layers(architecture):
-    net = make(architecture, "Regressor")._build_net(SCHEMA, 2)
+    net = make(architecture, "Regressor")._build_net(SCHEMA, 2, some_rows(SCHEMA))
     parameters = dict(net.named_parameters())
     decayed = decayed_names(net)
     assert decayed < set(parameters)
     for name, parameter in parameters.items():
-        is_matrix = parameter.ndim == 2 and "embedding" not in name and "norm" not in name
+        is_matrix = parameter.ndim >= 2 and "norm" not in name and not name.endswith("bias")
+        is_matrix = is_matrix and ("embedding" not in name or "num.linear" in name)
         assert (name in decayed) == is_matrix, name
 
 
@@ -93,7 +95,7 @@ def test_unseen_is_the_weighted_mean():
 def test_a_linear_layer_of_features_needs_no_tokens(cardinalities):
     """For few codes through the table, for more codes than rows through the rows; the same numbers and gradients."""
     generator = torch.Generator().manual_seed(0)
-    tokenizer, linear = FeatureTokenizer(4, cardinalities, 8).double(), nn.Linear(8, 24).double()
+    tokenizer, linear = FeatureTokenizer(LinearEmbedding(4, 8), cardinalities, 8).double(), nn.Linear(8, 24).double()
     initialize(tokenizer, generator)
     x_num = torch.randn(10, 4, generator=generator, dtype=torch.float64)
     x_cat = torch.stack([torch.randint(c, (10,), generator=generator) for c in cardinalities], 1)

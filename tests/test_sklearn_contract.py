@@ -13,6 +13,8 @@ ESTIMATORS = [
     tabdl.FTTransformerRegressor,
     tabdl.TabMLPClassifier,
     tabdl.TabMLPRegressor,
+    tabdl.TabMClassifier,
+    tabdl.TabMRegressor,
     tabdl.TabResNetClassifier,
     tabdl.TabResNetRegressor,
 ]
@@ -28,6 +30,8 @@ WITHOUT_DROPOUT = {
     },
     "TabMLP": {"dropout": 0.0},
 }
+# The default TabM makes 32 predictions with layers of 512; smaller for the sake of time.
+SMALLER = {"TabM": {"k": 4, "d_block": 64}}
 # A repeated row and a weight of 2 give the same training only where all rows train (a held-out part would differ), in one batch,
 # and to 1e-7 only in float64.
 EQUIVALENCE = {"early_stopping": False, "max_epochs": 20, "precision": "float64"}
@@ -42,15 +46,15 @@ def expected_to_fail(estimator):
     return {} if estimator.precision == "float64" else INEQUIVALENT
 
 
+def architecture(cls):
+    return cls.__name__.removesuffix("Classifier").removesuffix("Regressor")
+
+
 def instances():
     """Every estimator with its defaults, and those that can be without randomness, without it."""
     # Fewer epochs for the sake of time, as scikit-learn does with max_iter in its own tests; all else is default.
-    defaults = [cls(max_epochs=100) for cls in ESTIMATORS]
-    exact = [
-        cls(**WITHOUT_DROPOUT[cls.__name__.removesuffix("Classifier").removesuffix("Regressor")], **EQUIVALENCE)
-        for cls in ESTIMATORS
-        if not cls.__name__.startswith("TabResNet")
-    ]
+    defaults = [cls(max_epochs=100, **SMALLER.get(architecture(cls), {})) for cls in ESTIMATORS]
+    exact = [cls(**WITHOUT_DROPOUT[architecture(cls)], **EQUIVALENCE) for cls in ESTIMATORS if architecture(cls) in WITHOUT_DROPOUT]
     return defaults + exact
 
 

@@ -4,11 +4,13 @@ Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tab
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
 from tabdl.base import TabularEstimator
+from tabdl.embeddings import NUM_EMBEDDINGS, make_num_embedding
 from tabdl.functional import attention, reglu
 from tabdl.nn import CategoryEmbedding, Dropout, LinearEmbedding, TabularNet
 from tabdl.params import Float, Int, param
@@ -19,24 +21,34 @@ class FeatureTokenizer(nn.Module):
     """The tokens of a row, [CLS] first (section 3.3, figure 2a).
 
     Shape: (B, Fn), (B, Fc) to (B, 1 + Fn + Fc, D).
+
+    Parameters
+    ----------
+    num : Module or None
+        The numbers' embedding, (B, Fn) to (B, Fn, D).
+    cardinalities : sequence of int, length Fc
+    d_block : int
+        D.
     """
 
-    def __init__(self, n_num, cardinalities, d_block):
+    def __init__(self, num, cardinalities, d_block):
         super().__init__()
         self.cls = nn.Parameter(torch.empty(d_block))
-        self.num = LinearEmbedding(n_num, d_block) if n_num else None
+        self.num = num
         self.cat = CategoryEmbedding(cardinalities, d_block, bias=True) if cardinalities else None
 
     def forward(self, x_num, x_cat, linear=None):
         """Return the tokens, or ``linear(tokens)``, (B, 1 + Fn + Fc, D').
 
-        A number's token is ``x * w + b`` and a category's is a row of a table plus ``b``. So ``linear`` (weight W, bias c) need
-        not see every token: ``x * (W w) + (W b + c)``, and a row of the transformed table, are the same.
+        With the linear embedding a number's token is ``x * w + b``, and a category's is a row of a table plus ``b``. So
+        ``linear`` (weight W, bias c) need not see every token: ``x * (W w) + (W b + c)``, and a row of the transformed table,
+        are the same.
         """
         through = linear or nn.Identity()
         tokens = [through(self.cls).expand(len(x_num), 1, -1)]
         if self.num is not None:
-            tokens.append(self.num(x_num, linear))
+            is_linear = type(self.num) is LinearEmbedding
+            tokens.append(self.num(x_num, linear) if is_linear else through(self.num(x_num)))
         if self.cat is not None:
             tokens.append(self.cat(x_cat, linear))
         return torch.cat(tokens, 1)
@@ -155,8 +167,14 @@ class FTTransformer(TabularEstimator):
     ffn_dropout: float = param(0.1, Float("[0, 1)"), doc="Dropout of the feed-forward part's hidden layer.")
     residual_dropout: float = param(0.0, Float("[0, 1)"), doc="Dropout of each residual branch.")
     lr: float = param(1e-4, Float("(0, inf)"), doc="Learning rate of AdamW.")
+    num_embedding: Any = param(
+        "linear",
+        *NUM_EMBEDDINGS,
+        doc="How a number becomes a token: 'linear' (the paper's), 'periodic', 'periodic_lite', 'pbld', 'piecewise', or an\n"
+        "    object of ``tabdl.embeddings`` with settings, such as ``PiecewiseLinear(bins='tree')``.",
+    )
 
-    def _build_net(self, schema, n_outputs):
+    def _build_net(self, schema, n_outputs, rows):
         if self.d_block % self.n_heads:
             raise ValueError(
                 f"{type(self).__name__}: d_block must be a multiple of n_heads, got d_block={self.d_block} and "
@@ -168,8 +186,9 @@ class FTTransformer(TabularEstimator):
                 f"ffn_hidden_multiplier={self.ffn_hidden_multiplier} with d_block={self.d_block}."
             )
         n_tokens = 1 + schema.n_num + len(schema.cardinalities)
+        num = make_num_embedding(self.num_embedding, rows, self._has_classes, self.d_block)
         return FTTransformerNet(
-            FeatureTokenizer(schema.n_num, schema.cardinalities, self.d_block),
+            FeatureTokenizer(num, schema.cardinalities, self.d_block),
             FTTransformerBackbone(
                 n_blocks=self.n_blocks,
                 d_block=self.d_block,

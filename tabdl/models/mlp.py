@@ -6,11 +6,13 @@ Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tab
 from collections.abc import Sequence
 from itertools import pairwise
 from numbers import Integral
+from typing import Any
 
 from torch import nn
 
 from tabdl.base import TabularEstimator
-from tabdl.nn import Dropout, FlatEmbedding, InputLinear, TabularNet
+from tabdl.embeddings import OPTIONAL_NUM_EMBEDDINGS, flat_embedding
+from tabdl.nn import Dropout, InputLinear, TabularNet
 from tabdl.params import Float, Int, ListOf, param
 from tabdl.tasks import ClassifierTask, RegressorTask
 
@@ -25,6 +27,13 @@ class TabMLP(TabularEstimator):
     d_block: int | Sequence[int] = param(384, Int(1), ListOf(Int(1)), doc="Width of every hidden layer, or one width a layer.")
     dropout: float = param(0.1, Float("[0, 1)"), doc="Dropout of every hidden layer.")
     d_embedding: int = param(16, Int(1), doc="Width of a category's vector.")
+    one_hot_max_size: int = param(0, Int(0), doc="Categorical features of at most so many values are one-hot, without a vector.")
+    num_embedding: Any = param(
+        None,
+        *OPTIONAL_NUM_EMBEDDINGS,
+        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', 'periodic_lite', 'pbld',\n"
+        "    'piecewise', or an object of ``tabdl.embeddings`` with settings, such as ``PiecewiseLinear(n_bins=30)``.",
+    )
     lr: float = param(1e-3, Float("(0, inf)"), doc="Learning rate of AdamW.")
 
     def _widths(self):
@@ -37,8 +46,8 @@ class TabMLP(TabularEstimator):
             )
         return list(self.d_block)
 
-    def _build_net(self, schema, n_outputs):
-        embedding = FlatEmbedding(schema.n_num, schema.cardinalities, self.d_embedding)
+    def _build_net(self, schema, n_outputs, rows):
+        embedding = flat_embedding(self, schema, rows)
         widths = [embedding.d_out, *self._widths()]
         linears = [(InputLinear if i == 0 else nn.Linear)(*sizes) for i, sizes in enumerate(pairwise(widths))]
         layers = [nn.Sequential(linear, nn.ReLU(), Dropout(self.dropout)) for linear in linears]

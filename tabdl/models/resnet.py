@@ -3,10 +3,13 @@
 Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data" (NeurIPS 2021), section 3.2.
 """
 
+from typing import Any
+
 from torch import nn
 
 from tabdl.base import TabularEstimator
-from tabdl.nn import BatchNorm, Dropout, FlatEmbedding, InputLinear, TabularNet
+from tabdl.embeddings import OPTIONAL_NUM_EMBEDDINGS, flat_embedding
+from tabdl.nn import BatchNorm, Dropout, InputLinear, TabularNet
 from tabdl.params import Float, Int, param
 from tabdl.tasks import ClassifierTask, RegressorTask
 
@@ -52,15 +55,22 @@ class TabResNet(TabularEstimator):
     hidden_dropout: float = param(0.3, Float("[0, 1)"), doc="Dropout of a block's hidden layer.")
     residual_dropout: float = param(0.0, Float("[0, 1)"), doc="Dropout of a block's output.")
     d_embedding: int = param(16, Int(1), doc="Width of a category's vector.")
+    one_hot_max_size: int = param(0, Int(0), doc="Categorical features of at most so many values are one-hot, without a vector.")
+    num_embedding: Any = param(
+        None,
+        *OPTIONAL_NUM_EMBEDDINGS,
+        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', 'periodic_lite', 'pbld',\n"
+        "    'piecewise', or an object of ``tabdl.embeddings`` with settings, such as ``PiecewiseLinear(n_bins=30)``.",
+    )
     lr: float = param(1e-3, Float("(0, inf)"), doc="Learning rate of AdamW.")
 
-    def _build_net(self, schema, n_outputs):
+    def _build_net(self, schema, n_outputs, rows):
         if int(self.d_block * self.d_hidden_multiplier) < 1:
             raise ValueError(
                 f"{type(self).__name__}: d_hidden_multiplier must leave a hidden width of at least 1, got "
                 f"d_hidden_multiplier={self.d_hidden_multiplier} with d_block={self.d_block}."
             )
-        embedding = FlatEmbedding(schema.n_num, schema.cardinalities, self.d_embedding)
+        embedding = flat_embedding(self, schema, rows)
         backbone = ResNetBackbone(
             d_in=embedding.d_out,
             n_blocks=self.n_blocks,

@@ -1,0 +1,225 @@
+"""TabM: one MLP that predicts k times, as k MLPs that share most of their weights would.
+
+Gorishniy, Kotelnikov, Babenko: "TabM: Advancing Tabular Deep Learning with Parameter-Efficient Ensembling" (ICLR 2025,
+2410.24210).
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from tabdl.base import TabularEstimator
+from tabdl.embeddings import OPTIONAL_NUM_EMBEDDINGS, flat_embedding
+from tabdl.nn import Dropout, SeparateLinear, TabularNet
+from tabdl.params import Float, Int, OneOf, param
+from tabdl.tasks import ClassifierTask, RegressorTask
+
+ARCHITECTURES = ("tabm", "tabm-mini", "tabm-packed")
+
+
+class Adapter(nn.Module):
+    """``x * r`` with k vectors r, one for each prediction (section 3.3); within a feature all of r is one random number.
+
+    Shape: (B, K, D) to (B, K, D).
+
+    Parameters
+    ----------
+    k : int
+    widths : list of int
+        How many of the D numbers each feature has.
+    signs : bool
+        Begin with random signs instead of normal numbers: for numbers that have no embedding.
+    """
+
+    decayed = ("weight",)
+
+    def __init__(self, k, widths, signs):
+        super().__init__()
+        self.widths, self.signs = widths, signs
+        self.weight = nn.Parameter(torch.empty(k, sum(widths)))
+
+    def fill(self, generator):
+        """Draw a number for each prediction and feature."""
+        drawn = torch.empty(len(self.weight), len(self.widths)).normal_(generator=generator)
+        drawn = torch.where(drawn < 0, -1.0, 1.0) if self.signs else drawn
+        self.weight.copy_(drawn.repeat_interleave(torch.tensor(self.widths), dim=1))
+
+    def forward(self, x):
+        return x * self.weight
+
+
+class BatchEnsembleLinear(nn.Module):
+    """``(W (x * r)) * s + b`` with one matrix W and k vectors r, s and b (section 3.2, equation 1; Wen et al. 2020).
+
+    Shape: (B, K, d_in) to (B, K, d_out).
+
+    Parameters
+    ----------
+    d_in, d_out, k : int
+    first : bool
+        The network's first layer, whose r an :class:`Adapter` in front stands for.
+    """
+
+    decayed = ("weight", "r", "s")
+
+    def __init__(self, d_in, d_out, k, first):
+        super().__init__()
+        self.in_features = d_in
+        self.weight = nn.Parameter(torch.empty(d_out, d_in))
+        self.r = None if first else nn.Parameter(torch.empty(k, d_in))
+        self.s = nn.Parameter(torch.empty(k, d_out))
+        self.bias = nn.Parameter(torch.empty(k, d_out))
+
+    def fill(self, generator):
+        """Begin as one linear layer, the same for each of the k."""
+        bound = self.in_features**-0.5
+        self.weight.uniform_(-bound, bound, generator=generator)
+        self.bias.copy_(torch.empty_like(self.bias[0]).uniform_(-bound, bound, generator=generator).expand_as(self.bias))
+        for scale in (self.r, self.s):
+            if scale is not None:
+                scale.fill_(1)
+
+    def forward(self, x):
+        x = x if self.r is None else x * self.r
+        return torch.addcmul(self.bias, nn.functional.linear(x, self.weight).to(self.bias.dtype), self.s)
+
+
+class TabMNet(TabularNet):
+    """A network that predicts K times.
+
+    Parameters
+    ----------
+    k : int
+        K.
+    own_batches : bool
+        In training, row i goes through the (i mod K)-th prediction alone; the rows of a batch are K batches in turn.
+    """
+
+    def __init__(self, embedding, backbone, head, *, k, own_batches, **sizes):
+        super().__init__(embedding, backbone, head, n_tokens=k, **sizes)
+        self.k, self.n_orders = k, k if own_batches else 1
+
+    def forward(self, x_num, x_cat):
+        """Return the outputs, (B, K, C); in training with batches of their own, (B, 1, C)."""
+        x = self.embedding(x_num, x_cat)
+        if self.training and self.n_orders > 1:
+            return self.predictions(x.unflatten(0, (-1, self.k))).flatten(0, 1).unsqueeze(1)
+        return self.predictions(x.unsqueeze(1).expand(-1, self.k, -1))
+
+    def predictions(self, x):
+        """Return the outputs, (B, K, C), of representations (B, K, D)."""
+        x = self.backbone(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.head(x.to(self.head.weight.dtype))
+
+
+class TabM(TabularEstimator):
+    """The hyper-parameters of TabM; the defaults are those of the authors' package."""
+
+    arch: str = param(
+        "tabm-mini",
+        OneOf(*ARCHITECTURES),
+        doc="What the k networks share: 'tabm', all matrices, with vectors of their own in every layer; 'tabm-mini', everything\n"
+        "    but one vector in front and the heads; 'tabm-packed', nothing.",
+    )
+    k: int = param(32, Int(1), doc="Number of predictions.")
+    n_blocks: int = param(3, Int(1), doc="Number of hidden layers.")
+    d_block: int = param(512, Int(1), doc="Width of the hidden layers.")
+    dropout: float = param(0.1, Float("[0, 1)"), doc="Dropout of every hidden layer.")
+    share_training_batches: bool = param(
+        False, OneOf(True, False), doc="All k see the same batches: quicker, and a little less accurate."
+    )
+    d_embedding: int = param(16, Int(1), doc="Width of a category's vector, where it is not one-hot.")
+    one_hot_max_size: int = param(
+        128, Int(0), doc="Categorical features of at most so many values are one-hot, without a vector."
+    )
+    num_embedding: Any = param(
+        "piecewise",
+        *OPTIONAL_NUM_EMBEDDINGS,
+        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', 'periodic_lite', 'pbld',\n"
+        "    'piecewise', or an object of ``tabdl.embeddings`` with settings, such as ``PiecewiseLinear(n_bins=30)``.",
+    )
+    lr: float = param(2e-3, Float("(0, inf)"), doc="Learning rate of AdamW.")
+    weight_decay: float = param(
+        3e-4,
+        Float("[0, inf)"),
+        doc="Weight decay of AdamW, on matrices and scaling vectors: not on embeddings' lines and biases.",
+    )
+    clip_norm: float | None = param(
+        1.0, OneOf(None), Float("(0, inf)"), doc="Largest norm of the gradient of all weights; a longer one is shortened to it."
+    )
+
+    def _build_net(self, schema, n_outputs, rows):
+        embedding = flat_embedding(self, schema, rows)
+        widths = [embedding.d_out] + [self.d_block] * self.n_blocks
+        layers = [] if self.arch == "tabm-packed" else [Adapter(self.k, embedding.widths, signs=embedding.num is None)]
+        for i in range(self.n_blocks):
+            layers += [self._linear(widths[i], widths[i + 1], first=i == 0), nn.ReLU(), Dropout(self.dropout)]
+        head = SeparateLinear(self.k, self.d_block, n_outputs)
+        # A step of so many rows at once keeps the activations in a processor's caches.
+        step_rows = self.k * max(1, 2048 // self.k)
+        return TabMNet(
+            embedding,
+            nn.Sequential(*layers),
+            head,
+            k=self.k,
+            own_batches=not self.share_training_batches,
+            cpu_chunk_rows=max(1, 2048 // self.k),
+            cpu_step_rows=step_rows // self.k if self.share_training_batches else step_rows,
+        )
+
+    def _linear(self, d_in, d_out, first):
+        if self.arch == "tabm-mini":
+            return nn.Linear(d_in, d_out)
+        if self.arch == "tabm":
+            return BatchEnsembleLinear(d_in, d_out, self.k, first)
+        return SeparateLinear(self.k, d_in, d_out)
+
+
+class TabMClassifier(ClassifierTask, TabM):
+    """TabM for binary, multiclass and multilabel classification of table rows.
+
+    An MLP with ``k`` predictions, trained as k networks that share most of their weights, each on batches of its own; the
+    answer is the mean of their probabilities.
+
+    {parameters}
+
+    {attributes}
+
+    References
+    ----------
+    Gorishniy, Kotelnikov, Babenko: "TabM: Advancing Tabular Deep Learning with Parameter-Efficient Ensembling", ICLR 2025.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from tabdl import TabMClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> TabMClassifier(d_block=64, max_epochs=20, random_state=0).fit(X, y).predict_proba(X).shape
+    (150, 3)
+    """
+
+
+class TabMRegressor(RegressorTask, TabM):
+    """TabM for regression on one or several targets of table rows.
+
+    An MLP with ``k`` predictions, trained as k networks that share most of their weights, each on batches of its own; the
+    answer is their mean.
+
+    {parameters}
+
+    {attributes}
+
+    References
+    ----------
+    Gorishniy, Kotelnikov, Babenko: "TabM: Advancing Tabular Deep Learning with Parameter-Efficient Ensembling", ICLR 2025.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from tabdl import TabMRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> TabMRegressor(d_block=64, max_epochs=20, random_state=0).fit(X, y).predict(X).shape
+    (442,)
+    """
