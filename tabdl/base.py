@@ -4,6 +4,7 @@ An architecture adds its own parameters and ``_build_net``; a task (``tasks.py``
 """
 
 import copy
+import math
 import secrets
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,7 +17,16 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from tabdl.data import Table
-from tabdl.devices import PRECISIONS, choose_device, choose_dtype, choose_precision, is_device, predict_device, threads
+from tabdl.devices import (
+    PRECISIONS,
+    choose_compile,
+    choose_device,
+    choose_dtype,
+    choose_precision,
+    is_device,
+    predict_device,
+    threads,
+)
 from tabdl.encoding import NUMERIC_TRANSFORMS, FeatureEncoder
 from tabdl.inference import net_outputs
 from tabdl.nn import initialize
@@ -120,6 +130,12 @@ class TabularEstimator(BaseEstimator):
         "    'auto': on a CPU, bfloat16 for networks from a width of 128 where the processor has instructions for it, else\n"
         "    float32; on a CUDA device, bfloat16 for Transformers and TF32 for the others.",
     )
+    compile: bool | str = param(
+        "auto",
+        OneOf("auto", True, False),
+        doc="Whether ``torch.compile`` joins the pointwise parts of a training step; to compile takes up to a minute. 'auto':\n"
+        "    on a CUDA device, for fits of at least 200,000 steps.",
+    )
     device: Any = param(
         "auto", OneOf("auto"), _DEVICE, doc="Where to compute; 'auto': CUDA if there is one, then MPS, then the CPU."
     )
@@ -196,7 +212,7 @@ class TabularEstimator(BaseEstimator):
         net = self._new_net(encoder.schema, target, rows, init_seed).to(device, dtype)
         member = Member(net, rows, val, self._score(target, val_part), train_seed)
         with progress(self._name, self.verbose, self.max_epochs) as shown:
-            settings = self._settings(len(rows), choose_precision(self.precision, device, net), shown)
+            settings = self._settings(len(rows), device, choose_precision(self.precision, device, net), shown)
             with threads(self.n_jobs, 3 * net.multiplications * settings.batch_size):
                 [outcome] = train([member], loss=self._train_loss(target), val_loss=target.val_loss, settings=settings)
         return self._keep(net, encoder, target, outcome)
@@ -223,16 +239,20 @@ class TabularEstimator(BaseEstimator):
         initialize(net, torch.Generator().manual_seed(seed))
         return net
 
-    def _settings(self, n_rows, precision, shown):
+    def _settings(self, n_rows, device, precision, shown):
+        batch_size = _batch_size(n_rows) if self.batch_size == "auto" else int(self.batch_size)
+        # Early stopping takes patience + 1 epochs at least.
+        n_epochs = min(self.max_epochs, self.patience + 1) if self.early_stopping else self.max_epochs
         return Settings(
             lr=self.lr,
             weight_decay=self.weight_decay,
             clip_norm=self.clip_norm,
-            batch_size=_batch_size(n_rows) if self.batch_size == "auto" else int(self.batch_size),
+            batch_size=batch_size,
             max_epochs=self.max_epochs,
             patience=self.patience if self.early_stopping else None,
             time_limit=self.time_limit,
             precision=precision,
+            is_compiled=choose_compile(self.compile, device, n_epochs * math.ceil(n_rows / batch_size)),
             callbacks=[*shown, *(self.callbacks or ())],
         )
 

@@ -1,6 +1,7 @@
 """Several networks of one shape as one: stacked weights, so that every layer is one operation for all of them."""
 
 import copy
+import warnings
 
 import torch
 from torch import nn
@@ -20,10 +21,14 @@ class Members:
         ``(x_num (B, Fn), x_cat (B, Fc)) -> (B, K, C)``, all on one device.
     generators : list of torch.Generator
         Where the dropout of each network draws from: a network trained beside others gets the masks that it would get alone.
+    is_compiled : bool
+        Let ``torch.compile`` join what lies between products and dropout masks; for one network alone, since stacked ones are
+        larger operations already. A network that cannot be compiled runs as it is, with one warning.
     """
 
-    def __init__(self, nets, generators):
+    def __init__(self, nets, generators, is_compiled=False):
         self.nets, self.generators = nets, tuple(generators)
+        self._single = Compiled(nets[0].forward) if is_compiled and len(nets) == 1 else nets[0]
 
     def __enter__(self):
         self._alone = self.nets[0] if len(self.nets) == 1 else copy.deepcopy(self.nets[0]).to("meta")
@@ -56,11 +61,35 @@ class Members:
     def __call__(self, x_num, x_cat):
         """Return the outputs, (M, B, K, C), of inputs (M, B, Fn) and (M, B, Fc)."""
         if len(self.nets) == 1:
-            return self.nets[0](x_num[0], x_cat[0]).unsqueeze(0)
+            return self._single(x_num[0], x_cat[0]).unsqueeze(0)
         return self._forward(self.parameters, self._buffers, x_num, x_cat)
 
     def _member(self, parameters, buffers, x_num, x_cat):
         return torch.func.functional_call(self._alone, (parameters, buffers), (x_num, x_cat))
+
+
+class Compiled:
+    """A function of tensors, compiled at its first call; as it is, with one warning, when that fails."""
+
+    def __init__(self, function):
+        self.function, self._compiled, self._can_compile = function, None, True
+
+    def __call__(self, *inputs):
+        if self._can_compile:
+            try:
+                return self._call_compiled(*inputs)
+            except RuntimeError as error:  # so are all errors of the compiler
+                if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                    raise
+                self._can_compile = False
+                text = str(error).strip().splitlines()[0]
+                warnings.warn(f"The network cannot be compiled and runs without: {text}", stacklevel=2)
+        return self.function(*inputs)
+
+    def _call_compiled(self, *inputs):
+        with warnings.catch_warnings(action="ignore"):  # the compiler warns of what it does itself
+            self._compiled = self._compiled or torch.compile(self.function, dynamic=False)
+            return self._compiled(*inputs)
 
 
 def _tensors(net):

@@ -31,7 +31,7 @@ class Steps:
         self.orders = [torch.Generator(self.device).manual_seed(member.seed) for member in members]
         # Dropout has generators of its own: a recorded graph draws from them, and nothing else may.
         self.noise = [torch.Generator(self.device).manual_seed(_other_seed(member.seed)) for member in members]
-        self.networks = Members([member.net for member in members], self.noise)
+        self.networks = Members([member.net for member in members], self.noise, settings.is_compiled)
         self.step_rows = members[0].net.cpu_step_rows if self.device.type == "cpu" else None
 
     def __enter__(self):

@@ -33,6 +33,8 @@ class Settings:
     time_limit : float or None
         Seconds; no epoch begins that would probably end later.
     precision : Precision
+    is_compiled : bool
+        Whether ``torch.compile`` joins the pointwise parts of a step.
     callbacks : sequence of callables
         Each is called after each epoch with its record; training stops when one returns True. With several members each is called
         for each that still trains, whose number the record has as ``member``, and stops that one.
@@ -46,6 +48,7 @@ class Settings:
     time_limit: float | None
     precision: Precision
     clip_norm: float | None = None
+    is_compiled: bool = False
     callbacks: Sequence[Callable[[dict], bool | None]] = ()
 
 

@@ -29,6 +29,7 @@ SIGNATURES = {
         "categorical_features": "from_dtype",
         "precision": "auto",
         "device": "auto",
+        "compile": "auto",
         "n_jobs": None,
         "random_state": None,
         "verbose": 0,
@@ -307,7 +308,12 @@ OTHER = {
     "share_training_batches": True,
 }
 NEEDS = {"quantile": {"loss": "quantile"}, "huber_delta": {"loss": "huber"}, "patience": {"lr": 0.1, "max_epochs": 40}}
-ELSEWHERE = {"verbose": "test_progress", "device": "test_wrong_values and the gpu tests", "n_jobs": "test_devices"}
+ELSEWHERE = {
+    "verbose": "test_progress",
+    "device": "test_wrong_values and the gpu tests",
+    "n_jobs": "test_devices",
+    "compile": "test_compile",
+}
 
 
 def trace(model, X, y):

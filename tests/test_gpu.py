@@ -86,19 +86,18 @@ def recorded(monkeypatch):
     return made
 
 
-NO_DROPOUT = {
-    "FTTransformer": {"attention_dropout": 0.0, "ffn_dropout": 0.0},
-    "TabResNet": {"hidden_dropout": 0.0},
-    "TabMLP": {"dropout": 0.0},
-}
+def no_dropout(architecture):
+    """Return the parameters of an architecture that turn its dropout off."""
+    return {name: 0.0 for name in make(architecture, "Regressor").get_params() if name.endswith("dropout")}
 
 
 @pytest.mark.filterwarnings("error")
 def test_the_step_is_recorded(architecture, recorded):
     """Full batches and the last one, each as a graph of its own."""
     X, y = people(100)
-    make(architecture, "Regressor", device="cuda", batch_size=32, max_epochs=8, early_stopping=False).fit(X, y)
-    assert sorted(shape[1] for shape in recorded[0].graphs) == [4, 32] and recorded[0].can_record
+    model = make(architecture, "Regressor", device="cuda", batch_size=32, max_epochs=8, early_stopping=False).fit(X, y)
+    n_orders = model.module_.n_orders
+    assert sorted(shape[1] for shape in recorded[0].graphs) == [4 * n_orders, 32 * n_orders] and recorded[0].can_record
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -109,9 +108,20 @@ def test_a_recorded_step_is_the_eager_step(architecture, weighted, recorded, mon
     predictions = []
     for warm_ups in (3, 10**9):
         monkeypatch.setattr(graphs, "_WARM_UPS", warm_ups)
-        model = make(architecture, "Regressor", **parameters, **NO_DROPOUT[architecture]).fit(X, y, sample_weight=weight)
+        model = make(architecture, "Regressor", **parameters, **no_dropout(architecture)).fit(X, y, sample_weight=weight)
         predictions.append(model.predict(X))
     assert len(recorded[0].graphs) == 2 and recorded[1].graphs == {}
+    np.testing.assert_allclose(*predictions, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("architecture", ["TabMLP", "FTTransformer"])
+def test_a_compiled_step_is_recorded_and_learns_the_same(architecture, recorded):
+    X, y = people(100)
+    parameters = {"device": "cuda", "precision": "float32", "batch_size": 50, "max_epochs": 8, "early_stopping": False}
+    models = [make(architecture, "Regressor", compile=c, **parameters, **no_dropout(architecture)) for c in (False, True)]
+    predictions = [model.fit(X, y).predict(X) for model in models]
+    assert all(len(each.graphs) == 1 for each in recorded)
     np.testing.assert_allclose(*predictions, rtol=1e-3, atol=1e-3)
 
 
@@ -158,7 +168,7 @@ def test_streamed_rows_train_as_resident_rows(architecture, monkeypatch):
     for streams in (False, True):
         if streams:
             monkeypatch.setattr(steps, "make_feeder", lambda tables, device, batch_size: Streamed(tables, device, 3 * batch_size))
-        model = make(architecture, "Regressor", **parameters, **NO_DROPOUT[architecture]).fit(X, y)
+        model = make(architecture, "Regressor", **parameters, **no_dropout(architecture)).fit(X, y)
         predictions.append(model.predict(X))
     np.testing.assert_allclose(*predictions, rtol=1e-3, atol=1e-3)
 

@@ -54,7 +54,9 @@ def instances():
     """Every estimator with its defaults, and those that can be without randomness, without it."""
     # Fewer epochs for the sake of time, as scikit-learn does with max_iter in its own tests; all else is default.
     defaults = [cls(max_epochs=100, **SMALLER.get(architecture(cls), {})) for cls in ESTIMATORS]
-    exact = [cls(**WITHOUT_DROPOUT[architecture(cls)], **EQUIVALENCE) for cls in ESTIMATORS if architecture(cls) in WITHOUT_DROPOUT]
+    exact = [
+        cls(**WITHOUT_DROPOUT[architecture(cls)], **EQUIVALENCE) for cls in ESTIMATORS if architecture(cls) in WITHOUT_DROPOUT
+    ]
     return defaults + exact
 
 
