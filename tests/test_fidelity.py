@@ -107,6 +107,26 @@ def test_ft_transformer(n_num, cardinalities, n_blocks, n_heads):
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
 
 
+@pytest.mark.parametrize("n_blocks", [1, 3])
+def test_ft_transformer_postnorm(n_blocks):
+    """No package has it with ReGLU; from the definition: ``norm(x + branch(x))`` in every block, no norm in the head."""
+    estimator = FTTransformerRegressor(n_blocks=n_blocks, d_block=24, n_heads=4, norm="post")
+    ours = perturb(build(estimator, 4, CARDINALITIES))
+    x_num, x_cat = rows(4, CARDINALITIES)
+    x = ours.embedding(x_num, x_cat)
+    for block in ours.backbone.blocks:
+        q, k, v = (t.unflatten(-1, (4, 6)).transpose(1, 2) for t in block.attention.qkv(x).chunk(3, -1))
+        mixed = (q @ k.transpose(-2, -1) / 6**0.5).softmax(-1) @ v
+        x = block.attention_norm(x + block.attention.out(mixed.transpose(1, 2).flatten(-2)))
+        a, b = block.ffn.linear_in(x).chunk(2, -1)
+        x = block.ffn_norm(x + block.ffn.linear_out(a * b.relu()))
+    expected, outputs = ours.head[-1](x[:, 0].relu()), ours(x_num, x_cat).squeeze(1)
+    assert_equal(outputs, expected)
+    theirs = torch.autograd.grad(expected.square().sum(), ours.parameters())
+    for parameter, gradient in zip(torch.autograd.grad(outputs.square().sum(), ours.parameters()), theirs, strict=True):
+        torch.testing.assert_close(parameter, gradient, rtol=1e-8, atol=1e-8)
+
+
 def flat_input(ours, x_num, x_cat, cardinalities):
     """Return the reference's input: the numbers beside the vectors that its CategoricalEmbeddings give with our weights."""
     if not cardinalities:
