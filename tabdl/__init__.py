@@ -1,6 +1,7 @@
 """Deep learning for tables behind scikit-learn's estimators."""
 
 from tabdl.models.ft_transformer import FTTransformerClassifier, FTTransformerRegressor
+from tabdl.models.gmlp import GMLPClassifier, GMLPRegressor
 from tabdl.models.mlp import TabMLPClassifier, TabMLPRegressor
 from tabdl.models.resnet import TabResNetClassifier, TabResNetRegressor
 from tabdl.models.tabm import TabMClassifier, TabMRegressor
@@ -9,6 +10,8 @@ from tabdl.version import __version__ as __version__
 __all__ = [
     "FTTransformerClassifier",
     "FTTransformerRegressor",
+    "GMLPClassifier",
+    "GMLPRegressor",
     "TabMClassifier",
     "TabMLPClassifier",
     "TabMLPRegressor",

@@ -4,6 +4,8 @@ Every network is ``embedding -> backbone -> head`` with one signature, ``(x_num 
 B rows, F features, K predictions a row (1 unless an architecture predicts K times itself), C outputs.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -63,6 +65,11 @@ class TabularNet(nn.Module):
         """Return the head's outputs, (B, 1, C), of representations (B, D); never of bfloat16 numbers, also under autocast."""
         with torch.autocast(x.device.type, enabled=False):
             return self.head(x.to(self.head[-1].weight.dtype)).unsqueeze(1)
+
+
+def rows_of(n_numbers, row_numbers):
+    """Return how many rows of ``row_numbers`` numbers have about ``n_numbers``, a power of two of at least 8."""
+    return 2 ** max(3, round(math.log2(n_numbers / row_numbers)))
 
 
 class LinearEmbedding(nn.Module):
@@ -145,6 +152,43 @@ class CategoryEmbedding(nn.Module):
         """
         for vectors, share in zip(self.weight.split(self.cardinalities), shares, strict=True):
             vectors[-1] = share @ vectors[:-1]
+
+
+class FeatureTokenizer(nn.Module):
+    """The tokens of a row, [CLS] first (section 3.3, figure 2a).
+
+    Shape: (B, Fn), (B, Fc) to (B, 1 + Fn + Fc, D).
+
+    Parameters
+    ----------
+    num : Module or None
+        The numbers' embedding, (B, Fn) to (B, Fn, D).
+    cardinalities : sequence of int, length Fc
+    d_block : int
+        D.
+    """
+
+    def __init__(self, num, cardinalities, d_block):
+        super().__init__()
+        self.cls = nn.Parameter(torch.empty(d_block))
+        self.num = num
+        self.cat = CategoryEmbedding(cardinalities, d_block, bias=True) if cardinalities else None
+
+    def forward(self, x_num, x_cat, linear=None):
+        """Return the tokens, or ``linear(tokens)``, (B, 1 + Fn + Fc, D').
+
+        With the linear embedding a number's token is ``x * w + b``, and a category's is a row of a table plus ``b``. So
+        ``linear`` (weight W, bias c) need not see every token: ``x * (W w) + (W b + c)``, and a row of the transformed table,
+        are the same.
+        """
+        through = linear or nn.Identity()
+        tokens = [through(self.cls).expand(len(x_num), 1, -1)]
+        if self.num is not None:
+            is_linear = type(self.num) is LinearEmbedding
+            tokens.append(self.num(x_num, linear) if is_linear else through(self.num(x_num)))
+        if self.cat is not None:
+            tokens.append(self.cat(x_cat, linear))
+        return torch.cat(tokens, 1)
 
 
 class SeparateLinear(nn.Module):

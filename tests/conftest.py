@@ -17,6 +17,7 @@ ARCHITECTURES = {
     "FTTransformer": {"n_blocks": 2, "d_block": 16, "n_heads": 2},
     "TabResNet": {"n_blocks": 1, "d_block": 16, "d_embedding": 4},
     "TabMLP": {"n_blocks": 2, "d_block": 16, "d_embedding": 4},
+    "GMLP": {"n_blocks": 2, "d_block": 16, "d_attention": 4},
     "TabM": {"n_blocks": 2, "d_block": 16, "k": 3, "one_hot_max_size": 3, "d_embedding": 4},
 }
 

@@ -6,8 +6,7 @@ from conftest import make, some_rows
 from torch import nn
 
 from tabdl.data import Schema
-from tabdl.models.ft_transformer import FeatureTokenizer
-from tabdl.nn import BatchNorm, CategoryEmbedding, Dropout, LinearEmbedding, decayed_names, initialize
+from tabdl.nn import BatchNorm, CategoryEmbedding, Dropout, FeatureTokenizer, LinearEmbedding, decayed_names, initialize
 
 SCHEMA = Schema(("a", "b"), ("c", "d"), (3, 5))
 

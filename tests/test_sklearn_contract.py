@@ -11,6 +11,8 @@ import tabdl
 ESTIMATORS = [
     tabdl.FTTransformerClassifier,
     tabdl.FTTransformerRegressor,
+    tabdl.GMLPClassifier,
+    tabdl.GMLPRegressor,
     tabdl.TabMLPClassifier,
     tabdl.TabMLPRegressor,
     tabdl.TabMClassifier,
@@ -28,6 +30,7 @@ WITHOUT_DROPOUT = {
         "residual_dropout": 0.0,
         "lr": 3e-3,
     },
+    "GMLP": {"n_blocks": 2, "d_block": 32, "ffn_dropout": 0.0},
     "TabMLP": {"dropout": 0.0},
 }
 # The default TabM makes 32 predictions with layers of 512; smaller for the sake of time.

@@ -3,7 +3,6 @@
 Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data" (NeurIPS 2021), section 3.3.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -12,46 +11,9 @@ from torch import nn
 from tabdl.base import TabularEstimator
 from tabdl.embeddings import NUM_EMBEDDINGS, make_num_embedding
 from tabdl.functional import attention, reglu
-from tabdl.nn import CategoryEmbedding, Dropout, LinearEmbedding, TabularNet
+from tabdl.nn import Dropout, FeatureTokenizer, TabularNet, rows_of
 from tabdl.params import Float, Int, OneOf, param
 from tabdl.tasks import ClassifierTask, RegressorTask
-
-
-class FeatureTokenizer(nn.Module):
-    """The tokens of a row, [CLS] first (section 3.3, figure 2a).
-
-    Shape: (B, Fn), (B, Fc) to (B, 1 + Fn + Fc, D).
-
-    Parameters
-    ----------
-    num : Module or None
-        The numbers' embedding, (B, Fn) to (B, Fn, D).
-    cardinalities : sequence of int, length Fc
-    d_block : int
-        D.
-    """
-
-    def __init__(self, num, cardinalities, d_block):
-        super().__init__()
-        self.cls = nn.Parameter(torch.empty(d_block))
-        self.num = num
-        self.cat = CategoryEmbedding(cardinalities, d_block, bias=True) if cardinalities else None
-
-    def forward(self, x_num, x_cat, linear=None):
-        """Return the tokens, or ``linear(tokens)``, (B, 1 + Fn + Fc, D').
-
-        With the linear embedding a number's token is ``x * w + b``, and a category's is a row of a table plus ``b``. So
-        ``linear`` (weight W, bias c) need not see every token: ``x * (W w) + (W b + c)``, and a row of the transformed table,
-        are the same.
-        """
-        through = linear or nn.Identity()
-        tokens = [through(self.cls).expand(len(x_num), 1, -1)]
-        if self.num is not None:
-            is_linear = type(self.num) is LinearEmbedding
-            tokens.append(self.num(x_num, linear) if is_linear else through(self.num(x_num)))
-        if self.cat is not None:
-            tokens.append(self.cat(x_cat, linear))
-        return torch.cat(tokens, 1)
 
 
 class Attention(nn.Module):
@@ -229,14 +191,9 @@ class FTTransformer(TabularEstimator):
             n_tokens=n_tokens,
             # Measured with 25 tokens of width 192: prediction of 64 rows at once is as fast as of 32 to 256 and 1.9 times as
             # fast as of 2,048; a step of 256 rows at once is 1.05 times as fast as of 128 and 1.2 times as fast as of 64.
-            cpu_chunk_rows=_rows_of(64 * 25 * 192, n_tokens * self.d_block),
-            cpu_step_rows=_rows_of(256 * 25 * 192, n_tokens * self.d_block),
+            cpu_chunk_rows=rows_of(64 * 25 * 192, n_tokens * self.d_block),
+            cpu_step_rows=rows_of(256 * 25 * 192, n_tokens * self.d_block),
         )
-
-
-def _rows_of(n_numbers, row_numbers):
-    """Return how many rows of ``row_numbers`` numbers have about ``n_numbers``, a power of two of at least 8."""
-    return 2 ** max(3, round(math.log2(n_numbers / row_numbers)))
 
 
 class FTTransformerClassifier(ClassifierTask, FTTransformer):

@@ -1,0 +1,198 @@
+"""gMLP over feature tokens: every column becomes a token, and learned sums over the tokens stand where attention would.
+
+Liu, Dai, So, Le: "Pay Attention to MLPs" (NeurIPS 2021, 2105.08050); the tokens are FT-Transformer's (2106.11959, section 3.3).
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import gelu, linear
+
+from tabdl.base import TabularEstimator
+from tabdl.embeddings import NUM_EMBEDDINGS, make_num_embedding
+from tabdl.functional import attention
+from tabdl.nn import Dropout, FeatureTokenizer, TabularNet, rows_of
+from tabdl.params import Float, Int, param
+from tabdl.tasks import ClassifierTask, RegressorTask
+
+
+class SpatialGate(nn.Module):
+    """``W norm(v) + b`` over the tokens: what the other half of the hidden numbers is multiplied with (equation 2).
+
+    W begins near zero and b at one, so that the product begins as that other half: a plain feed-forward layer.
+
+    Shape: (B, T, D) to (B, T, D), or (B, 1, D) for the first token alone.
+    """
+
+    decayed = ("weight",)
+
+    def __init__(self, n_tokens, d_hidden):
+        super().__init__()
+        self.norm = nn.LayerNorm(d_hidden)
+        self.weight = nn.Parameter(torch.empty(n_tokens, n_tokens))
+        self.bias = nn.Parameter(torch.empty(n_tokens))
+
+    def fill(self, generator):
+        """Begin with a gate of one."""
+        self.weight.normal_(std=1e-6, generator=generator)
+        self.bias.fill_(1)
+
+    def forward(self, v, first_only=False):
+        n_tokens = 1 if first_only else len(self.weight)
+        return self.weight[:n_tokens] @ self.norm(v) + self.bias[:n_tokens, None]
+
+
+class TinyAttention(nn.Module):
+    """Self-attention with a single narrow head, whose output joins the gate (aMLP, section 5.2).
+
+    Shape: (B, T, D) to (B, T, d_out).
+    """
+
+    def __init__(self, d_block, d_attention, d_out):
+        super().__init__()
+        self.qkv = nn.Linear(d_block, 3 * d_attention)
+        self.out = nn.Linear(d_attention, d_out)
+
+    def forward(self, x):
+        return self.out(attention(self.qkv(x), 1, None, 1.0))
+
+
+class Block(nn.Module):
+    """``x + linear(u * gate(v))`` of the two halves u and v of ``gelu(linear(norm(x)))`` (section 2, figure 1)."""
+
+    def __init__(self, n_tokens, d_block, d_hidden, d_attention, ffn_dropout, residual_dropout):
+        super().__init__()
+        self.norm = nn.LayerNorm(d_block)
+        self.linear_in = nn.Linear(d_block, 2 * d_hidden)
+        self.gate = SpatialGate(n_tokens, d_hidden)
+        self.attention = TinyAttention(d_block, d_attention, d_hidden) if d_attention else None
+        self.ffn_dropout = Dropout(ffn_dropout)
+        self.linear_out = nn.Linear(d_hidden, d_block)
+        self.residual_dropout = Dropout(residual_dropout)
+
+    def forward(self, x):
+        """Return the tokens after this block, (B, T, D)."""
+        normed = self.norm(x)
+        u, v = gelu(self.linear_in(normed)).chunk(2, -1)
+        gate = self.gate(v)
+        if self.attention is not None:
+            gate = gate + self.attention(normed)
+        return x + self._out(u * gate)
+
+    def first_token(self, x):
+        """Return the first token after this block, (B, D): nobody else's u, and no other row of the gate."""
+        normed = self.norm(x)
+        (weight_u, weight_v), (bias_u, bias_v) = self.linear_in.weight.chunk(2), self.linear_in.bias.chunk(2)
+        gate = self.gate(gelu(linear(normed, weight_v, bias_v)), first_only=True)
+        if self.attention is not None:
+            gate = gate + self.attention(normed)[:, :1]
+        u = gelu(linear(normed[:, :1], weight_u, bias_u))
+        return (x[:, :1] + self._out(u * gate)).squeeze(1)
+
+    def _out(self, hidden):
+        return self.residual_dropout(self.linear_out(self.ffn_dropout(hidden)))
+
+
+class GMLPBackbone(nn.Module):
+    """gMLP blocks, from tokens (B, T, D) to [CLS] after the last one, (B, D), which computes nothing else."""
+
+    def __init__(self, blocks):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x):
+        for block in self.blocks[:-1]:
+            x = block(x)
+        return self.blocks[-1].first_token(x)
+
+
+class GMLP(TabularEstimator):
+    """The hyper-parameters of gMLP."""
+
+    n_blocks: int = param(3, Int(1), doc="Number of gMLP blocks.")
+    d_block: int = param(128, Int(1), doc="Width of a token.")
+    ffn_hidden_multiplier: float = param(
+        2.0,
+        Float("(0, inf)"),
+        doc="Width of either half of the hidden layer, in ``d_block``: half of the paper's d_ffn.",
+    )
+    d_attention: int = param(
+        0, Int(0), doc="Width of the tiny attention whose output joins each gate; 0: none, which is gMLP; the paper's aMLP: 64."
+    )
+    ffn_dropout: float = param(0.1, Float("[0, 1)"), doc="Dropout of the gated hidden layer.")
+    residual_dropout: float = param(0.0, Float("[0, 1)"), doc="Dropout of each residual branch.")
+    lr: float = param(1e-3, Float("(0, inf)"), doc="Learning rate of AdamW.")
+    num_embedding: Any = param(
+        "linear",
+        *NUM_EMBEDDINGS,
+        doc="How a number becomes a token: 'linear', 'periodic', 'periodic_lite', 'pbld', 'piecewise', or an object of\n"
+        "    ``tabdl.embeddings`` with settings, such as ``PiecewiseLinear(bins='tree')``.",
+    )
+
+    def _build_net(self, schema, n_outputs, rows):
+        d_hidden = int(self.d_block * self.ffn_hidden_multiplier)
+        if d_hidden < 1:
+            raise ValueError(
+                f"{type(self).__name__}: ffn_hidden_multiplier must leave a hidden width of at least 1, got "
+                f"ffn_hidden_multiplier={self.ffn_hidden_multiplier} with d_block={self.d_block}."
+            )
+        n_tokens = 1 + schema.n_num + len(schema.cardinalities)
+        sizes = n_tokens, self.d_block, d_hidden, self.d_attention, self.ffn_dropout, self.residual_dropout
+        num = make_num_embedding(self.num_embedding, rows, self._has_classes, self.d_block)
+        return TabularNet(
+            FeatureTokenizer(num, schema.cardinalities, self.d_block),
+            GMLPBackbone(Block(*sizes) for _ in range(self.n_blocks)),
+            nn.Sequential(nn.LayerNorm(self.d_block), nn.ReLU(), nn.Linear(self.d_block, n_outputs)),
+            n_tokens=n_tokens,
+            cpu_chunk_rows=rows_of(64 * 25 * 192, n_tokens * self.d_block),
+            cpu_step_rows=rows_of(256 * 25 * 192, n_tokens * self.d_block),
+        )
+
+
+class GMLPClassifier(ClassifierTask, GMLP):
+    """gMLP for binary, multiclass and multilabel classification of table rows.
+
+    Every column, numeric or categorical, becomes a token of width ``d_block``, as in FT-Transformer; in ``n_blocks`` blocks each
+    token is multiplied with a learned sum over all tokens. Without a softmax and without heads it is quicker than attention.
+
+    {parameters}
+
+    {attributes}
+
+    References
+    ----------
+    Liu, Dai, So, Le: "Pay Attention to MLPs", NeurIPS 2021, sections 2 and 5.2.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from tabdl import GMLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> GMLPClassifier(n_blocks=1, d_block=32, max_epochs=20, random_state=0).fit(X, y).predict_proba(X).shape
+    (150, 3)
+    """
+
+
+class GMLPRegressor(RegressorTask, GMLP):
+    """gMLP for regression on one or several targets of table rows.
+
+    Every column, numeric or categorical, becomes a token of width ``d_block``, as in FT-Transformer; in ``n_blocks`` blocks each
+    token is multiplied with a learned sum over all tokens. Without a softmax and without heads it is quicker than attention.
+
+    {parameters}
+
+    {attributes}
+
+    References
+    ----------
+    Liu, Dai, So, Le: "Pay Attention to MLPs", NeurIPS 2021, sections 2 and 5.2.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from tabdl import GMLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> GMLPRegressor(n_blocks=1, d_block=32, max_epochs=20, random_state=0).fit(X, y).predict(X).shape
+    (442,)
+    """
