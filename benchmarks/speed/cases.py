@@ -16,7 +16,9 @@ NETWORKS = {
     "ft_transformer": (tabdl.FTTransformerRegressor, {}),
     "resnet": (tabdl.TabResNetRegressor, {"n_blocks": 4, "d_block": 256, "d_embedding": 16}),
     "mlp": (tabdl.TabMLPRegressor, {"n_blocks": 4, "d_block": 384, "d_embedding": 16}),
+    "tabm": (tabdl.TabMRegressor, {}),
 }
+PACKAGES = {"tabm": ("tabm", "rtdl_num_embeddings")}  # of the authors; of the other networks, rtdl_revisiting_models
 AUTHORS_BATCH = 4000  # in which the authors predict
 PRECISIONS = ("auto", "float32")
 PLAIN = "plain"
@@ -69,6 +71,8 @@ class Case:
 
     def reference(self):
         """Return the network of the same sizes from the authors' package."""
+        if self.network == "tabm":
+            return self._tabm_reference()
         import rtdl_revisiting_models as rtdl
 
         cardinalities = list(self.cardinalities)
@@ -83,10 +87,20 @@ class Case:
             return FlatReference(embeddings, rtdl.MLP(**sizes, dropout=0.1))
         return FlatReference(embeddings, rtdl.ResNet(**sizes, d_hidden_multiplier=2.0, dropout1=0.3, dropout2=0.0))
 
+    def _tabm_reference(self):
+        import rtdl_num_embeddings
+        import tabm
 
-def has_reference():
-    """Return whether the authors' package is installed."""
-    return importlib.util.find_spec("rtdl_revisiting_models") is not None
+        numbers = torch.tensor(self.table()[0].iloc[:, : self.n_num].to_numpy())
+        bins = rtdl_num_embeddings.compute_bins(numbers, n_bins=min(48, len(numbers) - 1))
+        embeddings = rtdl_num_embeddings.PiecewiseLinearEmbeddings(bins, 16, activation=False, version="B")
+        sizes = {"n_num_features": self.n_num, "cat_cardinalities": list(self.cardinalities), "d_out": 1}
+        return tabm.TabM.make(**sizes, arch_type="tabm-mini", n_blocks=3, num_embeddings=embeddings)
+
+
+def has_reference(network):
+    """Return whether the authors' package with this network is installed."""
+    return all(importlib.util.find_spec(name) is not None for name in PACKAGES.get(network, ("rtdl_revisiting_models",)))
 
 
 class FlatReference(torch.nn.Module):
@@ -113,14 +127,17 @@ class PlainLoop:
         self.net = case.reference().to(case.device)
         self.x_num, self.x_cat, self.y = (torch.tensor(array, device=case.device) for array in arrays)
         self.batch_size = case.batch_size
+        self.n_orders = getattr(self.net, "k", 1)  # TabM's k predictions have batches of their own
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=1e-4, weight_decay=1e-5)
 
     def train(self):
         """Train one epoch."""
         self.net.train()
-        for index in torch.randperm(len(self.y), device=self.y.device).split(self.batch_size):
+        orders = [torch.randperm(len(self.y), device=self.y.device) for _ in range(self.n_orders)]
+        order = orders[0] if self.n_orders == 1 else torch.stack(orders, 1)
+        for index in order.split(self.batch_size):
             self.optimizer.zero_grad()
-            loss = functional.mse_loss(self.net(self.x_num[index], self.x_cat[index]).squeeze(1), self.y[index])
+            loss = functional.mse_loss(self.net(self.x_num[index], self.x_cat[index]).squeeze(-1), self.y[index])
             loss.backward()
             self.optimizer.step()
 

@@ -12,8 +12,8 @@ LABELS = {
     "cardinality": "categories of one column (beside 20 numbers)",
     "batch_size": "rows a training step",
 }
-NAMES = {"ft_transformer": "FT-Transformer", "resnet": "ResNet", "mlp": "MLP"}
-COLORS = dict(zip(NETWORKS, ("#0072b2", "#d55e00", "#009e73"), strict=True))
+NAMES = {"ft_transformer": "FT-Transformer", "resnet": "ResNet", "mlp": "MLP", "tabm": "TabM"}
+COLORS = dict(zip(NETWORKS, ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=True))
 STYLES = {"tabdl": {"linestyle": "-", "marker": "o"}, PLAIN: {"linestyle": "--", "marker": "o", "markerfacecolor": "white"}}
 WHO = {"tabdl": "tabdl", PLAIN: "plain loop"}
 

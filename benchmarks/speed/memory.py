@@ -16,7 +16,7 @@ import torch
 
 import tabdl
 from benchmarks.speed.cases import PLAIN, PRECISIONS, Case, PlainLoop, encoded, has_reference, timed
-from benchmarks.speed.opponents import OPPONENTS, is_installed
+from benchmarks.speed.opponents import COMMON, OPPONENTS, is_installed
 from benchmarks.speed.others import parts
 from benchmarks.speed.ratios import megabytes, overhead_figures
 
@@ -28,8 +28,9 @@ SMALL = {"n_blocks": 1, "d_block": 64, "batch_size": 4096, "max_epochs": 1, "ran
 
 def run_memory(options, results):
     """Measure the peak memory of one epoch for every network and everybody who can train it."""
-    everybody = [*PRECISIONS, *([PLAIN] if has_reference() else []), *filter(is_installed, OPPONENTS)]
     for network, batch_size in itertools.product(options.networks, options.batch_sizes):
+        others = filter(is_installed, OPPONENTS) if network in COMMON else []
+        everybody = [*PRECISIONS, *([PLAIN] if has_reference(network) else []), *others]
         case = Case(network, n_rows=options.rows, batch_size=batch_size, device=options.device)
         for who in everybody:
             entry = in_new_python("memory", case=asdict(case), who=who)

@@ -11,9 +11,9 @@ PREDICT_BATCHES = (64, 256, 1024, AUTHORS_BATCH)
 
 def run(options, results):
     """Measure every network with every batch size."""
-    if not has_reference():
-        print("rtdl_revisiting_models is not installed: no comparison")
     for network in options.networks:
+        if not has_reference(network):
+            print(f"{network:14s} the authors' package is not installed: no comparison")
         for batch_size in options.batch_sizes:
             case = Case(network, n_rows=options.rows, batch_size=batch_size, device=options.device)
             entry = measure(case, options.repeats, options.epochs)
@@ -30,7 +30,7 @@ def measure(case, repeats, epochs):
         "n_rows": case.n_rows,
         "epochs": epochs,
         "best_batch": best_batch,
-        "flop_per_row": flop_per_row(case) if has_reference() else None,
+        "flop_per_row": flop_per_row(case) if has_reference(case.network) else None,
         "limits": [],
         "seconds": {},
     }
@@ -73,7 +73,7 @@ def _warm_up(case):
     X, y = case.table()
     for precision in PRECISIONS:
         tabdl_seconds(case, X, y, precision, 1)
-    if not has_reference():
+    if not has_reference(case.network):
         return None
     loop = PlainLoop(case, encoded(X, y, case.n_num))
     loop.train()

@@ -157,3 +157,4 @@ def _quiet():
 
 
 OPPONENTS = {"pytabkit": fit_pytabkit, "deeptab": fit_deeptab, "skorch": fit_skorch}
+COMMON = ("ft_transformer", "resnet", "mlp")  # the networks that all of them have

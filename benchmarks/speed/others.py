@@ -4,13 +4,13 @@ import statistics
 from dataclasses import replace
 
 from benchmarks.speed.cases import PRECISIONS, Case, timed
-from benchmarks.speed.opponents import OPPONENTS, is_installed
+from benchmarks.speed.opponents import COMMON, OPPONENTS, is_installed
 from benchmarks.speed.ratios import ratios_of, spread
 
 
 def run(options, results):
-    """Measure every network; a package that is not installed is named and left out."""
-    for network in options.networks:
+    """Measure every network that all packages have; a package that is not installed is named and left out."""
+    for network in filter(COMMON.__contains__, options.networks):
         case = Case(network, n_rows=options.rows, batch_size=options.batch_sizes[0], device=options.device)
         entry = measure(case, options.repeats, options.fit_epochs)
         results.put(f"others/{network}", entry)

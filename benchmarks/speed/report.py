@@ -21,17 +21,22 @@ from benchmarks.speed.results import DEVICES, Results
 
 NOT_YET = "not measured yet"
 NOTES = "speed-notes.md"
-SIZES = {"ft_transformer": "the paper's defaults", "resnet": "4 blocks of 256, hidden 512", "mlp": "4 layers of 384"}
+SIZES = {
+    "ft_transformer": "the paper's defaults",
+    "resnet": "4 blocks of 256, hidden 512",
+    "mlp": "4 layers of 384",
+    "tabm": "mini, 32 predictions, 3 layers of 512, piecewise-linear embeddings",
+}
 INTRODUCTION = """# Speed
 
 Written by `python -m benchmarks.speed` from `speed-cpu.json` and `speed-cuda.json` in this folder. Ratios of speed are of runs in
 turn in one process, since a machine's own speed drifts; above 1, tabdl is faster. A figure is the median of the repeats, with
 their range in brackets."""
-NETWORKS_TEXT = """The plain loop is what one writes by hand around the network of `rtdl_revisiting_models`: an encoded
-table as tensors on the device, batches by index, AdamW, float32, torch's default settings. *Training* is an epoch; *first epoch*
-is the whole of `fit(max_epochs=1)`, with reading and encoding the data frame, against making network, optimizer and tensors and
-training one epoch. *Prediction* of tabdl includes reading and encoding the data frame; the plain loop's table is encoded
-already."""
+NETWORKS_TEXT = """The plain loop is what one writes by hand around the network of `rtdl_revisiting_models` (TabM: `tabm` and
+`rtdl_num_embeddings`): an encoded table as tensors on the device, batches by index, AdamW, float32, torch's default settings.
+*Training* is an epoch; *first epoch* is the whole of `fit(max_epochs=1)`, with reading and encoding the data frame, against
+making network, optimizer and tensors and training one epoch. *Prediction* of tabdl includes reading and encoding the data
+frame; the plain loop's table is encoded already."""
 LIMIT_TEXT = """The *share of the limit* is useful FLOP of the plain network per second (its matrix products in a training
 step, counted by torch's FlopCounterMode, times rows a second) over the FLOP per second of one large matrix product on this
 machine, measured in the same repeat. Both have the plain network's count above the line: work that tabdl saves by exact

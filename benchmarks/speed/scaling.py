@@ -26,9 +26,9 @@ WIDE = 128
 
 def run(options, results):
     """Measure every curve; each point is in the file as soon as it is measured."""
-    everybody = ["tabdl", PLAIN] if has_reference() else ["tabdl"]
     for axis in options.axes:
         for network in options.networks:
+            everybody = ["tabdl", PLAIN] if has_reference(network) else ["tabdl"]
             entry = {"axis": axis, "network": network, "points": [], "missing": []}
             for value in AXES[axis]:
                 left_out = {gap["who"] for gap in entry["missing"]}
