@@ -44,7 +44,8 @@ _COLUMNS = Kind("a list of columns", lambda value: isinstance(value, Sequence | 
 _ATTRIBUTES = """Attributes
 ----------
 history_ : list of dict
-    A record for each epoch: ``epoch``, ``train_loss``, ``val_loss``, ``val_score`` (higher is better), ``lr``, ``seconds``.
+    A record for each epoch: ``epoch``, ``train_loss``, ``val_loss``, ``val_score`` (higher is better), ``lr`` (of the epoch's
+    last step), ``seconds``.
     Losses of regression are in units of the standardised target; validation values are None without validation rows.
 n_iter_ : int
     Number of epochs trained.
@@ -86,6 +87,36 @@ class TabularEstimator(BaseEstimator):
         OneOf(None),
         Float("(0, inf)"),
         doc="Largest norm of the gradient of all weights; a longer one is shortened to it. None: no limit.",
+    )
+    optimizer: str = param(
+        "adamw",
+        OneOf("adamw", "muon"),
+        doc="'muon': Muon (Jordan et al. 2024) for the matrices between embedding and head, scaled so that ``lr`` and\n"
+        "    ``weight_decay`` serve both (2502.16982, section 2.2), and AdamW for the rest.",
+    )
+    lr_schedule: str = param(
+        "constant",
+        OneOf("constant", "cosine", "coslog4"),
+        doc="The learning rate's course over ``max_epochs``, a value a step: 'constant'; 'cosine', from ``lr`` down to 0\n"
+        "    (1608.03983); 'coslog4', four cycles of growing length between 0 and ``lr`` (RealMLP, 2407.04491, section 3).",
+    )
+    warmup_epochs: float = param(
+        0.0,
+        Float("[0, inf)"),
+        doc="Epochs in which the learning rate first grows linearly to ``lr`` (1706.02677, section 2.2).",
+    )
+    ema_decay: float | None = param(
+        None,
+        OneOf(None),
+        Float("(0, 1)"),
+        doc="Decay a step of a moving average of the weights, which is then what is evaluated, kept and predicts; tuned\n"
+        "    values were 0.9 to 0.999 (2604.15297). None: no average.",
+    )
+    hidden_mix: bool = param(
+        False,
+        OneOf(True, False),
+        doc="In training, give each row random channels of its features' vectors from another row, and the same share of that\n"
+        "    row's loss (HiddenMix, 2301.02819, section 3.4). Not for networks whose numbers stay numbers.",
     )
     max_epochs: int = param(500, Int(1), doc="Largest number of epochs; the number of epochs with ``early_stopping=False``.")
     early_stopping: bool = param(
@@ -236,7 +267,14 @@ class TabularEstimator(BaseEstimator):
         with torch.device("meta"):  # initialize() fills the weights, from a generator of ours
             net = self._build_net(schema, target.n_outputs, rows)
         net = net.to_empty(device="cpu")
-        initialize(net, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        initialize(net, generator)
+        net.adapt(rows, generator)
+        if self.hidden_mix and net.embedding.n_channels is None:
+            raise ValueError(
+                f"{self._name}: hidden_mix=True mixes channels of the features' vectors, and here numbers have none, or all "
+                "features are one-hot; give num_embedding a value other than None, or set hidden_mix=False."
+            )
         return net
 
     def _settings(self, n_rows, device, precision, shown):
@@ -247,6 +285,11 @@ class TabularEstimator(BaseEstimator):
             lr=self.lr,
             weight_decay=self.weight_decay,
             clip_norm=self.clip_norm,
+            optimizer=self.optimizer,
+            lr_schedule=self.lr_schedule,
+            warmup_epochs=self.warmup_epochs,
+            ema_decay=self.ema_decay,
+            hidden_mix=self.hidden_mix,
             batch_size=batch_size,
             max_epochs=self.max_epochs,
             patience=self.patience if self.early_stopping else None,

@@ -66,6 +66,10 @@ class Table:
         """Return the slice ``index`` of the second dimension, for tables whose first one is that of members."""
         return self._map(lambda t: t[:, index])
 
+    def rolled(self, n_rows):
+        """Return the table with the rows of the second dimension moved ``n_rows`` on, the last ones in front."""
+        return self._map(lambda t: t.roll(n_rows, 1))
+
     def padded(self, n_rows):
         """Return the table with rows of zeros below, ``n_rows`` in all."""
         extra = n_rows - len(self)

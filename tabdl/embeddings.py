@@ -325,6 +325,8 @@ class FlatEmbedding(nn.Module):
     ----------
     widths : list of int
         How many of the ``d_out`` numbers each feature has, in their order.
+    n_channels : int or None
+        How many channels can be mixed between rows; None where there is a number without a vector, or no vector at all.
     """
 
     def __init__(self, schema, d_embedding, one_hot_max_size=0, num=None):
@@ -332,7 +334,7 @@ class FlatEmbedding(nn.Module):
         sizes = schema.cardinalities
         self.hot = [i for i, size in enumerate(sizes) if size - 1 <= one_hot_max_size]
         self.embedded = [i for i in range(len(sizes)) if i not in self.hot]
-        self.num = num
+        self.num, self.n_num = num, schema.n_num
         self.one_hot = OneHot([sizes[i] for i in self.hot]) if self.hot else None
         self.cat = self._vectors(sizes, d_embedding) if self.embedded else None
         self.widths = (
@@ -341,6 +343,25 @@ class FlatEmbedding(nn.Module):
             + [d_embedding] * len(self.embedded)
         )
         self.d_out = sum(self.widths)
+        widths = ([] if num is None else [num.d_out]) + [d_embedding] * bool(self.embedded)
+        self.n_channels = max(widths) if widths and (num is not None or schema.n_num == 0) else None
+
+    def own_weight(self, share, own):
+        """Return how much of each column stays a row's own, (B, d_out), when channels are mixed between rows.
+
+        A one-hot column has no channels: there the two rows are averaged by the share.
+
+        Parameters
+        ----------
+        share : Tensor of shape (B,)
+        own : Tensor of shape (B, n_channels), 1 or 0
+        """
+        parts = [] if self.num is None else [own[:, : self.num.d_out].repeat(1, self.n_num)]
+        if self.one_hot is not None:
+            parts.append(share.unsqueeze(1).expand(-1, self.one_hot.d_out))
+        if self.cat is not None:
+            parts.append(own[:, : self.cat.weight.shape[1]].repeat(1, len(self.embedded)))
+        return torch.cat(parts, 1)
 
     def _vectors(self, sizes, d_embedding):
         return CategoryEmbedding([sizes[i] for i in self.embedded], d_embedding, bias=False, features=self.embedded)

@@ -44,7 +44,7 @@ def dropout_mask(like, threshold, generators):
     ----------
     like : Tensor
         Its values do not matter.
-    threshold : int in [1, 65536)
+    threshold : int in [0, 65536), or a Tensor of one
         65536 times the share of elements that become zero.
     generators : tuple of torch.Generator or None
         One for each network under ``torch.vmap``, else one; None is torch's global one.

@@ -4,7 +4,6 @@ import copy
 import warnings
 
 import torch
-from torch import nn
 
 from tabdl.nn import Dropout
 
@@ -24,6 +23,13 @@ class Members:
     is_compiled : bool
         Let ``torch.compile`` join what lies between products and dropout masks; for one network alone, since stacked ones are
         larger operations already. A network that cannot be compiled runs as it is, with one warning.
+
+    Attributes
+    ----------
+    parameters : dict of Tensor
+        The weights that are trained, by name; with several networks (M, ...).
+    dropouts : list of Dropout
+        The layers that draw.
     """
 
     def __init__(self, nets, generators, is_compiled=False):
@@ -39,11 +45,12 @@ class Members:
             for i, net in enumerate(self.nets):
                 for name, tensor in _tensors(net):
                     tensor.data = (self.parameters.get(name, self._buffers.get(name)))[i].detach()
-        _lend(self._alone, self.generators)
+        self.dropouts = [module for module in self._alone.modules() if isinstance(module, Dropout)]
+        _lend(self.dropouts, self.generators)
         return self
 
     def __exit__(self, *exception):
-        _lend(self._alone, (None,))  # a generator cannot be pickled
+        _lend(self.dropouts, (None,))  # a generator cannot be pickled
         for parameter in self.parameters.values():
             parameter.grad = None
         if len(self.nets) > 1:
@@ -58,14 +65,15 @@ class Members:
         """Switch to training mode."""
         self._alone.train()
 
-    def __call__(self, x_num, x_cat):
-        """Return the outputs, (M, B, K, C), of inputs (M, B, Fn) and (M, B, Fc)."""
+    def __call__(self, x_num, x_cat, mix=None):
+        """Return the outputs, (M, B, K, C), of inputs (M, B, Fn) and (M, B, Fc); ``mix`` is None or tensors of (M, ...)."""
         if len(self.nets) == 1:
-            return self._single(x_num[0], x_cat[0]).unsqueeze(0)
-        return self._forward(self.parameters, self._buffers, x_num, x_cat)
+            mixes = [] if mix is None else [tuple(tensor[0] for tensor in mix)]
+            return self._single(x_num[0], x_cat[0], *mixes).unsqueeze(0)
+        return self._forward(self.parameters, self._buffers, x_num, x_cat, *([] if mix is None else [mix]))
 
-    def _member(self, parameters, buffers, x_num, x_cat):
-        return torch.func.functional_call(self._alone, (parameters, buffers), (x_num, x_cat))
+    def _member(self, parameters, buffers, *inputs):
+        return torch.func.functional_call(self._alone, (parameters, buffers), inputs)
 
 
 class Compiled:
@@ -97,7 +105,6 @@ def _tensors(net):
     yield from net.named_buffers()
 
 
-def _lend(net: nn.Module, generators):
-    for module in net.modules():
-        if isinstance(module, Dropout):
-            module.generators = generators
+def _lend(dropouts, generators):
+    for module in dropouts:
+        module.generators = generators

@@ -44,9 +44,27 @@ class TabularNet(nn.Module):
         self.backbone = backbone
         self.head = head
 
-    def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
-        """Return the outputs, (B, 1, C)."""
-        return self.outputs(self.backbone(self.embedding(x_num, x_cat)))
+    def forward(self, x_num: Tensor, x_cat: Tensor, mix=None) -> Tensor:
+        """Return the outputs, (B, 1, C); ``mix`` is that of :meth:`mixed`."""
+        return self.outputs(self.backbone(self.mixed(self.embedding(x_num, x_cat), mix)))
+
+    def adapt(self, rows, generator):
+        """Adapt the initial weights to the training rows, a Table on the CPU; most networks do not."""
+
+    def mixed(self, x, mix):
+        """Return the embedding's output ``x`` with channels of another row's (HiddenMix; Chen et al. 2023, 2301.02819, 3.4).
+
+        Row i meets row i - ``n_orders``: in a batch the rows stand in random order.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, ...)
+        mix : None or tuple of Tensor
+            The share that stays a row's own, (B,), and for each channel whether it stays, 1 or 0, (B, channels). None: nothing.
+        """
+        if mix is None:
+            return x
+        return torch.lerp(x.roll(self.n_orders, 0), x, self.embedding.own_weight(*mix).to(x.dtype))
 
     @property
     def width(self):
@@ -173,6 +191,11 @@ class FeatureTokenizer(nn.Module):
         self.cls = nn.Parameter(torch.empty(d_block))
         self.num = num
         self.cat = CategoryEmbedding(cardinalities, d_block, bias=True) if cardinalities else None
+        self.n_channels = d_block
+
+    def own_weight(self, share, own):
+        """Return how much of each token stays a row's own, (B, 1, D), when channels are mixed between rows."""
+        return own.unsqueeze(1)
 
     def forward(self, x_num, x_cat, linear=None):
         """Return the tokens, or ``linear(tokens)``, (B, 1 + Fn + Fc, D').
@@ -251,11 +274,24 @@ class Dropout(nn.Module):
         super().__init__()
         self.threshold = round(p * 65536)
         self.generators = (None,)  # torch's global one, until a fit lends its own
+        self._rate = None  # threshold and scale on the device, while a schedule changes them
 
     @property
     def scale(self):
         """What the kept elements are multiplied with."""
-        return 65536 / (65536 - self.threshold)
+        return 65536 / (65536 - self.threshold) if self._rate is None else self._rate[1]
+
+    def lend_rate(self, device):
+        """Read the rate from ``device`` from now on, or, with None, no more."""
+        self._rate = (
+            None if device is None else tuple(torch.empty((), dtype=t, device=device) for t in (torch.int32, torch.float32))
+        )
+
+    def set_rate(self, factor):
+        """Make the rate on the device ``factor`` times the layer's own."""
+        threshold = round(self.threshold * factor)
+        self._rate[0].fill_(threshold)
+        self._rate[1].fill_(65536 / (65536 - threshold))
 
     def forward(self, x):
         kept = self.kept(x)
@@ -265,10 +301,30 @@ class Dropout(nn.Module):
         """Return which elements stay, 1 or 0 in the shape and dtype of ``like``; None when all do."""
         if not self.training or self.threshold == 0:
             return None
-        return dropout_mask(like, self.threshold, self.generators)
+        return dropout_mask(like, self.threshold if self._rate is None else self._rate[0], self.generators)
 
     def extra_repr(self):
         return f"p={self.threshold / 65536:.4g}"
+
+
+class StochasticDepth(Dropout):
+    """Leaves out a residual branch for random rows in training (Huang et al. 2016, "Deep Networks with Stochastic Depth").
+
+    Parameters
+    ----------
+    p : float in [0, 1)
+        The rate of the last block.
+    block, n_blocks : int
+        The number of this block, from 0, of so many. The rate grows linearly with the depth (section 3).
+    """
+
+    def __init__(self, p, block, n_blocks):
+        super().__init__(p * (block + 1) / n_blocks)
+
+    def forward(self, x):
+        """Return the branch's output ``x``, (B, ...), with rows of zeros."""
+        kept = self.kept(x[(slice(None), *[slice(1)] * (x.ndim - 1))])
+        return x if kept is None else x * (kept * self.scale)
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -329,3 +385,24 @@ def decayed_names(net):
         own = ("weight",) if isinstance(module, nn.Linear | SeparateLinear) else getattr(module, "decayed", ())
         names |= {f"{prefix}.{name}".lstrip(".") for name in own}
     return names
+
+
+def lr_factors(net):
+    """Return a dict from the names of all parameters to the factors of their learning rates.
+
+    A module's ``lr_factors`` maps names of its own parameters or submodules to factors; they multiply, and the others have 1.
+    """
+    factors = dict.fromkeys((name for name, _ in net.named_parameters()), 1.0)
+    for prefix, module in net.named_modules():
+        for name, factor in getattr(module, "lr_factors", {}).items():
+            path = f"{prefix}.{name}".lstrip(".")
+            for parameter in factors:
+                if parameter == path or parameter.startswith(path + "."):
+                    factors[parameter] *= factor
+    return factors
+
+
+def hidden_matrix_names(net):
+    """Return the names of the backbone's matrices: the weights of its linear layers, the first one too, but not the head's."""
+    named = net.backbone.named_modules(prefix="backbone")
+    return {f"{prefix}.weight" for prefix, module in named if hasattr(module, "in_features")}

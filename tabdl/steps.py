@@ -1,4 +1,7 @@
-"""One epoch's steps: gather a batch of each member, forward, backward, AdamW; all without a word to the host."""
+"""One epoch's steps: gather a batch of each member, forward, backward, optimizer; all without a word to the host."""
+
+import contextlib
+import math
 
 import torch
 from torch import Tensor
@@ -7,7 +10,8 @@ from tabdl.feeding import make_feeder
 from tabdl.graphs import Replayed
 from tabdl.members import Members
 from tabdl.memory import HeapPin
-from tabdl.nn import decayed_names
+from tabdl.optimizers import Optimizer, WeightAverage
+from tabdl.schedules import SCHEDULES, DropoutSchedule, learning_rate_factor
 
 
 class Steps:
@@ -19,24 +23,36 @@ class Steps:
     loss : callable
         ``(outputs (B, K, C), y) -> (B,)``.
     settings : Settings
+
+    Attributes
+    ----------
+    lr : float
+        The learning rate of the latest step.
     """
 
     def __init__(self, members, loss, settings):
-        self.loss, self.settings = loss, settings
+        self.loss, self.settings, self.lr = loss, settings, settings.lr
         self.device = next(members[0].net.parameters()).device
         self.n_orders = members[0].net.n_orders
         self.n_batch = settings.batch_size * self.n_orders
         self.feeder = make_feeder([member.rows for member in members], self.device, self.n_batch)
         self.n_rows = [len(member.rows) for member in members]
+        self.n_visited = _visited(min(self.n_rows), settings)
+        self.n_done, self.n_steps_epoch = 0, math.ceil(self.n_visited / settings.batch_size)
         self.orders = [torch.Generator(self.device).manual_seed(member.seed) for member in members]
         # Dropout has generators of its own: a recorded graph draws from them, and nothing else may.
         self.noise = [torch.Generator(self.device).manual_seed(_other_seed(member.seed)) for member in members]
         self.networks = Members([member.net for member in members], self.noise, settings.is_compiled)
+        self.n_channels = members[0].net.embedding.n_channels if settings.hidden_mix else None
         self.step_rows = members[0].net.cpu_step_rows if self.device.type == "cpu" else None
 
     def __enter__(self):
         self.networks.__enter__()
-        self.optimizer = make_adamw(self.networks, self.settings.lr, self.settings.weight_decay, self.device)
+        self.optimizer = Optimizer(self.networks, self.settings, self.device)
+        parameters = list(self.networks.parameters.values())
+        self.average = None if self.settings.ema_decay is None else WeightAverage(parameters, self.settings.ema_decay)
+        is_scheduled = self.settings.dropout_schedule != "constant"
+        self.dropout = DropoutSchedule(self.networks.dropouts, self.device) if is_scheduled else None
         wide = torch.float32 if self.device.type == "mps" else torch.float64
         self.total = torch.zeros(len(self.networks), dtype=wide, device=self.device)
         self.step, self.heap_pin = Replayed(self._step, self.device, self.noise), HeapPin(self.device)
@@ -44,23 +60,37 @@ class Steps:
 
     def __exit__(self, *exception):
         self.heap_pin.release()
+        if self.dropout is not None:
+            self.dropout.release()
+        if self.average is not None:
+            self.average.leave()
         self.networks.__exit__(*exception)
 
-    @property
-    def lr(self):
-        """The learning rate of the next step."""
-        return self.settings.lr
+    def kept_weights(self):
+        """Return a context in which the networks have the weights that are evaluated and kept: the averages, if wanted."""
+        return contextlib.nullcontext() if self.average is None else self.average.in_place()
 
     def run_epoch(self):
         """Take one step for each batch of a new random order, and return the mean losses, (M,), on the device."""
         self.networks.train()
         self.total.zero_()
-        n_rows = min(self.n_rows)
-        orders = [self._order(n, generator)[:n_rows] for n, generator in zip(self.n_rows, self.orders, strict=True)]
+        orders = [self._order(n, generator)[: self.n_visited] for n, generator in zip(self.n_rows, self.orders, strict=True)]
         with self.settings.precision.matmuls(self.device):
             for index in self.feeder.batches(torch.stack(orders).flatten(1), self.n_batch):
+                self._schedule()
                 self.step(index)
-        return self.total / (n_rows * self.n_orders)
+                self.n_done += 1
+        return self.total / (self.n_visited * self.n_orders)
+
+    def _schedule(self):
+        """Set the next step's learning rate, weight decay and dropout."""
+        settings, n_steps = self.settings, self.settings.max_epochs * self.n_steps_epoch
+        n_warmup = settings.warmup_epochs * self.n_steps_epoch
+        factor = learning_rate_factor(settings.lr_schedule, self.n_done, n_steps, n_warmup)
+        self.lr = settings.lr * factor
+        self.optimizer.set(factor, SCHEDULES[settings.weight_decay_schedule](self.n_done / n_steps))
+        if self.dropout is not None:
+            self.dropout.set(SCHEDULES[settings.dropout_schedule](self.n_done / n_steps))
 
     def _order(self, n_rows, generator):
         """Return random orders of the rows side by side, (N, n_orders)."""
@@ -68,25 +98,57 @@ class Steps:
 
     def _step(self, index):
         batch = self.feeder.gather(index)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         n_rows = index.shape[1]
         # On a CPU a step in parts, whose activations stay in its caches, is faster; the gradients add up to the batch's.
         for start in range(0, n_rows, self.step_rows or n_rows):
-            part = batch.columns(slice(start, start + (self.step_rows or n_rows)))
-            with self.settings.precision.autocast(self.device):
-                outputs = self.networks(part.x_num, part.x_cat)
-            self.heap_pin.set()
-            losses = self._losses(outputs.to(batch.x_num.dtype), part)
+            losses = self._losses(batch.columns(slice(start, start + (self.step_rows or n_rows))))
             losses.sum().div(n_rows).backward()
             self.total += losses.detach().sum(1)
         if self.settings.clip_norm is not None:
             clip_gradients(list(self.networks.parameters.values()), self.settings.clip_norm, len(self.networks))
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
 
-    def _losses(self, outputs, batch):
+    def _losses(self, part):
+        """Return the losses, (M, B), of a part of a batch, and leave the graph of their gradients."""
+        mix = None if self.n_channels is None else self._draw_mix(part.x_num)
+        with self.settings.precision.autocast(self.device):
+            outputs = self.networks(part.x_num, part.x_cat, mix)
+        self.heap_pin.set()
+        outputs = outputs.to(part.x_num.dtype)
+        losses = self._weighted(outputs, part)
+        if mix is None:
+            return losses
+        others = self._weighted(outputs, part.rolled(self.n_orders))
+        return torch.lerp(others, losses, mix[0])
+
+    def _draw_mix(self, like):
+        """Return the share of its channels that each row keeps, (M, B), and which ones, (M, B, channels), 1 or 0.
+
+        The share has the distribution Beta(1/2, 1/2), that of sin² of a uniform angle.
+        """
+        shares, kept = [], []
+        for generator in self.noise:
+            angle, number = (
+                torch.rand(like.shape[1], n, generator=generator, dtype=like.dtype, device=self.device)
+                for n in (1, self.n_channels)
+            )
+            shares.append((angle * (math.pi / 2)).sin().square())
+            kept.append((number < shares[-1]).to(like.dtype))
+        return torch.stack(shares).squeeze(-1), torch.stack(kept)
+
+    def _weighted(self, outputs, batch):
         """Return the weighted losses, (M, B), of outputs (M, B, K, C)."""
         losses = self.loss(outputs.flatten(0, 1), batch.y.flatten(0, 1)).unflatten(0, outputs.shape[:2])
         return losses if batch.weight is None else losses * batch.weight
+
+
+def _visited(n_rows, settings):
+    """Return how many rows an epoch visits."""
+    leftover = n_rows % settings.batch_size if settings.drop_last else 0
+    return n_rows if leftover == n_rows else n_rows - leftover
 
 
 def weighted_mean(losses: Tensor, weight: Tensor | None):
@@ -116,21 +178,6 @@ def clip_gradients(parameters, max_norm, n_members):
     scale = (max_norm / (norms + 1e-6)).clamp(max=1)
     for gradient in gradients:
         gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
-
-
-def make_adamw(networks, lr, weight_decay, device):
-    """Return AdamW in one kernel, with weight decay where :func:`decayed_names` says; on CUDA it can be recorded."""
-    decayed, groups = decayed_names(networks.nets[0]), {True: [], False: []}
-    for name, tensor in networks.parameters.items():
-        groups[name in decayed].append(tensor)
-    is_cuda = device.type == "cuda"
-    return torch.optim.AdamW(
-        [{"params": tensors, "weight_decay": weight_decay * is_decayed} for is_decayed, tensors in groups.items() if tensors],
-        # A recorded step reads the learning rate from where it was when it was recorded.
-        lr=torch.tensor(lr, device=device) if is_cuda else lr,
-        fused=True,
-        capturable=is_cuda,
-    )
 
 
 def _other_seed(seed):

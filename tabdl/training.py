@@ -25,8 +25,23 @@ class Settings:
     lr, weight_decay : float
     clip_norm : float or None
         Largest norm of a member's gradient.
+    optimizer : {"adamw", "muon"}
+    beta2 : float
+        Of AdamW: the decay of its average of squared gradients.
+    lr_schedule, weight_decay_schedule, dropout_schedule : str
+        Keys of ``schedules.SCHEDULES``: factors by the share of ``max_epochs`` that is done, anew for each step.
+    warmup_epochs : float
+        Epochs in which the learning rate grows linearly; its schedule begins after them.
+    ema_decay : float or None
+        Of the moving average of the weights, which is what is evaluated and kept then.
+    hidden_mix : bool
+        Mix channels of the embeddings of two rows, and their losses.
     batch_size : int
         Rows a step; the last step of an epoch takes what is left.
+    drop_last : bool
+        No step takes what is left, unless it is all.
+    takes_last_best : bool
+        Among epochs of equal score the last one's weights are kept, else those of the lowest validation loss.
     max_epochs : int
     patience : int or None
         Epochs without a better score before training stops; None: no early stopping, the last weights are kept.
@@ -49,6 +64,16 @@ class Settings:
     precision: Precision
     clip_norm: float | None = None
     is_compiled: bool = False
+    optimizer: str = "adamw"
+    beta2: float = 0.999
+    lr_schedule: str = "constant"
+    weight_decay_schedule: str = "constant"
+    dropout_schedule: str = "constant"
+    warmup_epochs: float = 0.0
+    ema_decay: float | None = None
+    hidden_mix: bool = False
+    drop_last: bool = False
+    takes_last_best: bool = False
     callbacks: Sequence[Callable[[dict], bool | None]] = ()
 
 
@@ -111,10 +136,11 @@ def train(members, *, loss, val_loss, settings):
             for epoch in range(1, settings.max_epochs + 1):
                 epoch_start = time.perf_counter()
                 train_losses = steps.run_epoch()
-                val_losses = [track.evaluate(val_loss).to(train_losses) for track in tracks]
-                numbers = torch.stack([*train_losses, *val_losses]).tolist()  # the epoch's one wait for the device
-                for track, *losses in zip(tracks, numbers[: len(tracks)], numbers[len(tracks) :], strict=True):
-                    track.finish_epoch(epoch, *losses, steps.lr, epoch_start, time.perf_counter() - start)
+                with steps.kept_weights():
+                    val_losses = [track.evaluate(val_loss).to(train_losses) for track in tracks]
+                    numbers = torch.stack([*train_losses, *val_losses]).tolist()  # the epoch's one wait for the device
+                    for track, *losses in zip(tracks, numbers[: len(tracks)], numbers[len(tracks) :], strict=True):
+                        track.finish_epoch(epoch, *losses, steps.lr, epoch_start, time.perf_counter() - start)
                 if all(track.outcome.stop_reason for track in tracks):
                     break
         except KeyboardInterrupt:
@@ -165,8 +191,8 @@ class Track:
         record |= {"lr": lr, "seconds": time.perf_counter() - epoch_start}
         self.outcome.history.append(record)
         if self.settings.patience is not None:
-            # A better score wins; among equal scores, a lower validation loss.
-            key = (record["val_score"], -val_loss)
+            # A better score wins; among equal scores, a lower validation loss, or a later epoch.
+            key = (record["val_score"], epoch if self.settings.takes_last_best else -val_loss)
             if self.best_state is None or key > self.best_key:
                 self.best_key = key
                 self._keep(epoch)

@@ -18,6 +18,11 @@ SIGNATURES = {
         "lr": None,
         "weight_decay": 1e-5,
         "clip_norm": None,
+        "optimizer": "adamw",
+        "lr_schedule": "constant",
+        "warmup_epochs": 0.0,
+        "ema_decay": None,
+        "hidden_mix": False,
         "batch_size": "auto",
         "max_epochs": 500,
         "early_stopping": True,
@@ -46,6 +51,7 @@ SIGNATURES = {
         "ffn_dropout": 0.1,
         "residual_dropout": 0.0,
         "norm": "pre",
+        "stochastic_depth": 0.0,
         "lr": 1e-4,
         "num_embedding": "linear",
     },
@@ -56,6 +62,7 @@ SIGNATURES = {
         "d_attention": 0,
         "ffn_dropout": 0.1,
         "residual_dropout": 0.0,
+        "stochastic_depth": 0.0,
         "lr": 1e-3,
         "num_embedding": "linear",
     },
@@ -65,6 +72,7 @@ SIGNATURES = {
         "d_hidden_multiplier": 2.0,
         "hidden_dropout": 0.3,
         "residual_dropout": 0.0,
+        "stochastic_depth": 0.0,
         "d_embedding": 16,
         "one_hot_max_size": 0,
         "num_embedding": None,
@@ -316,11 +324,19 @@ OTHER = {
     "one_hot_max_size": 10,
     "num_embedding": "periodic",
     "clip_norm": 0.01,
+    "optimizer": "muon",
+    "lr_schedule": "cosine",
+    "warmup_epochs": 1.5,
+    "ema_decay": 0.5,
+    "hidden_mix": True,
+    "stochastic_depth": 0.5,
     "arch": "tabm-packed",
     "k": 5,
     "share_training_batches": True,
 }
-NEEDS = {"quantile": {"loss": "quantile"}, "huber_delta": {"loss": "huber"}, "patience": {"lr": 0.1, "max_epochs": 40}}
+NEEDS = {"quantile": {"loss": "quantile"}, "huber_delta": {"loss": "huber"}, "patience": {"lr": 0.1, "max_epochs": 40}} | {
+    "hidden_mix": {"num_embedding": "linear"}
+}
 ELSEWHERE = {
     "verbose": "test_progress",
     "device": "test_wrong_values and the gpu tests",

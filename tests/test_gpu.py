@@ -125,6 +125,37 @@ def test_a_compiled_step_is_recorded_and_learns_the_same(architecture, recorded)
     np.testing.assert_allclose(*predictions, rtol=1e-3, atol=1e-3)
 
 
+CHANGING = [
+    {"lr_schedule": "coslog4", "warmup_epochs": 1.5, "lr": 0.03},
+    {"optimizer": "muon", "lr_schedule": "cosine"},
+    {"ema_decay": 0.9},
+]
+
+
+@pytest.mark.parametrize("options", CHANGING)
+def test_recorded_steps_follow_what_changes(architecture, options, recorded, monkeypatch):
+    """The learning rate, Muon's too, and the average of the weights are those of each step, not of the recorded one."""
+    X, y = people(100)
+    parameters = {"device": "cuda", "precision": "float32", "batch_size": 32, "max_epochs": 8, "early_stopping": False}
+    predictions = []
+    for warm_ups in (3, 10**9):
+        monkeypatch.setattr(graphs, "_WARM_UPS", warm_ups)
+        predictions.append(
+            make(architecture, "Regressor", **parameters | no_dropout(architecture) | options).fit(X, y).predict(X)
+        )
+    assert len(recorded[0].graphs) == 2 and recorded[1].graphs == {}
+    # Muon's products are of bfloat16 numbers.
+    tolerance = 0.05 if "optimizer" in options else 1e-3
+    np.testing.assert_allclose(*predictions, rtol=tolerance, atol=tolerance)
+
+
+def test_hidden_mix_is_recorded(architecture, recorded):
+    X, y = people(100)
+    parameters = {"device": "cuda", "batch_size": 32, "max_epochs": 8, "hidden_mix": True, "num_embedding": "piecewise"}
+    make(architecture, "Regressor", **parameters).fit(X, y)
+    assert recorded[0].graphs and recorded[0].can_record
+
+
 def test_each_replay_drops_others():
     device = torch.device("cuda")
     like, generator = torch.zeros(100, 1000, device=device), torch.Generator(device)

@@ -14,9 +14,9 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULE_OF = {"scikit-learn": "sklearn"}
 LAYERS = [
-    {"version", "params", "data", "devices", "progress", "functional", "graphs", "memory", "bins"},
+    {"version", "params", "data", "devices", "progress", "functional", "graphs", "memory", "bins"} | {"schedules"},
     {"columns", "nn", "targets"},
-    {"embeddings", "encoding", "feeding", "inference", "members", "rows", "scoring"},
+    {"embeddings", "encoding", "feeding", "inference", "members", "optimizers", "rows", "scoring"},
     {"steps"},
     {"training"},
     {"base", "tasks"},
@@ -32,6 +32,8 @@ KNOW_NO_SKLEARN = {"params", "data", "nn", "columns", "encoding", "targets", "in
     "graphs",
     "members",
     "memory",
+    "optimizers",
+    "schedules",
     "steps",
 }
 

@@ -11,7 +11,7 @@ from torch import nn
 from tabdl.base import TabularEstimator
 from tabdl.embeddings import NUM_EMBEDDINGS, make_num_embedding
 from tabdl.functional import attention, reglu
-from tabdl.nn import Dropout, FeatureTokenizer, TabularNet, rows_of
+from tabdl.nn import Dropout, FeatureTokenizer, StochasticDepth, TabularNet, rows_of
 from tabdl.params import Float, Int, OneOf, param
 from tabdl.tasks import ClassifierTask, RegressorTask
 
@@ -57,14 +57,14 @@ class Block(nn.Module):
     ``norm(x + branch(x))``, as in Vaswani et al. 2017.
     """
 
-    def __init__(self, d_block, n_heads, d_hidden, attention_dropout, ffn_dropout, residual_dropout, is_postnorm, first):
+    def __init__(self, d_block, n_heads, d_hidden, attention_dropout, ffn_dropout, residual_dropout, depth, is_postnorm, first):
         super().__init__()
         self.is_postnorm = is_postnorm
         self.attention_norm = nn.Identity() if first and not is_postnorm else nn.LayerNorm(d_block)
         self.attention = Attention(d_block, n_heads, attention_dropout)
         self.ffn_norm = nn.LayerNorm(d_block)
         self.ffn = ReGLUFeedForward(d_block, d_hidden, ffn_dropout)
-        self.residual_dropout = Dropout(residual_dropout)
+        self.residual_dropout = nn.Sequential(Dropout(residual_dropout), depth)
 
     def forward(self, x, qkv=None):
         """Return the tokens after this block, (B, T, D); ``qkv`` where it is known already."""
@@ -107,13 +107,13 @@ class ReGLUFeedForward(nn.Module):
 class FTTransformerBackbone(nn.Module):
     """Transformer blocks; the last one computes only the [CLS] token, which is all that the head reads."""
 
-    def __init__(
-        self, *, n_blocks, d_block, n_heads, ffn_hidden_multiplier, attention_dropout, ffn_dropout, residual_dropout, norm="pre"
-    ):
+    def __init__(self, *, n_blocks, d_block, n_heads, ffn_hidden_multiplier, stochastic_depth=0.0, norm="pre", **dropouts):
         super().__init__()
-        d_hidden = int(d_block * ffn_hidden_multiplier)
-        settings = (d_block, n_heads, d_hidden, attention_dropout, ffn_dropout, residual_dropout, norm == "post")
-        self.blocks = nn.ModuleList(Block(*settings, first=i == 0) for i in range(n_blocks))
+        settings = {**dropouts, "d_hidden": int(d_block * ffn_hidden_multiplier), "is_postnorm": norm == "post"}
+        depths = [StochasticDepth(stochastic_depth, i, n_blocks) for i in range(n_blocks)]
+        self.blocks = nn.ModuleList(
+            Block(d_block, n_heads, **settings, depth=depth, first=i == 0) for i, depth in enumerate(depths)
+        )
 
     def forward(self, x, qkv):
         """Return [CLS] after the last block, (B, D), of tokens (B, T, D) and the first block's ``qkv`` of them, (B, T, 3 D)."""
@@ -125,11 +125,13 @@ class FTTransformerBackbone(nn.Module):
 class FTTransformerNet(TabularNet):
     """FT-Transformer; the first block's queries, keys and values come straight from the features."""
 
-    def forward(self, x_num, x_cat):
-        """Return the outputs, (B, 1, C)."""
-        tokens = self.embedding(x_num, x_cat)
+    def forward(self, x_num, x_cat, mix=None):
+        """Return the outputs, (B, 1, C); ``mix`` is that of :meth:`mixed`."""
+        tokens = self.mixed(self.embedding(x_num, x_cat), mix)
         blocks = self.backbone.blocks
-        qkv = self.embedding(x_num, x_cat, blocks[0].attention.qkv) if len(blocks) > 1 else None
+        # Mixed tokens are nobody's features.
+        has_qkv = len(blocks) > 1 and mix is None
+        qkv = self.embedding(x_num, x_cat, blocks[0].attention.qkv) if has_qkv else None
         return self.outputs(self.backbone(tokens, qkv))
 
 
@@ -148,6 +150,12 @@ class FTTransformer(TabularEstimator):
         OneOf("pre", "post"),
         doc="Where a block normalises: its branches' input ('pre', none before the very first attention), or each residual sum\n"
         "    ('post', as in the paper's tuned configurations of California Housing and Jannis).",
+    )
+    stochastic_depth: float = param(
+        0.0,
+        Float("[0, 1)"),
+        doc="Share of the rows that skip a residual branch of the last block in training; of earlier blocks proportionally\n"
+        "    less (1603.09382, section 3).",
     )
     lr: float = param(1e-4, Float("(0, inf)"), doc="Learning rate of AdamW.")
     num_embedding: Any = param(
@@ -180,6 +188,7 @@ class FTTransformer(TabularEstimator):
                 attention_dropout=self.attention_dropout,
                 ffn_dropout=self.ffn_dropout,
                 residual_dropout=self.residual_dropout,
+                stochastic_depth=self.stochastic_depth,
                 norm=self.norm,
             ),
             # PostNorm's last sum is normalised already.

@@ -12,7 +12,7 @@ from torch.nn.functional import gelu, linear
 from tabdl.base import TabularEstimator
 from tabdl.embeddings import NUM_EMBEDDINGS, make_num_embedding
 from tabdl.functional import attention
-from tabdl.nn import Dropout, FeatureTokenizer, TabularNet, rows_of
+from tabdl.nn import Dropout, FeatureTokenizer, StochasticDepth, TabularNet, rows_of
 from tabdl.params import Float, Int, param
 from tabdl.tasks import ClassifierTask, RegressorTask
 
@@ -61,7 +61,7 @@ class TinyAttention(nn.Module):
 class Block(nn.Module):
     """``x + linear(u * gate(v))`` of the two halves u and v of ``gelu(linear(norm(x)))`` (section 2, figure 1)."""
 
-    def __init__(self, n_tokens, d_block, d_hidden, d_attention, ffn_dropout, residual_dropout):
+    def __init__(self, n_tokens, d_block, d_hidden, d_attention, ffn_dropout, residual_dropout, depth):
         super().__init__()
         self.norm = nn.LayerNorm(d_block)
         self.linear_in = nn.Linear(d_block, 2 * d_hidden)
@@ -69,7 +69,7 @@ class Block(nn.Module):
         self.attention = TinyAttention(d_block, d_attention, d_hidden) if d_attention else None
         self.ffn_dropout = Dropout(ffn_dropout)
         self.linear_out = nn.Linear(d_hidden, d_block)
-        self.residual_dropout = Dropout(residual_dropout)
+        self.residual_dropout = nn.Sequential(Dropout(residual_dropout), depth)
 
     def forward(self, x):
         """Return the tokens after this block, (B, T, D)."""
@@ -122,6 +122,11 @@ class GMLP(TabularEstimator):
     )
     ffn_dropout: float = param(0.1, Float("[0, 1)"), doc="Dropout of the gated hidden layer.")
     residual_dropout: float = param(0.0, Float("[0, 1)"), doc="Dropout of each residual branch.")
+    stochastic_depth: float = param(
+        0.0,
+        Float("[0, 1)"),
+        doc="Share of the rows that skip the last block in training; earlier blocks proportionally less (1603.09382, section 3).",
+    )
     lr: float = param(1e-3, Float("(0, inf)"), doc="Learning rate of AdamW.")
     num_embedding: Any = param(
         "linear",
@@ -139,10 +144,11 @@ class GMLP(TabularEstimator):
             )
         n_tokens = 1 + schema.n_num + len(schema.cardinalities)
         sizes = n_tokens, self.d_block, d_hidden, self.d_attention, self.ffn_dropout, self.residual_dropout
+        depths = [StochasticDepth(self.stochastic_depth, i, self.n_blocks) for i in range(self.n_blocks)]
         num = make_num_embedding(self.num_embedding, rows, self._has_classes, self.d_block)
         return TabularNet(
             FeatureTokenizer(num, schema.cardinalities, self.d_block),
-            GMLPBackbone(Block(*sizes) for _ in range(self.n_blocks)),
+            GMLPBackbone(Block(*sizes, depth) for depth in depths),
             nn.Sequential(nn.LayerNorm(self.d_block), nn.ReLU(), nn.Linear(self.d_block, n_outputs)),
             n_tokens=n_tokens,
             cpu_chunk_rows=rows_of(64 * 25 * 192, n_tokens * self.d_block),

@@ -9,7 +9,7 @@ from torch import nn
 
 from tabdl.base import TabularEstimator
 from tabdl.embeddings import OPTIONAL_NUM_EMBEDDINGS, flat_embedding
-from tabdl.nn import BatchNorm, Dropout, InputLinear, TabularNet
+from tabdl.nn import BatchNorm, Dropout, InputLinear, StochasticDepth, TabularNet
 from tabdl.params import Float, Int, param
 from tabdl.tasks import ClassifierTask, RegressorTask
 
@@ -20,7 +20,7 @@ class ResNetBackbone(nn.Module):
     Shape: (B, d_in) to (B, D).
     """
 
-    def __init__(self, *, d_in, n_blocks, d_block, d_hidden_multiplier, hidden_dropout, residual_dropout):
+    def __init__(self, *, d_in, n_blocks, d_block, d_hidden_multiplier, hidden_dropout, residual_dropout, stochastic_depth):
         super().__init__()
         d_hidden = int(d_block * d_hidden_multiplier)
         self.projection = InputLinear(d_in, d_block)
@@ -32,8 +32,9 @@ class ResNetBackbone(nn.Module):
                 Dropout(hidden_dropout),
                 nn.Linear(d_hidden, d_block),
                 Dropout(residual_dropout),
+                StochasticDepth(stochastic_depth, i, n_blocks),
             )
-            for _ in range(n_blocks)
+            for i in range(n_blocks)
         )
 
     def forward(self, x):
@@ -54,6 +55,11 @@ class TabResNet(TabularEstimator):
     d_hidden_multiplier: float = param(2.0, Float("(0, inf)"), doc="Hidden width of a block, in ``d_block``.")
     hidden_dropout: float = param(0.3, Float("[0, 1)"), doc="Dropout of a block's hidden layer.")
     residual_dropout: float = param(0.0, Float("[0, 1)"), doc="Dropout of a block's output.")
+    stochastic_depth: float = param(
+        0.0,
+        Float("[0, 1)"),
+        doc="Share of the rows that skip the last block in training; earlier blocks proportionally less (1603.09382, section 3).",
+    )
     d_embedding: int = param(16, Int(1), doc="Width of a category's vector.")
     one_hot_max_size: int = param(0, Int(0), doc="Categorical features of at most so many values are one-hot, without a vector.")
     num_embedding: Any = param(
@@ -78,6 +84,7 @@ class TabResNet(TabularEstimator):
             d_hidden_multiplier=self.d_hidden_multiplier,
             hidden_dropout=self.hidden_dropout,
             residual_dropout=self.residual_dropout,
+            stochastic_depth=self.stochastic_depth,
         )
         head = nn.Sequential(BatchNorm(self.d_block), nn.ReLU(), nn.Linear(self.d_block, n_outputs))
         return TabularNet(embedding, backbone, head)

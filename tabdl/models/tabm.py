@@ -100,9 +100,9 @@ class TabMNet(TabularNet):
         super().__init__(embedding, backbone, head, n_tokens=k, **sizes)
         self.k, self.n_orders = k, k if own_batches else 1
 
-    def forward(self, x_num, x_cat):
-        """Return the outputs, (B, K, C); in training with batches of their own, (B, 1, C)."""
-        x = self.embedding(x_num, x_cat)
+    def forward(self, x_num, x_cat, mix=None):
+        """Return the outputs, (B, K, C); in training with batches of their own, (B, 1, C). ``mix`` is that of :meth:`mixed`."""
+        x = self.mixed(self.embedding(x_num, x_cat), mix)
         if self.training and self.n_orders > 1:
             return self.predictions(x.unflatten(0, (-1, self.k))).flatten(0, 1).unsqueeze(1)
         return self.predictions(x.unsqueeze(1).expand(-1, self.k, -1))
