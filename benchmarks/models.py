@@ -51,8 +51,8 @@ def _net(classifier, regressor, dataset, config, seed, device, time_limit):
 
 
 def ft_transformer(*args):
-    """FT-Transformer; tabdl's defaults are the paper's."""
-    return _net(tabdl.FTTransformerClassifier, tabdl.FTTransformerRegressor, *args)
+    """FT-Transformer with the paper's default configuration."""
+    return _net(tabdl.FTTransformerClassifier.paper_config, tabdl.FTTransformerRegressor.paper_config, *args)
 
 
 def resnet(*args):

@@ -111,6 +111,21 @@ def test_signature(architecture, task):
     assert {p.name: p.default for p in parameters} == {**SIGNATURES["shared"], **SIGNATURES[task], **SIGNATURES[architecture]}
 
 
+@pytest.mark.parametrize("task", ["Classifier", "Regressor"])
+def test_the_papers_configuration(task):
+    """Its table 13, with changes on top, whatever the defaults are."""
+    cls = getattr(tabdl, "FTTransformer" + task)
+    parameters = cls.paper_config().get_params()
+    network = {"n_blocks": 3, "d_block": 192, "n_heads": 8, "ffn_hidden_multiplier": 4 / 3, "norm": "pre"}
+    dropouts = {"attention_dropout": 0.2, "ffn_dropout": 0.1, "residual_dropout": 0.0}
+    training = {"lr": 1e-4, "weight_decay": 1e-5, "patience": 16, "eval_metric": "accuracy" if task == "Classifier" else None}
+    assert parameters.items() >= {**network, **dropouts, **training, "numeric_transform": "quantile"}.items()
+    changed = cls.paper_config(n_blocks=1, max_epochs=1, random_state=0)
+    assert (changed.n_blocks, changed.max_epochs, changed.d_block) == (1, 1, 192)
+    X, y = numbers(40)
+    assert changed.fit(X, target(y, task)).n_iter_ == 1
+
+
 def test_docstring_describes_every_parameter(architecture, task):
     cls = getattr(tabdl, architecture + task)
     for name in inspect.signature(cls).parameters:

@@ -135,6 +135,25 @@ class FTTransformerNet(TabularNet):
         return self.outputs(self.backbone(tokens, qkv))
 
 
+_PAPER = {
+    "n_blocks": 3,
+    "d_block": 192,
+    "n_heads": 8,
+    "attention_dropout": 0.2,
+    "ffn_hidden_multiplier": 4 / 3,
+    "ffn_dropout": 0.1,
+    "residual_dropout": 0.0,
+    "norm": "pre",
+    "num_embedding": "linear",
+    "numeric_transform": "quantile",
+    "lr": 1e-4,
+    "weight_decay": 1e-5,
+    "clip_norm": None,
+    "early_stopping": True,
+    "patience": 16,
+}
+
+
 class FTTransformer(TabularEstimator):
     """The hyper-parameters of FT-Transformer; the defaults are the paper's (supplementary E, table 13)."""
 
@@ -164,6 +183,30 @@ class FTTransformer(TabularEstimator):
         doc="How a number becomes a token: 'linear' (the paper's), 'periodic', 'periodic_lite', 'pbld', 'piecewise', or an\n"
         "    object of ``tabdl.embeddings`` with settings, such as ``PiecewiseLinear(bins='tree')``.",
     )
+
+    @classmethod
+    def paper_config(cls, **changes):
+        """Return an estimator with the paper's default configuration, whatever the defaults here are.
+
+        That is supplementary E, table 13, of 2106.11959: the network, AdamW, early stopping after 16 epochs without a better
+        accuracy or squared error, and the quantile transform.
+
+        Parameters
+        ----------
+        **changes : parameters
+            Set instead of, or besides, the paper's.
+
+        Returns
+        -------
+        estimator, not fitted
+
+        Examples
+        --------
+        >>> from tabdl import FTTransformerClassifier
+        >>> FTTransformerClassifier.paper_config(random_state=0).d_block
+        192
+        """
+        return cls(**{**_PAPER, "eval_metric": "accuracy" if cls._has_classes else None, **changes})
 
     def _build_net(self, schema, n_outputs, rows):
         if self.d_block % self.n_heads:
