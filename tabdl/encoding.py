@@ -28,6 +28,8 @@ class FeatureEncoder:
     numeric_transform : {"quantile", "standard", "robust", "none"}
     owner : str
         The estimator's name, for messages.
+    missing_numbers : {"impute", "indicator"}
+        "indicator": a column with missing numbers in the training rows has one more feature, 1 where its number is missing.
 
     Attributes
     ----------
@@ -37,9 +39,10 @@ class FeatureEncoder:
         The kind of each column of the input.
     """
 
-    def __init__(self, numeric_transform, owner):
+    def __init__(self, numeric_transform, owner, missing_numbers="impute"):
         self.numeric_transform = numeric_transform
         self.owner = owner
+        self.missing_numbers = missing_numbers
 
     def fit(self, columns, rows, weight):
         """Learn quantiles, categories and date parts.
@@ -65,7 +68,7 @@ class FeatureEncoder:
         if column.kind == "category":
             return CategoryEncoder(column.name, self.owner)
         kind = DatetimeEncoder if column.kind == "datetime" else NumberEncoder
-        return kind(column.name, self.numeric_transform)
+        return kind(column.name, self.numeric_transform, self.missing_numbers == "indicator")
 
     def transform(self, columns: list[Column], rows=slice(None), dtype=np.float32):
         """Return ``x_num`` (N, Fn) of ``dtype`` and ``x_cat`` (N, Fc) of the chosen rows, as arrays.
@@ -97,18 +100,20 @@ class FeatureEncoder:
 
 
 class NumberEncoder:
-    """One number a row, scaled; a missing one becomes the middle of the training values."""
+    """One number a row, scaled; a missing one becomes the middle of the training values, and has an indicator if asked for."""
 
     output = "num"
 
-    def __init__(self, name, numeric_transform):
-        self.names = [name]
+    def __init__(self, name, numeric_transform, indicator=False):
+        self.names, self.indicator = [name], indicator
         self.scale = {"quantile": QuantileNormal, "standard": Standard, "robust": RobustClip, "none": Unscaled}[
             numeric_transform
         ]()
 
     def fit(self, values, weight):
         present = ~np.isnan(values)
+        if self.indicator and not present.all():
+            self.names.append(f"{self.names[0]}.missing")
         values, weight = values[present].astype(np.float64), weight[present]
         # A constant says nothing; left alone, a later other value would meet a weight that was never trained.
         self.constant = len(values) == 0 or values.min() == values.max()
@@ -117,10 +122,12 @@ class NumberEncoder:
         return self
 
     def transform(self, values):
+        missing = np.isnan(values)
+        indicators = [missing.astype(np.float64)] * (len(self.names) - 1)
         if self.constant:
-            return [np.zeros(len(values))]
+            return [np.zeros(len(values)), *indicators]
         scaled = self.scale.transform(values.astype(np.float64))
-        return [np.clip(np.where(np.isnan(values), self.scale.middle, scaled), -_LARGEST, _LARGEST)]
+        return [np.clip(np.where(missing, self.scale.middle, scaled), -_LARGEST, _LARGEST), *indicators]
 
 
 class QuantileNormal:
@@ -216,8 +223,8 @@ class DatetimeEncoder:
 
     output = "num"
 
-    def __init__(self, name, numeric_transform):
-        self.name, self.numeric_transform = name, numeric_transform
+    def __init__(self, name, numeric_transform, indicator=False):
+        self.name, self.numeric_transform, self.indicator = name, numeric_transform, indicator
 
     @staticmethod
     def _parts(moments):
@@ -229,11 +236,13 @@ class DatetimeEncoder:
 
     def fit(self, values, weight):
         encoders = {
-            part: NumberEncoder(f"{self.name}.{part}", self.numeric_transform).fit(numbers, weight)
+            part: NumberEncoder(f"{self.name}.{part}", self.numeric_transform, self.indicator and part == "days").fit(
+                numbers, weight
+            )
             for part, numbers in self._parts(values).items()
         }
         self.encoders = {part: encoder for part, encoder in encoders.items() if part == "days" or not encoder.constant}
-        self.names = [encoder.names[0] for encoder in self.encoders.values()]
+        self.names = [name for encoder in self.encoders.values() for name in encoder.names]
         return self
 
     def transform(self, values):

@@ -54,6 +54,30 @@ def test_robust_follows_its_formula():
     assert np.abs(encode(np.append(X, 1e9)[:, None], "robust")[1]).max() <= 3
 
 
+def test_missing_numbers_have_an_indicator():
+    """One for each column that has them at fit, behind its number; one for a moment, not one for each of its parts."""
+    frame = pd.DataFrame(
+        {
+            "a": [1.0, None, 3.0, 4.0],
+            "full": [1.0, 2.0, 3.0, 4.0],
+            "constant": [7.0, 7.0, None, 7.0],
+            "when": pd.to_datetime(["2020-01-01", "2021-02-03", "2022-03-04", None]),
+        }
+    )
+    later = frame.assign(full=[None, 1.0, 2.0, 3.0])
+    columns = read_columns(frame, owner="Test")
+    encoder = FeatureEncoder("standard", "Test", "indicator").fit(columns, np.arange(4), np.ones(4))
+    plain, x_plain, _ = encode(frame, "standard", later=later)
+    x_num, _ = encoder.transform(read_columns(later, owner="Test", kinds=encoder.kinds), dtype=np.float64)
+    indicators = [name for name in encoder.schema.num_names if name.endswith(".missing")]
+    assert indicators == ["a.missing", "constant.missing", "when.days.missing"]
+    at = {name: i for i, name in enumerate(encoder.schema.num_names)}
+    np.testing.assert_array_equal(x_num[:, at["a.missing"]], [0, 1, 0, 0])
+    np.testing.assert_array_equal(x_num[:, at["constant.missing"]], [0, 0, 1, 0])
+    np.testing.assert_array_equal(x_num[:, at["when.days.missing"]], [0, 0, 0, 1])
+    np.testing.assert_array_equal(x_num[:, [at[name] for name in plain.schema.num_names]], x_plain)
+
+
 @pytest.mark.parametrize("transform", NUMERIC_TRANSFORMS)
 def test_a_weight_of_two_is_a_row_that_stands_twice(transform):
     rng = np.random.default_rng(0)
