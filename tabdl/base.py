@@ -148,6 +148,12 @@ class TabularEstimator(BaseEstimator):
         doc="What happens to numbers: 'quantile' to a normal distribution (the paper's), 'standard', 'robust' (median,\n"
         "    interquartile range, smooth clipping) or 'none'.",
     )
+    missing_numbers: str = param(
+        "impute",
+        OneOf("impute", "indicator"),
+        doc="What happens to missing numbers: 'impute', they become the middle of the training values; 'indicator', and beside\n"
+        "    each number that is missing in training rows stands another that is 1 where it is missing.",
+    )
     categorical_features: Any = param(
         "from_dtype",
         OneOf("from_dtype"),
@@ -237,7 +243,7 @@ class TabularEstimator(BaseEstimator):
         part = read_part(self, X, y, sample_weight, names=("X", "y", "sample_weight"))
         train_part, val_part = self._parts(part, (X_val, y_val, sample_weight_val), split_seed)
         target = self._make_target(part, train_part)
-        encoder = FeatureEncoder(self.numeric_transform, self._name)
+        encoder = FeatureEncoder(self.numeric_transform, self._name, self.missing_numbers)
         encoder.fit(part.columns, train_part.rows, train_part.weights)
         rows, val = (_table(p, encoder, target, dtype) for p in (train_part, val_part))
         net = self._new_net(encoder.schema, target, rows, init_seed).to(device, dtype)
@@ -246,7 +252,9 @@ class TabularEstimator(BaseEstimator):
             settings = self._settings(len(rows), device, choose_precision(self.precision, device, net), shown)
             with threads(self.n_jobs, 3 * net.multiplications * settings.batch_size):
                 [outcome] = train([member], loss=self._train_loss(target), val_loss=target.val_loss, settings=settings)
-        return self._keep(net, encoder, target, outcome)
+                self._keep(net, encoder, target, outcome)
+                self._use_validation(val, settings.precision)
+        return self
 
     @property
     def _name(self):
@@ -318,7 +326,9 @@ class TabularEstimator(BaseEstimator):
         self.history_, self.best_epoch_, self.stop_reason_ = outcome.history, outcome.best_epoch, outcome.stop_reason
         self.n_iter_ = len(outcome.history)
         self.n_parameters_ = sum(parameter.numel() for parameter in net.parameters())
-        return self
+
+    def _use_validation(self, val, precision):
+        """Improve the fitted estimator with the validation rows, a Table or None; here there is nothing to do."""
 
     def _answers(self, X):
         """Return what the target makes of the network's outputs for X: a dict with ``predict`` and more."""

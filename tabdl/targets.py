@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tabdl.calibration import fit_temperature
+
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile")
 
 
@@ -24,9 +26,16 @@ class BinaryTarget:
     class_weight : float ndarray of shape (2,) or None
     owner : str
         The estimator's name, for messages.
+
+    Attributes
+    ----------
+    temperature : float64 Tensor or None
+        What logits are divided by; set by :meth:`calibrate`.
     """
 
     n_outputs = 1
+    n_temperatures = 1
+    temperature = None
 
     def __init__(self, classes, class_weight, owner):
         self.classes, self.class_weight, self.owner = classes, class_weight, owner
@@ -62,6 +71,14 @@ class BinaryTarget:
         """Return the outputs, (B, 1, C), whose probabilities are the mean over K."""
         return _log_mean(functional.logsigmoid(outputs)) - _log_mean(functional.logsigmoid(-outputs))
 
+    def calibrate(self, outputs, y, weight):
+        """Fit the temperature to outputs (N, K, C) of validation rows.
+
+        It scales the answer, whose probabilities are the mean over K, and not each of the K: one temperature is then all that is
+        between the old probabilities and the new ones, and no order of the classes changes.
+        """
+        self.temperature = fit_temperature(self.loss, self._combined(outputs.double()), y, weight, self.n_temperatures)
+
     def probabilities(self, outputs):
         """Return the mean over K of the probabilities, (N, 2)."""
         positive = outputs.sigmoid().mean(1)
@@ -72,9 +89,14 @@ class BinaryTarget:
         probabilities = self.probabilities(outputs.double())
         return {
             "predict": self.classes[probabilities.argmax(1)],
-            "predict_proba": probabilities,
+            "predict_proba": self._calibrated(outputs, probabilities),
             "classes": self.classes,
         }
+
+    def _calibrated(self, outputs, probabilities):
+        if self.temperature is None:
+            return probabilities
+        return self.probabilities(self._combined(outputs.double()) / self.temperature)
 
 
 class MulticlassTarget(BinaryTarget):
@@ -103,11 +125,11 @@ class MulticlassTarget(BinaryTarget):
 
 
 class MultilabelTarget(BinaryTarget):
-    """Several yes-or-no labels a row: a logit each; the loss is the mean over the labels."""
+    """Several yes-or-no labels a row: a logit, and a temperature, each; the loss is the mean over the labels."""
 
     def __init__(self, n_labels, owner):
         super().__init__(np.arange(n_labels), None, owner)
-        self.n_outputs = n_labels
+        self.n_outputs = self.n_temperatures = n_labels
 
     def encode(self, y, dtype):
         """Return the indicators, (N, C)."""
@@ -122,7 +144,11 @@ class MultilabelTarget(BinaryTarget):
     def answers(self, outputs):
         """Return ``predict``, ``predict_proba`` and ``classes`` for outputs (N, K, C)."""
         probabilities = self.probabilities(outputs.double())
-        return {"predict": (probabilities > 0.5).astype(np.int64), "predict_proba": probabilities, "classes": self.classes}
+        return {
+            "predict": (probabilities > 0.5).astype(np.int64),
+            "predict_proba": self._calibrated(outputs, probabilities),
+            "classes": self.classes,
+        }
 
 
 class RegressionTarget:

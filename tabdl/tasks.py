@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from tabdl.inference import net_outputs
 from tabdl.params import Float, Kind, OneOf, param
 from tabdl.rows import class_labels, numeric_target
 from tabdl.targets import REGRESSION_LOSSES, BinaryTarget, MulticlassTarget, MultilabelTarget, RegressionTarget
@@ -24,10 +25,19 @@ class ClassifierTask(ClassifierMixin):
     )
     label_smoothing: float = param(0.0, Float("[0, 1)"), doc="Share of the target that is spread evenly over all classes.")
 
+    calibrate: bool = param(
+        False,
+        OneOf(True, False),
+        doc="Divide the logits by the temperature that gives the validation rows the smallest loss (1706.04599, section 4.2);\n"
+        "    ``predict`` stays the same. Needs validation rows.",
+    )
+
     _has_classes = True
     _task_attributes = """
 classes_ : ndarray of shape (C,)
-    The class labels; with several labels a row, the numbers of the labels."""
+    The class labels; with several labels a row, the numbers of the labels.
+temperature_ : float, or ndarray of shape (C,)
+    What the logits are divided by, with several labels a row one for each; only with ``calibrate=True``."""
 
     def predict(self, X):
         """Return the most probable class of each row.
@@ -88,11 +98,32 @@ classes_ : ndarray of shape (C,)
     def _train_loss(self, target):
         return lambda outputs, y: target.loss(outputs, y, self.label_smoothing)
 
+    def _parts(self, part, given, seed):
+        if self.calibrate and not self.early_stopping and given[0] is None:
+            raise ValueError(
+                f"{self._name}: calibrate=True needs validation rows: early_stopping=True, or X_val and y_val; got neither."
+            )
+        return super()._parts(part, given, seed)
+
+    def _use_validation(self, val, precision):
+        super()._use_validation(val, precision)
+        if self.calibrate:
+            self._target.calibrate(net_outputs(self.module_, val, precision), val.y, val.weight)
+
     @property
     def classes_(self):
         """The class labels."""
         check_is_fitted(self)
         return self._target.classes
+
+    @property
+    def temperature_(self):
+        """What the logits are divided by."""
+        check_is_fitted(self)
+        if self._target.temperature is None:
+            raise AttributeError(f"{self._name}: temperature_ is there only after a fit with calibrate=True.")
+        temperature = self._target.temperature.numpy()
+        return temperature if self._target.n_temperatures > 1 else float(temperature[0])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

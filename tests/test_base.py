@@ -31,6 +31,7 @@ SIGNATURES = {
         "eval_metric": None,
         "time_limit": None,
         "numeric_transform": "quantile",
+        "missing_numbers": "impute",
         "categorical_features": "from_dtype",
         "precision": "auto",
         "device": "auto",
@@ -40,7 +41,7 @@ SIGNATURES = {
         "verbose": 0,
         "callbacks": None,
     },
-    "Classifier": {"class_weight": None, "label_smoothing": 0.0},
+    "Classifier": {"class_weight": None, "label_smoothing": 0.0, "calibrate": False},
     "Regressor": {"loss": "squared_error", "quantile": 0.5, "huber_delta": 1.0},
     "FTTransformer": {
         "n_blocks": 3,
@@ -94,6 +95,7 @@ SIGNATURES = {
         "d_block": 512,
         "dropout": 0.1,
         "share_training_batches": False,
+        "prune": False,
         "d_embedding": 16,
         "one_hot_max_size": 128,
         "num_embedding": "piecewise",
@@ -314,12 +316,14 @@ OTHER = {
     "eval_metric": "neg_max_error",
     "time_limit": 1e-9,
     "numeric_transform": "standard",
+    "missing_numbers": "indicator",
     "categorical_features": ["city", "plan", "active", "children"],
     "precision": "float64",
     "random_state": 7,
     "callbacks": [lambda record: True],
     "class_weight": "balanced",
     "label_smoothing": 0.2,
+    "calibrate": True,
     "loss": "absolute_error",
     "quantile": 0.9,
     "huber_delta": 0.1,
@@ -348,6 +352,7 @@ OTHER = {
     "arch": "tabm-packed",
     "k": 5,
     "share_training_batches": True,
+    "prune": True,
 }
 NEEDS = {"quantile": {"loss": "quantile"}, "huber_delta": {"loss": "huber"}, "patience": {"lr": 0.1, "max_epochs": 40}} | {
     "hidden_mix": {"num_embedding": "linear"}

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULE_OF = {"scikit-learn": "sklearn"}
 LAYERS = [
-    {"version", "params", "data", "devices", "progress", "functional", "graphs", "memory", "bins"} | {"schedules"},
+    {"version", "params", "data", "devices", "progress", "functional", "graphs", "memory", "bins"} | {"schedules", "calibration"},
     {"columns", "nn", "targets"},
     {"embeddings", "encoding", "feeding", "inference", "members", "optimizers", "rows", "scoring"},
     {"steps"},

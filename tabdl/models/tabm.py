@@ -4,6 +4,7 @@ Gorishniy, Kotelnikov, Babenko: "TabM: Advancing Tabular Deep Learning with Para
 2410.24210).
 """
 
+import math
 from typing import Any
 
 import torch
@@ -11,8 +12,10 @@ from torch import nn
 
 from tabdl.base import TabularEstimator
 from tabdl.embeddings import OPTIONAL_NUM_EMBEDDINGS, flat_embedding
+from tabdl.inference import net_outputs
 from tabdl.nn import Dropout, SeparateLinear, TabularNet
 from tabdl.params import Float, Int, OneOf, param
+from tabdl.steps import weighted_mean
 from tabdl.tasks import ClassifierTask, RegressorTask
 
 ARCHITECTURES = ("tabm", "tabm-mini", "tabm-packed")
@@ -85,6 +88,10 @@ class BatchEnsembleLinear(nn.Module):
         return torch.addcmul(self.bias, nn.functional.linear(x, self.weight).to(self.bias.dtype), self.s)
 
 
+# The parameters that have a row for each of the k predictions.
+_OF_EACH_PREDICTION = {Adapter: ("weight",), BatchEnsembleLinear: ("r", "s", "bias"), SeparateLinear: ("weight", "bias")}
+
+
 class TabMNet(TabularNet):
     """A network that predicts K times.
 
@@ -107,11 +114,55 @@ class TabMNet(TabularNet):
             return self.predictions(x.unflatten(0, (-1, self.k))).flatten(0, 1).unsqueeze(1)
         return self.predictions(x.unsqueeze(1).expand(-1, self.k, -1))
 
+    @torch.no_grad()
+    def keep(self, chosen):
+        """Drop the weights of all predictions but those of ``chosen``, a list of their numbers."""
+        for module in [*self.backbone.modules(), self.head]:
+            for name in _OF_EACH_PREDICTION.get(type(module), ()):
+                parameter = getattr(module, name)
+                if parameter is not None:
+                    setattr(module, name, nn.Parameter(parameter[chosen].clone()))
+        self.k = self.n_tokens = len(chosen)
+        self.n_orders = min(self.n_orders, self.k)
+        self.cpu_chunk_rows = _chunk_rows(self.k)
+
     def predictions(self, x):
         """Return the outputs, (B, K, C), of representations (B, K, D)."""
         x = self.backbone(x)
         with torch.autocast(x.device.type, enabled=False):
             return self.head(x.to(self.head.weight.dtype))
+
+
+def choose_predictions(outputs, y, weight, loss):
+    """Return the numbers of the predictions, of K, whose mean has the smallest loss, as far as greedy steps find them.
+
+    The best one first, then each time the one that lowers the loss of the mean most, until none does (2410.24210, section 5.3);
+    all K where that is not better than all.
+
+    Parameters
+    ----------
+    outputs : Tensor of shape (N, K, C)
+    y : Tensor
+        What the loss takes, of the N rows.
+    weight : Tensor of shape (N,) or None
+    loss : callable
+        ``(outputs (N, any, C), y) -> (N,)`` of the mean of the predictions.
+    """
+    chosen, lowest, rest = [], math.inf, list(range(outputs.shape[1]))
+    everything = list(rest)
+    while rest:
+        losses = [weighted_mean(loss(outputs[:, [*chosen, i]], y), weight).item() for i in rest]
+        best = min(range(len(rest)), key=losses.__getitem__)
+        if losses[best] >= lowest:
+            break
+        lowest = losses[best]
+        chosen.append(rest.pop(best))
+    loss_of_all = weighted_mean(loss(outputs, y), weight).item()
+    return sorted(chosen) if lowest < loss_of_all else everything
+
+
+def _chunk_rows(k):
+    return max(1, 2048 // k)
 
 
 class TabM(TabularEstimator):
@@ -129,6 +180,12 @@ class TabM(TabularEstimator):
     dropout: float = param(0.1, Float("[0, 1)"), doc="Dropout of every hidden layer.")
     share_training_batches: bool = param(
         False, OneOf(True, False), doc="All k see the same batches: quicker, and a little less accurate."
+    )
+    prune: bool = param(
+        False,
+        OneOf(True, False),
+        doc="After training keep only the predictions whose mean is best on the validation rows, chosen greedily: a smaller\n"
+        "    network, and quicker to predict with. Needs validation rows.",
     )
     d_embedding: int = param(16, Int(1), doc="Width of a category's vector, where it is not one-hot.")
     one_hot_max_size: int = param(
@@ -165,9 +222,22 @@ class TabM(TabularEstimator):
             head,
             k=self.k,
             own_batches=not self.share_training_batches,
-            cpu_chunk_rows=max(1, 2048 // self.k),
+            cpu_chunk_rows=_chunk_rows(self.k),
             cpu_step_rows=step_rows // self.k if self.share_training_batches else step_rows,
         )
+
+    def _parts(self, part, given, seed):
+        if self.prune and not self.early_stopping and given[0] is None:
+            raise ValueError(
+                f"{self._name}: prune=True needs validation rows: early_stopping=True, or X_val and y_val; got neither."
+            )
+        return super()._parts(part, given, seed)
+
+    def _use_validation(self, val, precision):
+        if self.prune:
+            outputs = net_outputs(self.module_, val, precision)
+            self.module_.keep(choose_predictions(outputs, val.y, val.weight, self._target.val_loss))
+            self.n_parameters_ = sum(parameter.numel() for parameter in self.module_.parameters())
 
     def _linear(self, d_in, d_out, first):
         if self.arch == "tabm-mini":
