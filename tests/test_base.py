@@ -12,6 +12,7 @@ from conftest import ARCHITECTURES, make, numbers, people, some_rows, target
 from sklearn.base import clone, is_classifier
 
 import tabdl
+from tabdl.models import ft_transformer
 
 SIGNATURES = {
     "shared": {
@@ -122,6 +123,11 @@ def test_the_papers_configuration(task):
     dropouts = {"attention_dropout": 0.2, "ffn_dropout": 0.1, "residual_dropout": 0.0}
     training = {"lr": 1e-4, "weight_decay": 1e-5, "patience": 16, "eval_metric": "accuracy" if task == "Classifier" else None}
     assert parameters.items() >= {**network, **dropouts, **training, "numeric_transform": "quantile"}.items()
+    # Whatever else changes what is learned is pinned too.
+    pinned = set(ft_transformer._PAPER) | {"eval_metric"}
+    free = {"batch_size", "max_epochs", "validation_fraction", "time_limit", "categorical_features", "precision", "device"}
+    free |= {"compile", "n_jobs", "random_state", "verbose", "callbacks", *SIGNATURES[task]}
+    assert set(parameters) == pinned | free
     changed = cls.paper_config(n_blocks=1, max_epochs=1, random_state=0)
     assert (changed.n_blocks, changed.max_epochs, changed.d_block) == (1, 1, 192)
     X, y = numbers(40)
