@@ -25,7 +25,7 @@ LAYERS = [
 ]
 # What the speed benchmark compares with, where it is installed.
 PUBLIC = {"tabdl.devices", "tabdl.embeddings"}
-OPPONENTS = {"rtdl_revisiting_models", "pytabkit", "deeptab", "skorch"}
+OPPONENTS = {"rtdl_revisiting_models", "rtdl_num_embeddings", "tabm", "pytabkit", "deeptab", "skorch"}
 KNOW_NO_SKLEARN = {"params", "data", "nn", "columns", "encoding", "targets", "inference", "training", "devices"} | {
     "feeding",
     "functional",
