@@ -29,6 +29,7 @@ from tabdl.devices import (
 )
 from tabdl.encoding import NUMERIC_TRANSFORMS, FeatureEncoder
 from tabdl.inference import net_outputs
+from tabdl.members import Ensemble
 from tabdl.nn import initialize
 from tabdl.params import Float, Int, Kind, ListOf, OneOf, check_params, describe_params, param
 from tabdl.progress import progress
@@ -47,16 +48,17 @@ history_ : list of dict
     A record for each epoch: ``epoch``, ``train_loss``, ``val_loss``, ``val_score`` (higher is better), ``lr`` (of the epoch's
     last step), ``seconds``.
     Losses of regression are in units of the standardised target; validation values are None without validation rows.
+    With ``n_members`` above 1: of one member after the other, each record with the member's number under ``member``.
 n_iter_ : int
-    Number of epochs trained.
+    Number of epochs trained; with several members a list, one for each.
 best_epoch_ : int
-    The epoch whose weights are kept.
+    The epoch whose weights are kept; with several members a list.
 stop_reason_ : str
-    Why training ended: "patience", "max_epochs", "time_limit", "callback" or "interrupted".
+    Why training ended: "patience", "max_epochs", "time_limit", "callback" or "interrupted"; with several members a list.
 n_parameters_ : int
     Number of trained parameters.
 module_ : torch.nn.Module
-    The network, ``(x_num (B, Fn), x_cat (B, Fc)) -> (B, 1, C)``.
+    The network, ``(x_num (B, Fn), x_cat (B, Fc)) -> (B, K, C)``; K = 1 but for TabM, and times ``n_members``.
 encoder_ : FeatureEncoder
     Its ``schema`` names the features.
 n_features_in_ : int
@@ -191,6 +193,11 @@ class TabularEstimator(BaseEstimator):
         doc="Seed of the split, the initial weights, the batches and dropout.",
     )
     verbose: int = param(0, Int(0, 2), OneOf(True, False), doc="0: silent; 1: a live line of progress; 2: a plain line an epoch.")
+    n_members: int = param(
+        1,
+        Int(1),
+        doc="Networks that are trained on the same rows, each with its own seed, and whose predictions are averaged.",
+    )
     callbacks: Any = param(
         None,
         OneOf(None),
@@ -239,20 +246,21 @@ class TabularEstimator(BaseEstimator):
         check_params(self)
         device = choose_device(self.device, self._name)
         dtype = choose_dtype(self.precision, device, self._name)
-        split_seed, init_seed, train_seed = _derive_seeds(self.random_state)
+        split_seed, *seeds = _derive_seeds(self.random_state, self.n_members)
         part = read_part(self, X, y, sample_weight, names=("X", "y", "sample_weight"))
         train_part, val_part = self._parts(part, (X_val, y_val, sample_weight_val), split_seed)
         target = self._make_target(part, train_part)
         encoder = FeatureEncoder(self.numeric_transform, self._name, self.missing_numbers)
         encoder.fit(part.columns, train_part.rows, train_part.weights)
         rows, val = (_table(p, encoder, target, dtype) for p in (train_part, val_part))
-        net = self._new_net(encoder.schema, target, rows, init_seed).to(device, dtype)
-        member = Member(net, rows, val, self._score(target, val_part), train_seed)
-        with progress(self._name, self.verbose, self.max_epochs) as shown:
-            settings = self._settings(len(rows), device, choose_precision(self.precision, device, net), shown)
-            with threads(self.n_jobs, 3 * net.multiplications * settings.batch_size):
-                [outcome] = train([member], loss=self._train_loss(target), val_loss=target.val_loss, settings=settings)
-                self._keep(net, encoder, target, outcome)
+        score = self._score(target, val_part)
+        nets = [self._new_net(encoder.schema, target, rows, init_seed).to(device, dtype) for init_seed in seeds[::2]]
+        members = [Member(net, rows, val, score, train_seed) for net, train_seed in zip(nets, seeds[1::2], strict=True)]
+        with progress(self._name, self.verbose, self.max_epochs, self.n_members) as shown:
+            settings = self._settings(len(rows), device, choose_precision(self.precision, device, nets[0]), shown)
+            with threads(self.n_jobs, 3 * nets[0].multiplications * settings.batch_size):
+                outcomes = train(members, loss=self._train_loss(target), val_loss=target.val_loss, settings=settings)
+                self._keep(nets, encoder, target, outcomes)
                 self._use_validation(val, settings.precision)
         return self
 
@@ -315,20 +323,35 @@ class TabularEstimator(BaseEstimator):
         weight = None if val_part.weight is None else val_part.weights
         return make_score(self.eval_metric, target.answers, table, val_part.targets, weight, self._name)
 
-    def _keep(self, net, encoder, target, outcome):
-        if outcome.stop_reason == "interrupted":
-            warnings.warn(
-                f"{self._name}: interrupted after epoch {len(outcome.history)}; fitted with the "
-                f"{'best' if self.early_stopping else 'latest'} weights so far.",
-                stacklevel=3,
-            )
-        self.module_, self.encoder_, self._target = net.eval(), encoder, target
-        self.history_, self.best_epoch_, self.stop_reason_ = outcome.history, outcome.best_epoch, outcome.stop_reason
-        self.n_iter_ = len(outcome.history)
-        self.n_parameters_ = sum(parameter.numel() for parameter in net.parameters())
+    def _keep(self, nets, encoder, target, outcomes):
+        if any(outcome.stop_reason == "interrupted" for outcome in outcomes):
+            nets, outcomes = self._after_interrupt(nets, outcomes)
+        self.module_ = (nets[0] if self.n_members == 1 else Ensemble(nets)).eval()
+        self.encoder_, self._target = encoder, target
+        self.n_parameters_ = sum(parameter.numel() for parameter in self.module_.parameters())
+        iterations = [len(outcome.history) for outcome in outcomes]
+        bests, reasons = [outcome.best_epoch for outcome in outcomes], [outcome.stop_reason for outcome in outcomes]
+        if self.n_members == 1:
+            self.history_ = outcomes[0].history
+            [self.n_iter_], [self.best_epoch_], [self.stop_reason_] = iterations, bests, reasons
+        else:
+            self.history_ = [{"member": i} | record for i, outcome in enumerate(outcomes) for record in outcome.history]
+            self.n_iter_, self.best_epoch_, self.stop_reason_ = iterations, bests, reasons
 
     def _use_validation(self, val, precision):
         """Improve the fitted estimator with the validation rows, a Table or None; here there is nothing to do."""
+
+    def _after_interrupt(self, nets, outcomes):
+        """Say what an interrupted fit keeps, and return the networks that had an epoch, and their outcomes."""
+        begun = [(net, outcome) for net, outcome in zip(nets, outcomes, strict=True) if outcome.history]
+        n_epochs = max(len(outcome.history) for _, outcome in begun if outcome.stop_reason == "interrupted") if begun else 0
+        only = "" if self.n_members == 1 else f" of {len(begun)} of n_members={self.n_members} members"
+        warnings.warn(
+            f"{self._name}: interrupted after epoch {n_epochs}; fitted with the "
+            f"{'best' if self.early_stopping else 'latest'} weights so far{only}.",
+            stacklevel=4,
+        )
+        return [net for net, _ in begun], [outcome for _, outcome in begun]
 
     def _answers(self, X):
         """Return what the target makes of the network's outputs for X: a dict with ``predict`` and more."""
@@ -361,13 +384,16 @@ class TabularEstimator(BaseEstimator):
         return tags
 
 
-def _derive_seeds(random_state):
-    """Return three independent seeds; numpy's global random state is neither read nor moved."""
+def _derive_seeds(random_state, n_members):
+    """Return independent seeds: one of the split, then two of each member, of its weights and of its training.
+
+    A member's seeds do not depend on the number of members. Numpy's global random state is neither read nor moved.
+    """
     if random_state is None:
         seed = secrets.randbits(32)
     else:
         seed = random_state.randint(2**31) if isinstance(random_state, np.random.RandomState) else int(random_state)
-    return [int(seed) for seed in np.random.SeedSequence(seed).generate_state(3)]
+    return [int(seed) for seed in np.random.SeedSequence(seed).generate_state(1 + 2 * n_members)]
 
 
 def _batch_size(n_rows):

@@ -97,6 +97,48 @@ class Table:
                 tensor[:n_rows].copy_(getattr(table, name)[:n_rows], non_blocking=True)
 
 
+class TableRows:
+    """Rows of a table that several members share, as one of them sees them: the table stays where it is.
+
+    Parameters
+    ----------
+    table : Table
+        With ``y``.
+    index : int64 Tensor of shape (N,)
+        The rows, on the table's device.
+    codes : list of int Tensor, length Fc
+        For each categorical feature, from the table's codes to the member's.
+
+    Attributes
+    ----------
+    x_num, y, weight : Tensor
+        ``x_num`` of the table, of all its rows; ``y`` and ``weight`` of the rows, with a mean weight of 1.
+    """
+
+    def __init__(self, table, index, codes):
+        self.table, self.index, self.codes, self.x_num = table, index, codes, table.x_num
+        self.y = table.y[index]
+        self.weight = None if table.weight is None else table.weight[index] / table.weight[index].mean()
+
+    def __len__(self):
+        return len(self.index)
+
+    def to(self, device):
+        """Return the rows of the table on ``device``."""
+        return self if device == self.table.x_num.device else self.rows(slice(None)).to(device)
+
+    @property
+    def n_bytes(self):
+        """Memory of the rows, were they a table."""
+        return self.table.n_bytes * len(self) // len(self.table)
+
+    def rows(self, index):
+        """Return the rows of ``index``, a slice, as a Table."""
+        part = self.table.rows(self.index[index])
+        x_cat = [codes[column.long()] for codes, column in zip(self.codes, part.x_cat.unbind(1), strict=True)]
+        return replace(part, x_cat=torch.stack(x_cat, 1).to(part.x_cat.dtype) if x_cat else part.x_cat)
+
+
 def stacked_rows(tables, index):
     """Return the rows of ``index``, (M, B), each of its own table, as one Table of (M, B, ...)."""
     if all(table is tables[0] for table in tables):

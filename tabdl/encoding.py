@@ -1,5 +1,6 @@
 """From columns to what a network sees: numbers near a standard normal, categories as codes. Fitted on training rows only."""
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -63,6 +64,23 @@ class FeatureEncoder:
         cardinalities = tuple(encoder.cardinality for encoder in self.encoders if encoder.output == "cat")
         self.schema = Schema(tuple(names["num"]), tuple(names["cat"]), cardinalities)
         return self
+
+    def narrowed(self, x_cat):
+        """Return an encoder to which the categories that ``x_cat`` lacks are as those that no training row has.
+
+        Parameters
+        ----------
+        x_cat : int ndarray of shape (N, Fc)
+            This encoder's codes of some of its training rows: those that train one network of several.
+        """
+        other = copy.copy(self)
+        features = iter(x_cat.T)
+        other.encoders = [encoder.narrowed(next(features)) if encoder.output == "cat" else encoder for encoder in self.encoders]
+        return other
+
+    def known_codes(self):
+        """Return for each categorical feature an array from the codes of the encoder that was narrowed to this one's."""
+        return [encoder.known for encoder in self.encoders if encoder.output == "cat"]
 
     def _encoder(self, column):
         if column.kind == "category":
@@ -257,6 +275,7 @@ class CategoryEncoder:
 
     def __init__(self, name, owner):
         self.names, self.owner = [name], owner
+        self.known = None
 
     def fit(self, values, weight):
         codes, categories = pd.factorize(values, sort=True)
@@ -269,6 +288,13 @@ class CategoryEncoder:
         """Number of codes."""
         return len(self.categories) + self.has_missing + 1
 
+    def narrowed(self, codes):
+        """Return an encoder that gives its last code to all values whose code is not among ``codes``."""
+        other = copy.copy(self)
+        other.known = np.full(self.cardinality, self.cardinality - 1)
+        other.known[codes] = codes
+        return other
+
     def transform(self, values):
         missing = pd.isna(values)
         if values.dtype.kind != self.categories.dtype.kind and len(self.categories) and not missing.all():
@@ -279,7 +305,8 @@ class CategoryEncoder:
             )
         codes = self.categories.get_indexer(values) if not missing.all() else np.full(len(values), -1)
         codes = np.where(codes < 0, self.cardinality - 1, codes)
-        return [np.where(missing, len(self.categories), codes) if self.has_missing else codes]
+        codes = np.where(missing, len(self.categories), codes) if self.has_missing else codes
+        return [codes if self.known is None else self.known[codes]]
 
 
 def _normal_quantile(probability):

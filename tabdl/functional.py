@@ -118,7 +118,8 @@ class _Attention(torch.autograd.Function):
     def backward(ctx, gradient, *_):
         qkv, kept, probabilities, dropped = ctx.saved_tensors
         q, k, v = _heads(qkv, ctx.n_heads)
-        grad_out = gradient.unflatten(-1, (ctx.n_heads, -1)).transpose(1, 2).flatten(0, 1)  # (B H, T, D / H)
+        # Under autocast and vmap a gradient of float32 comes for an output of bfloat16.
+        grad_out = gradient.to(qkv.dtype).unflatten(-1, (ctx.n_heads, -1)).transpose(1, 2).flatten(0, 1)  # (B H, T, D / H)
         grad_probabilities = torch.bmm(grad_out, v.transpose(1, 2)).to(probabilities.dtype).view_as(probabilities)
         if kept is not None:
             grad_probabilities.mul_(kept)

@@ -36,9 +36,10 @@ class Steps:
         self.n_orders = members[0].net.n_orders
         self.n_batch = settings.batch_size * self.n_orders
         self.feeder = make_feeder([member.rows for member in members], self.device, self.n_batch)
-        self.n_rows = [len(member.rows) for member in members]
-        self.n_visited = _visited(min(self.n_rows), settings)
+        self.n_visited = _visited(settings.epoch_rows or min(member.n_rows for member in members), settings)
         self.n_done, self.n_steps_epoch = 0, math.ceil(self.n_visited / settings.batch_size)
+        self.indices = [None if member.index is None else member.index.to(self.device) for member in members]
+        self.sizes = [member.n_rows for member in members]
         self.orders = [torch.Generator(self.device).manual_seed(member.seed) for member in members]
         # Dropout has generators of its own: a recorded graph draws from them, and nothing else may.
         self.noise = [torch.Generator(self.device).manual_seed(_other_seed(member.seed)) for member in members]
@@ -74,7 +75,7 @@ class Steps:
         """Take one step for each batch of a new random order, and return the mean losses, (M,), on the device."""
         self.networks.train()
         self.total.zero_()
-        orders = [self._order(n, generator)[: self.n_visited] for n, generator in zip(self.n_rows, self.orders, strict=True)]
+        orders = [self._order(*member)[: self.n_visited] for member in zip(self.sizes, self.indices, self.orders, strict=True)]
         with self.settings.precision.matmuls(self.device):
             for index in self.feeder.batches(torch.stack(orders).flatten(1), self.n_batch):
                 self._schedule()
@@ -92,9 +93,10 @@ class Steps:
         if self.dropout is not None:
             self.dropout.set(SCHEDULES[settings.dropout_schedule](self.n_done / n_steps))
 
-    def _order(self, n_rows, generator):
-        """Return random orders of the rows side by side, (N, n_orders)."""
-        return torch.stack([torch.randperm(n_rows, generator=generator, device=self.device) for _ in range(self.n_orders)], 1)
+    def _order(self, n_rows, index, generator):
+        """Return random orders of a member's rows side by side, (N, n_orders)."""
+        orders = [torch.randperm(n_rows, generator=generator, device=self.device) for _ in range(self.n_orders)]
+        return torch.stack(orders if index is None else [index[order] for order in orders], 1)
 
     def _step(self, index):
         batch = self.feeder.gather(index)

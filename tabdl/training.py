@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from tabdl.data import Table
 from tabdl.devices import Precision
 from tabdl.feeding import on_device
 from tabdl.inference import net_outputs
+from tabdl.members import is_faster_together
 from tabdl.nn import CategoryEmbedding, TabularNet
 from tabdl.steps import Steps, weighted_mean
 
@@ -53,6 +54,8 @@ class Settings:
     callbacks : sequence of callables
         Each is called after each epoch with its record; training stops when one returns True. With several members each is called
         for each that still trains, whose number the record has as ``member``, and stops that one.
+    epoch_rows : int or None
+        Rows of a member that an epoch visits, others each time; None: as many as the smallest of the members' tables has.
     """
 
     lr: float
@@ -75,6 +78,7 @@ class Settings:
     drop_last: bool = False
     takes_last_best: bool = False
     callbacks: Sequence[Callable[[dict], bool | None]] = ()
+    epoch_rows: int | None = None
 
 
 @dataclass
@@ -91,6 +95,8 @@ class Member:
         ``(outputs (N, K, C), validation loss) -> float`` of the validation rows; higher is better.
     seed : int
         Of the order of the rows and of dropout.
+    index : int64 Tensor or None
+        Which rows of the table train it, where several members share a table; None: all.
     """
 
     net: TabularNet
@@ -98,6 +104,12 @@ class Member:
     val: Table | None
     score: Callable[[Tensor, float], float] | None
     seed: int
+    index: Tensor | None = None
+
+    @property
+    def n_rows(self):
+        """Number of its training rows."""
+        return len(self.rows if self.index is None else self.index)
 
 
 @dataclass
@@ -109,8 +121,8 @@ class Outcome:
     stop_reason: str = ""
 
 
-def train(members, *, loss, val_loss, settings):
-    """Train the members' networks in place, all in each step, and return the :class:`Outcome` of each.
+def train(members, *, loss, val_loss, settings, together=None):
+    """Train the members' networks in place and return the :class:`Outcome` of each.
 
     Parameters
     ----------
@@ -120,35 +132,58 @@ def train(members, *, loss, val_loss, settings):
     loss, val_loss : callable
         ``(outputs (B, K, C), y) -> (B,)``.
     settings : Settings
+    together : bool or None
+        Whether each step is one for all members, or one member is trained after the other; None: what is quicker. It is a matter
+        of time alone: what a member learns is the same.
 
     Raises
     ------
     FloatingPointError
         When a loss is no longer finite.
     KeyboardInterrupt
-        When it comes before the first epoch is done; later it ends training like a stop.
+        When it comes before the first epoch is done; later it ends training like a stop. Members that are trained one after the
+        other and had no epoch yet have an empty history then.
     """
+    tracks = [Track(number if len(members) > 1 else None, member, settings) for number, member in enumerate(members)]
+    settings = replace(settings, epoch_rows=min(member.n_rows for member in members))
+    if together is None:
+        together = is_faster_together(members[0].net, settings.batch_size)
     start = time.perf_counter()
-    numbered = enumerate(members) if len(members) > 1 else [(None, members[0])]
-    tracks = [Track(number, member, settings) for number, member in numbered]
-    with Steps(members, loss, settings) as steps:
-        try:
-            for epoch in range(1, settings.max_epochs + 1):
-                epoch_start = time.perf_counter()
-                train_losses = steps.run_epoch()
-                with steps.kept_weights():
-                    val_losses = [track.evaluate(val_loss).to(train_losses) for track in tracks]
-                    numbers = torch.stack([*train_losses, *val_losses]).tolist()  # the epoch's one wait for the device
-                    for track, *losses in zip(tracks, numbers[: len(tracks)], numbers[len(tracks) :], strict=True):
-                        track.finish_epoch(epoch, *losses, steps.lr, epoch_start, time.perf_counter() - start)
-                if all(track.outcome.stop_reason for track in tracks):
-                    break
-        except KeyboardInterrupt:
-            if not all(track.outcome.history for track in tracks):
-                raise
-            for track in tracks:
-                track.outcome.stop_reason = track.outcome.stop_reason or "interrupted"
+    try:
+        if together:
+            _train_together(tracks, loss, val_loss, settings)
+        else:
+            for left, track in zip(range(len(tracks), 0, -1), tracks, strict=True):
+                track.settings = _with_share(settings, start, left)
+                _train_together([track], loss, val_loss, track.settings)
+    except KeyboardInterrupt:
+        if not any(track.outcome.history for track in tracks):
+            raise
+        for track in tracks:
+            track.outcome.stop_reason = track.outcome.stop_reason or "interrupted"
     return [track.close() for track in tracks]
+
+
+def _with_share(settings, start, left):
+    """Return the settings of the next of ``left`` members that are trained one after the other: its share of the time left."""
+    if settings.time_limit is None:
+        return settings
+    return replace(settings, time_limit=(settings.time_limit - (time.perf_counter() - start)) / left)
+
+
+def _train_together(tracks, loss, val_loss, settings):
+    start = time.perf_counter()
+    with Steps([track.member for track in tracks], loss, settings) as steps:
+        for epoch in range(1, settings.max_epochs + 1):
+            epoch_start = time.perf_counter()
+            train_losses = steps.run_epoch()
+            with steps.kept_weights():
+                val_losses = [track.evaluate(val_loss).to(train_losses) for track in tracks]
+                numbers = torch.stack([*train_losses, *val_losses]).tolist()  # the epoch's one wait for the device
+                for track, *losses in zip(tracks, numbers[: len(tracks)], numbers[len(tracks) :], strict=True):
+                    track.finish_epoch(epoch, *losses, steps.lr, epoch_start, time.perf_counter() - start)
+            if all(track.outcome.stop_reason for track in tracks):
+                break
 
 
 class Track:
@@ -164,8 +199,9 @@ class Track:
         self.number, self.member, self.settings = number, member, settings
         self.outcome, self.best_key, self.best_state = Outcome(), (-math.inf, -math.inf), None
         self.val = on_device(member.val, next(member.net.parameters()).device)
+        rows = member.rows if member.index is None else member.rows.rows(member.index)
         self.averages = [
-            (module, module.shares(member.rows.x_cat, member.rows.weight))
+            (module, module.shares(rows.x_cat, rows.weight))
             for module in member.net.modules()
             if isinstance(module, CategoryEmbedding)
         ]
@@ -185,9 +221,9 @@ class Track:
             return
         has_val = self.val is not None
         record = {"epoch": epoch, "train_loss": train_loss, "val_loss": val_loss if has_val else None}
-        raise_if_not_finite(record)
+        raise_if_not_finite(record, self.number)
         record["val_score"] = self.member.score(self.outputs, val_loss) if has_val else None
-        raise_if_not_finite(record)
+        raise_if_not_finite(record, self.number)
         record |= {"lr": lr, "seconds": time.perf_counter() - epoch_start}
         self.outcome.history.append(record)
         if self.settings.patience is not None:
@@ -219,19 +255,30 @@ class Track:
     def close(self):
         """Give the network its kept weights and return the outcome."""
         if self.best_state is None:
-            self.outcome.best_epoch = self.outcome.history[-1]["epoch"]
+            self.outcome.best_epoch = len(self.outcome.history)
         else:
             self.member.net.load_state_dict(self.best_state)
         return self.outcome
 
 
-def raise_if_not_finite(record):
-    """Raise FloatingPointError when a loss of this epoch is infinite or not a number."""
+def raise_if_not_finite(record, number=None):
+    """Raise FloatingPointError when a loss of this epoch is infinite or not a number.
+
+    The error's ``member`` is the number of the member whose loss it is.
+    """
+    whose = "" if number is None else f" of member {number}"
+    message = None
     for name in ("train_loss", "val_loss"):
         if record[name] is not None and not math.isfinite(record[name]):
-            raise FloatingPointError(
-                f"{name} became {record[name]} in epoch {record['epoch']}. Try a smaller lr, precision='float32', or "
+            message = (
+                f"{name}{whose} became {record[name]} in epoch {record['epoch']}. Try a smaller lr, precision='float32', or "
                 "numeric_transform='quantile', and look for extreme numbers in X and y."
             )
-    if record.get("val_score") is not None and math.isnan(record["val_score"]):
-        raise FloatingPointError(f"the validation score became nan in epoch {record['epoch']}. Try another eval_metric.")
+            break
+    else:
+        if record.get("val_score") is not None and math.isnan(record["val_score"]):
+            message = f"the validation score{whose} became nan in epoch {record['epoch']}. Try another eval_metric."
+    if message is not None:
+        error = FloatingPointError(message)
+        error.member = number or 0
+        raise error

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import make, some_rows
 
-from tabdl.data import Schema, Table
+from tabdl.data import Schema, Table, TableRows
 from tabdl.devices import Precision
 from tabdl.nn import initialize
 from tabdl.training import Member, Settings, train
@@ -39,10 +39,10 @@ def members(architecture, tables, vals):
     ]
 
 
-def run(chosen, **changes):
+def run(chosen, together=True, **changes):
     values = {"lr": 1e-2, "weight_decay": 1e-3, "batch_size": 16, "max_epochs": 6, "patience": 2, "time_limit": None}
     settings = Settings(**{**values, "precision": Precision(torch.float64), **changes})
-    return train(chosen, loss=squared, val_loss=squared, settings=settings)
+    return train(chosen, loss=squared, val_loss=squared, settings=settings, together=together)
 
 
 def comparable(outcome):
@@ -99,3 +99,54 @@ def test_tables_of_other_sizes():
     chosen = members("TabResNet", [table(50, 0), table(53, 1)], [None] * 2)
     outcomes = run(chosen, patience=None, max_epochs=2)
     assert all(len(outcome.history) == 2 for outcome in outcomes)
+
+
+def test_rows_of_one_table(architecture):
+    """Members that share a table train on their own rows of it, as members with tables of those rows do."""
+    common = table(60, 0, weighted=True)
+    indices = [torch.arange(0, 40), torch.arange(15, 55)]
+    # A weight of a table has a mean of 1; here the members' own tables must have the common table's weights.
+    own = [Member(net(architecture, i), common.rows(index), None, None, i) for i, index in enumerate(indices)]
+    shared = [Member(net(architecture, i), common, None, None, i, index) for i, index in enumerate(indices)]
+    for together in (True, False):
+        run(shared, patience=None, max_epochs=2, together=together)
+        run(own, patience=None, max_epochs=2, together=False)
+        for a, b in zip(own, shared, strict=True):
+            torch.testing.assert_close(a.net.state_dict(), b.net.state_dict(), rtol=1e-4, atol=1e-4)
+
+
+def test_validation_rows_of_one_table(architecture):
+    """Codes that a member's rows lack are to it as unseen ones, also where the table's other rows have them."""
+    common, index = table(60, 0), torch.arange(20, 60)
+    codes = [torch.arange(size) for size in SCHEMA.cardinalities]
+    lacking = common.x_cat[:, 0] == 1
+    index = index[~lacking[index]]
+    codes[0][1] = SCHEMA.cardinalities[0] - 1
+    rows = TableRows(common, torch.arange(20), codes)
+    as_unseen = common.rows(slice(20)).x_cat.clone()
+    as_unseen[as_unseen[:, 0] == 1, 0] = SCHEMA.cardinalities[0] - 1
+    plain = Table(common.x_num[:20], as_unseen, common.y[:20])
+    assert lacking[:20].any()
+    outcomes = [run([Member(net(architecture, 0), common, val, lambda o, loss: -loss, 0, index)])[0] for val in (rows, plain)]
+    assert comparable(outcomes[0]) == comparable(outcomes[1])
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_one_after_the_other_is_together(architecture, together):
+    tables = [table(50, 0), table(53, 1)]
+    chosen, others = (members(architecture, tables, [table(30, 2)] * 2) for _ in range(2))
+    outcomes = zip(run(chosen, max_epochs=3, together=together), run(others, max_epochs=3), strict=True)
+    for mine, theirs in outcomes:
+        torch.testing.assert_close(comparable(mine), comparable(theirs), rtol=1e-6, atol=1e-6)
+
+
+def test_bfloat16_under_stacked_weights():
+    """Wide Transformers train in bfloat16 by default, beside each other as alone; no order of sums is exact to three digits."""
+    bfloat16, rows = Precision(torch.float32, is_bfloat16=True), table(40, 0).to("cpu", torch.float32)
+
+    def losses(together):
+        chosen = [Member(net("FTTransformer", i).float(), rows, rows, lambda o, loss: -loss, i) for i in range(2)]
+        outcomes = run(chosen, together=together, precision=bfloat16, max_epochs=2)
+        return [record["val_loss"] for outcome in outcomes for record in outcome.history]
+
+    assert losses(True) == pytest.approx(losses(False), rel=0.05)

@@ -158,6 +158,7 @@ _PAPER = {
     "hidden_mix": False,
     "early_stopping": True,
     "patience": 16,
+    "n_members": 1,
 }
 
 
