@@ -292,7 +292,8 @@ class OneHot(nn.Module):
     def __init__(self, cardinalities):
         super().__init__()
         self.cardinalities = tuple(cardinalities)
-        self.d_out = sum(cardinalities) - len(cardinalities)
+        self.widths = [size - 1 for size in cardinalities]
+        self.d_out = sum(self.widths)
         for name in ("feature", "code"):
             self.register_buffer(name, torch.empty(self.d_out, dtype=torch.int32))
 
@@ -304,6 +305,12 @@ class OneHot(nn.Module):
 
     def forward(self, x_cat):
         return x_cat.index_select(-1, self.feature) == self.code
+
+
+def split_by_size(cardinalities, one_hot_max_size):
+    """Return which features have at most so many known codes, and which have more: two lists of numbers."""
+    hot = [i for i, size in enumerate(cardinalities) if size - 1 <= one_hot_max_size]
+    return hot, [i for i in range(len(cardinalities)) if i not in hot]
 
 
 class FlatEmbedding(nn.Module):
@@ -320,6 +327,8 @@ class FlatEmbedding(nn.Module):
         Features of at most so many values are one-hot.
     num : Module or None
         The numbers' embedding, (B, Fn) to (B, Fn, D), with an attribute ``d_out`` = D.
+    one_hot : Module, optional
+        Instead of :class:`OneHot`, for the features that :func:`split_by_size` returns first.
 
     Attributes
     ----------
@@ -329,17 +338,16 @@ class FlatEmbedding(nn.Module):
         How many channels can be mixed between rows; None where there is a number without a vector, or no vector at all.
     """
 
-    def __init__(self, schema, d_embedding, one_hot_max_size=0, num=None):
+    def __init__(self, schema, d_embedding, one_hot_max_size=0, num=None, one_hot=None):
         super().__init__()
         sizes = schema.cardinalities
-        self.hot = [i for i, size in enumerate(sizes) if size - 1 <= one_hot_max_size]
-        self.embedded = [i for i in range(len(sizes)) if i not in self.hot]
+        self.hot, self.embedded = split_by_size(sizes, one_hot_max_size)
         self.num, self.n_num = num, schema.n_num
-        self.one_hot = OneHot([sizes[i] for i in self.hot]) if self.hot else None
+        self.one_hot = one_hot or OneHot([sizes[i] for i in self.hot]) if self.hot else None
         self.cat = self._vectors(sizes, d_embedding) if self.embedded else None
         self.widths = (
             [1 if num is None else num.d_out] * schema.n_num
-            + [sizes[i] - 1 for i in self.hot]
+            + (self.one_hot.widths if self.hot else [])
             + [d_embedding] * len(self.embedded)
         )
         self.d_out = sum(self.widths)

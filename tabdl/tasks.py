@@ -96,7 +96,11 @@ temperature_ : float, or ndarray of shape (C,)
         return kind(classes, _class_weights(self.class_weight, classes, train_part, self._name), self._name)
 
     def _train_loss(self, target):
-        return lambda outputs, y: target.loss(outputs, y, self.label_smoothing)
+        smoothing = self._smoothing()
+        return lambda outputs, y: target.loss(outputs, y, smoothing)
+
+    def _smoothing(self):
+        return self.label_smoothing
 
     def _parts(self, part, given, seed):
         if self.calibrate and not self.early_stopping and given[0] is None:

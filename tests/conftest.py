@@ -18,6 +18,15 @@ ARCHITECTURES = {
     "TabResNet": {"n_blocks": 1, "d_block": 16, "d_embedding": 4},
     "TabMLP": {"n_blocks": 2, "d_block": 16, "d_embedding": 4},
     "GMLP": {"n_blocks": 2, "d_block": 16, "d_attention": 4},
+    "RealMLP": {
+        "n_blocks": 2,
+        "d_block": 16,
+        "one_hot_max_size": 3,
+        "d_embedding": 4,
+        "lr": 0.03,
+        "lr_schedule": "constant",
+        "batch_size": "auto",
+    },
     "TabM": {"n_blocks": 2, "d_block": 16, "k": 3, "one_hot_max_size": 3, "d_embedding": 4},
 }
 
@@ -25,7 +34,7 @@ ARCHITECTURES = {
 def make(architecture, task, **kwargs):
     """Return a small, quick estimator; ``task`` is "Classifier" or "Regressor"."""
     cls = getattr(tabdl, architecture + task)
-    return cls(**{**ARCHITECTURES[architecture], "lr": 3e-3, "max_epochs": 5, "random_state": 0, **kwargs})
+    return cls(**{"lr": 3e-3, "max_epochs": 5, "random_state": 0, **ARCHITECTURES[architecture], **kwargs})
 
 
 @pytest.fixture(params=ARCHITECTURES)

@@ -20,7 +20,7 @@ LAYERS = [
     {"steps"},
     {"training"},
     {"base", "tasks"},
-    {"models.ft_transformer", "models.gmlp", "models.resnet", "models.mlp", "models.tabm"},
+    {"models.ft_transformer", "models.gmlp", "models.resnet", "models.mlp", "models.tabm", "models.realmlp"},
     {"__init__"},
 ]
 # What the speed benchmark compares with, where it is installed.
