@@ -1,0 +1,42 @@
+"""One fit of pytabkit's estimator, in the environment that has it: ``python benchmarks/peers_fit.py FOLDER``; see peers.py."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytabkit
+import torch
+
+CLASSES = {
+    "realmlp": (pytabkit.RealMLP_TD_Classifier, pytabkit.RealMLP_TD_Regressor),
+    "tabm": (pytabkit.TabM_D_Classifier, pytabkit.TabM_D_Regressor),
+}
+SCORE = {"val_metric_name": "cross_entropy"}
+PARAMETERS = {"realmlp": ({**SCORE, "use_ls": False}, {}), "tabm": (SCORE, {})}
+
+
+def main(folder):
+    """Read task and rows from ``folder`` and write predictions and seconds there."""
+    task = json.loads((folder / "task.json").read_text())
+    torch.set_num_threads(task["threads"])
+    parts = [pd.read_parquet(folder / f"{name}.parquet") for name in ("train", "val", "test")]
+    (X, y), (X_val, y_val), (X_test, _) = [(p.drop(columns="target"), p["target"]) for p in parts]
+    kind = 0 if task["is_classification"] else 1
+    parameters = dict(PARAMETERS[task["model"]][kind])
+    if task["epochs"] is not None:
+        parameters["n_epochs"] = task["epochs"]
+        parameters |= {"patience": task["epochs"]} if task["model"] == "tabm" else {}
+    common = {"device": "cpu", "random_state": task["seed"], "n_threads": task["threads"]}
+    estimator = CLASSES[task["model"]][kind](**common, **parameters)
+    start = time.perf_counter()
+    estimator.fit(X, y, X_val=X_val, y_val=y_val)
+    seconds = time.perf_counter() - start
+    np.save(folder / "predictions.npy", estimator.predict_proba(X_test) if kind == 0 else estimator.predict(X_test))
+    (folder / "seconds.json").write_text(json.dumps(seconds))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
