@@ -1,0 +1,59 @@
+"""The comparison of untuned estimators: it resumes, its report is right, and it says why it has nothing to do."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.defaults import main, report
+
+
+def tables(folder):
+    """Write two small tables, a regression and a classification, as the development tables are."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=150), "b": rng.choice(["x", "y", None], 150)})
+    frame.assign(target=frame["a"] * 2).to_parquet(folder / "line.parquet")
+    frame.assign(target=(frame["a"] > 0).map({True: "yes", False: "no"}), split="train").to_parquet(folder / "sign.parquet")
+    (folder / "datasets.json").write_text(json.dumps({"line": {"task": "regression"}, "sign": {"task": "binary"}}))
+
+
+def test_each_fit_is_made_once(tmp_path, capsys):
+    tables(tmp_path)
+    command = ["--data", str(tmp_path), "--tables", "line", "sign", "--configurations", "catboost", "mlp", "--rows", "60"]
+    command += ["--results", str(tmp_path / "results.jsonl"), "--report", str(tmp_path / "report.md")]
+    main([*command, "--seeds", "1"])
+    first = (tmp_path / "results.jsonl").read_text()
+    records = [json.loads(line) for line in first.splitlines()]
+    assert {(r["table"], r["configuration"], r["seed"]) for r in records} == {
+        (table, configuration, 0) for table in ("line", "sign") for configuration in ("catboost", "mlp")
+    }
+    assert all(0 < record["error"] < 3 and record["fit_s"] > 0 for record in records)
+    main([*command, "--seeds", "2"])
+    both = (tmp_path / "results.jsonl").read_text()
+    assert both.startswith(first) and len(both.splitlines()) == 8
+    capsys.readouterr()
+    main([*command, "--seeds", "2"])
+    assert (tmp_path / "results.jsonl").read_text() == both
+    assert "seed" not in capsys.readouterr().out
+    assert "| line |" in (tmp_path / "report.md").read_text()
+
+
+def test_ranks_and_relative_errors():
+    errors = {"t1": {"catboost": [1.0, 3.0], "mlp": [4.0, 4.0]}, "t2": {"catboost": [1.5, 1.5], "mlp": [1.0, 1.0]}}
+    records = [
+        {"table": table, "configuration": name, "seed": seed, "rows": 60, "error": error, "fit_s": 1.0 + seed}
+        for table, by_name in errors.items()
+        for name, both in by_name.items()
+        for seed, error in enumerate(both)
+    ]
+    text = report(records, "a command")
+    # MLP: ranks 2 and 1; twice as large as the smallest error of the first table, and the smallest of the second.
+    assert "| mlp | TabMLP, defaults | 1.50 | 50.0% | 1 | 1 of 2 | 1.5 |" in text
+    assert "| catboost | 2,000 trees, early stopping after 50 | 1.50 | 25.0% | 1 | – | 1.5 |" in text
+    assert "**2 ± 1.4**" in text and "4 ± 0" in text and "2 seeds" in text and "`a command`" in text
+
+
+def test_without_the_tables(tmp_path, capsys):
+    main(["--data", str(tmp_path / "nothing"), "--results", str(tmp_path / "results.jsonl")])
+    assert "Nothing to do: no development tables" in capsys.readouterr().out
+    assert not (tmp_path / "results.jsonl").exists()
