@@ -35,7 +35,7 @@ from tabdl.params import Float, Int, Kind, ListOf, OneOf, check_params, describe
 from tabdl.progress import progress
 from tabdl.rows import held_out, read_part, read_X
 from tabdl.scoring import make_score
-from tabdl.training import Member, Settings, train
+from tabdl.training import Member, Settings, train_finitely
 
 _CALLABLE = Kind("a callable", callable)
 _DEVICE = Kind("a torch.device or its name ('cpu', 'cuda', 'cuda:1', 'mps')", is_device)
@@ -165,7 +165,8 @@ class TabularEstimator(BaseEstimator):
     precision: str = param(
         "auto",
         OneOf(*PRECISIONS),
-        doc="Numbers of the network: 'float32', 'float64', 'bfloat16' (products of bfloat16, weights and sums of float32), or\n"
+        doc="Numbers of the network: 'float32', 'float64', 'bfloat16' (products of bfloat16, weights and sums of float32; where\n"
+        "    that overflows, training begins anew in float32, with a warning), or\n"
         "    'auto': on a CPU, bfloat16 for networks from a width of 128 where the processor has instructions for it, else\n"
         "    float32; on a CUDA device, bfloat16 for Transformers and TF32 for the others.",
     )
@@ -259,9 +260,9 @@ class TabularEstimator(BaseEstimator):
         with progress(self._name, self.verbose, self.max_epochs, self.n_members) as shown:
             settings = self._settings(len(rows), device, choose_precision(self.precision, device, nets[0]), shown)
             with threads(self.n_jobs, 3 * nets[0].multiplications * settings.batch_size):
-                outcomes = train(members, loss=self._train_loss(target), val_loss=target.val_loss, settings=settings)
+                outcomes = train_finitely(members, settings=settings, loss=self._train_loss(target), val_loss=target.val_loss)
                 self._keep(nets, encoder, target, outcomes)
-                self._use_validation(val, settings.precision)
+                self._use_validation(val, choose_precision(self.precision, device, self.module_))
         return self
 
     @property

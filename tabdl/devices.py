@@ -96,15 +96,16 @@ def choose_precision(precision, device, net):
 
     "auto" on a CPU: bfloat16 where the processor multiplies it and the network is wide enough to gain (measured: from a width of
     128; at 384 it is 1.2 to 1.6 times as fast, the default FT-Transformer 2 times, at 64 it is slower), else float32. On a CUDA
-    device: bfloat16 for Transformers, TF32 for the rest. On MPS: float32.
+    device: bfloat16 for Transformers, TF32 for the rest. On MPS: float32. No bfloat16 where it has overflowed in training.
     """
     dtype = choose_dtype(precision, device, "")
     if precision != "auto":
-        return Precision(dtype, is_bfloat16=precision == "bfloat16")
+        return Precision(dtype, is_bfloat16=precision == "bfloat16" and net.takes_bfloat16)
     if device.type == "cuda":
-        return Precision(dtype, is_bfloat16=net.n_tokens > 1, is_tf32=net.n_tokens == 1)
+        is_bfloat16 = net.n_tokens > 1 and net.takes_bfloat16
+        return Precision(dtype, is_bfloat16=is_bfloat16, is_tf32=not is_bfloat16)
     is_wide_on_cpu = device.type == "cpu" and bool(net.width >= 128)  # a search may give sizes as numpy's integers
-    return Precision(dtype, is_bfloat16=is_wide_on_cpu and cpu_multiplies_bfloat16())
+    return Precision(dtype, is_bfloat16=is_wide_on_cpu and net.takes_bfloat16 and cpu_multiplies_bfloat16())
 
 
 # Compiling took 7 s (TabM, ResNet) to 37 s (FT-Transformer) for each size of batch, on one core. A tenth of a millisecond saved

@@ -131,6 +131,11 @@ class Ensemble(nn.Module):
         """Multiplications of a row's forward pass, nearly."""
         return sum(net.multiplications for net in self.nets)
 
+    @property
+    def takes_bfloat16(self):
+        """False once bfloat16 has led to losses that are not finite."""
+        return all(net.takes_bfloat16 for net in self.nets)
+
     def keep(self, chosen):
         """Drop all predictions but those of ``chosen``, a list of their numbers, of networks that predict several times."""
         k, kept = self.nets[0].k, []

@@ -34,7 +34,11 @@ class TabularNet(nn.Module):
     ----------
     n_orders : int
         In training, a batch is the batches of so many random orders of the rows in turn: 1, or one for each of K predictions.
+    takes_bfloat16 : bool
+        False once bfloat16 has led to losses that are not finite.
     """
+
+    takes_bfloat16 = True
 
     def __init__(self, embedding, backbone, head, n_tokens=1, cpu_chunk_rows=512, cpu_step_rows=None):
         super().__init__()

@@ -1,7 +1,9 @@
 """The training loop: tables as tensors on the device, M networks at once, one synchronisation with the host an epoch."""
 
+import copy
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -119,6 +121,24 @@ class Outcome:
     history: list[dict] = field(default_factory=list)
     best_epoch: int = 0
     stop_reason: str = ""
+
+
+def train_finitely(members, *, settings, **losses):
+    """Train like :func:`train`; where bfloat16 leads to a loss that is not finite, begin anew in float32, with a warning.
+
+    The networks refuse bfloat16 from then on, also when they predict.
+    """
+    if not settings.precision.is_bfloat16:
+        return train(members, settings=settings, **losses)
+    beginnings = [copy.deepcopy(member.net.state_dict()) for member in members]
+    try:
+        return train(members, settings=settings, **losses)
+    except FloatingPointError as error:
+        warnings.warn(f"With bfloat16 {str(error).partition('. ')[0]}; training begins anew in float32.", stacklevel=3)
+    for member, beginning in zip(members, beginnings, strict=True):
+        member.net.load_state_dict(beginning)
+        member.net.takes_bfloat16 = False
+    return train(members, settings=replace(settings, precision=replace(settings.precision, is_bfloat16=False)), **losses)
 
 
 def train(members, *, loss, val_loss, settings, together=None):
