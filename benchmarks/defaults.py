@@ -45,6 +45,7 @@ NETS = {
     "gmlp": ("GMLP", {"d_block": 64, "n_blocks": 2}),
     "gmlp+piecewise": ("GMLP", {"d_block": 64, "n_blocks": 2, "num_embedding": "piecewise"}),
     "tabm": ("TabM", {"k": 16, "d_block": 128}),
+    "realmlp": ("RealMLP", {}),
 }
 CONFIGURATIONS = ("catboost", *NETS)
 

@@ -4,7 +4,12 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
+from conftest import numbers
+from sklearn.metrics import log_loss
 
+import tabdl
+from benchmarks.after_training import calibration, pruning
 from benchmarks.defaults import main, report
 
 
@@ -57,3 +62,22 @@ def test_without_the_tables(tmp_path, capsys):
     main(["--data", str(tmp_path / "nothing"), "--results", str(tmp_path / "results.jsonl")])
     assert "Nothing to do: no development tables" in capsys.readouterr().out
     assert not (tmp_path / "results.jsonl").exists()
+
+
+def test_the_log_loss_before_scaling_is_that_of_an_unscaled_fit():
+    X, y = numbers(300)
+    X, y = pd.DataFrame(X), pd.Series(np.where(y > 0, "yes", "no"))
+    train, val, test = ((X[i : i + 100], y[i : i + 100]) for i in (0, 100, 200))
+    parameters = {"n_blocks": 1, "d_block": 16, "max_epochs": 8}
+    before, after, temperature = calibration(train, val, test, 0, tabdl.TabMLPClassifier, parameters)
+    plain = tabdl.TabMLPClassifier(**parameters, random_state=0).fit(*train, X_val=val[0], y_val=val[1])
+    assert before == pytest.approx(log_loss(test[1], plain.predict_proba(test[0])), rel=1e-5)
+    assert after != before and temperature > 0
+
+
+def test_pruning_is_measured_on_two_fits():
+    X, y = numbers(300)
+    train, val, test = ((pd.DataFrame(X)[i : i + 100], pd.Series(y)[i : i + 100]) for i in (0, 100, 200))
+    error, n_weights, ms, pruned_error, n_pruned_weights, pruned_ms, n_kept = pruning(train, val, test, 0)
+    assert error > 0 and pruned_error > 0 and ms > 0 and pruned_ms > 0
+    assert n_pruned_weights < n_weights and n_kept < 32
