@@ -1,8 +1,17 @@
-"""The comparison: scores beside the paper's, as a table."""
+"""The stage report: Markdown and one HTML page, from one table that is saved beside them."""
 
-import statistics
+import base64
+import html
+import json
+from pathlib import Path
 
-from benchmarks.results import PAPER
+from benchmarks import figures
+from benchmarks.errors import HarnessError
+from benchmarks.models import TREES
+from benchmarks.results import read
+from benchmarks.table import collect, complete_scores, later, names, published, summary, win_rates
+
+__all__ = ["HEADINGS", "as_markdown", "collect", "footnote", "rows", "write"]
 
 HEADINGS = (
     "dataset",
@@ -19,58 +28,240 @@ HEADINGS = (
 )
 
 
-def rows(reports):
-    """Return a tuple of strings for each dataset, model and configuration, in the order of the reports."""
-    groups = {}
-    for report in reports:
-        run = report["run"]
-        groups.setdefault((run["dataset"], run["model"], run["config"]), []).append(report)
-    return [(*key, *_figures(key, group)) for key, group in groups.items()]
+def rows(table, experiments):
+    """Return a tuple of strings for each experiment, as under :data:`HEADINGS`."""
+    found = summary(table[table["stage"] == "evaluation"]).set_index(["dataset", "model", "config"])
+    return [_row(found, e.source.name, e.model, e.config) for e in experiments]
 
 
-def _figures(key, group):
-    dataset, model, _ = key
-    paper = PAPER["scores"][dataset][model]
-    cut = any(report["was_cut"] for report in group)
-    unit = "trees" if model in ("xgboost", "catboost") else "epochs"
+def _row(found, dataset, model, config):
+    paper = [_paper(published(dataset, model, kind, "evaluation")) for kind in ("default", "tuned")]
+    if (dataset, model, config) not in found.index:
+        return dataset, model, config, "0", "missing", *paper, "–", "–", "–", "–"
+    figures = found.loc[(dataset, model, config)]
     return (
-        str(len(group)),
-        _spread([report["test_score"] for report in group]) + (" cut" if cut else ""),
-        *(_paper_figure(paper.get(config)) for config in ("default", "tuned")),
-        f"{_median(group, 'fit_time_s'):.1f}",
-        f"{_median(group, 'predict_time_s'):.2f}",
-        f"{int(_median(group, 'n_parameters')):,}" + (" leaves" if unit == "trees" else ""),
-        f"{int(_median(group, 'n_iter'))} {unit}",
+        dataset,
+        model,
+        config,
+        str(figures["n"]),
+        _spread(figures["mean"], figures["std"]) + (" cut" if figures["was_cut"] else ""),
+        *paper,
+        f"{figures['fit_s']:.1f}",
+        f"{figures['predict_s']:.2f}",
+        f"{int(figures['n_parameters']):,}" + (" leaves" if model in TREES else ""),
+        f"{int(figures['n_iter'])} {'trees' if model in TREES else 'epochs'}",
     )
 
 
-def _median(group, name):
-    return statistics.median(report[name] for report in group)
+def _spread(mean, std):
+    return f"{mean:.4f}" + (f" ± {std:.4f}" if std == std else "")
 
 
-def _spread(scores):
-    spread = f" ± {statistics.stdev(scores):.4f}" if len(scores) > 1 else ""
-    return f"{statistics.mean(scores):.4f}{spread}"
-
-
-def _paper_figure(figure):
+def _paper(figure):
     return "–" if figure is None else f"{figure['mean']:.4f} ± {figure['std']:.4f}"
 
 
-def footnote(reports):
-    """Return what a reader of the table has to know."""
+def footnote(table, experiments):
+    """Return what a reader of the printed table has to know."""
     lines = [
-        "score: accuracy (adult) or minus RMSE (california_housing) of the test rows; higher is better; mean ± deviation",
-        "of the seeds. paper: Gorishniy et al. 2021, 15 seeds. Medians of seconds, parameters (trees: leaves) and epochs.",
+        "score: accuracy (classes) or minus RMSE (numbers) of the test rows; higher is better; mean ± deviation of the seeds.",
+        "paper: Gorishniy et al. 2021, 15 seeds. Medians of seconds, parameters (trees: leaves) and epochs.",
     ]
-    if any(report["was_cut"] for report in reports):
-        limits = sorted({report["run"]["time_limit"] for report in reports if report["was_cut"]})
-        seconds = ", ".join(f"{limit:g}" for limit in limits)
-        lines.append(f"cut: training was stopped after {seconds} s (--time-limit 0 lifts that): not the model's best score.")
+    asked = {(e.source.name, e.model, e.config) for e in experiments}
+    keys = table[["dataset", "model", "config"]].apply(tuple, axis=1) if len(table) else []
+    cut = table[[key in asked for key in keys] & table["was_cut"].fillna(False).to_numpy(bool)] if len(table) else table
+    if len(cut):
+        limits = ", ".join(f"{limit:g}" for limit in sorted(cut["time_limit"].unique()))
+        lines.append(f"cut: training was stopped after {limits} s (--time-limit 0 lifts that): not the model's best score.")
     return "\n".join(lines)
 
 
-def markdown(reports):
-    """Return the table in Markdown."""
-    lines = [HEADINGS, ["---"] * len(HEADINGS), *rows(reports)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def write(table, out):
+    """Write ``report/`` into a results folder: table.parquet, figures, report.md, report.html; return the folder."""
+    folder = Path(out) / "report"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(folder / "table.parquet")
+        for old in folder.glob("*.png"):
+            old.unlink()
+        captions = figures.draw(table, folder)
+        blocks = [*_blocks(table, captions), *_searches(out)]
+        (folder / "report.md").write_text("\n\n".join(map(_markdown, blocks)) + "\n")
+        (folder / "report.html").write_text(_page(blocks, folder))
+    except OSError as error:
+        raise HarnessError(f"{folder} could not be written ({error})") from error
+    return folder
+
+
+def _blocks(table, captions):
+    """Return the report as (kind, contents): heading, text, table, figure."""
+    yield "heading", "Deep tabular models and boosted trees"
+    if table.empty:
+        yield "text", "Nothing has been run in this folder yet."
+        return
+    yield "text", _made_with(table)
+    yield from _scores(table)
+    yield from (("figure", (name, captions[name])) for name in ("scores.png", "time.png") if name in captions)
+    yield from _ranking(table, captions)
+    yield from _anchors(table)
+    if "tuning.png" in captions:
+        yield "heading", "Searches"
+        yield "figure", ("tuning.png", captions["tuning.png"])
+
+
+def _made_with(table):
+    def listed(column):
+        return ", ".join(sorted(table[column].dropna().unique())) or "unknown"
+
+    return (
+        f"tabdl {listed('tabdl')}, commit {listed('commit')}. Processor: {listed('processor')}. Device: {listed('device')}. "
+        "Scores are of the test rows: accuracy, or minus RMSE in the target's units; higher is better; mean ± standard deviation "
+        "of n fits with different seeds, or of n ensembles of five. Paper: Gorishniy et al. 2021, 15 seeds and 3 ensembles. "
+        "Difference: ours minus the paper's mean, in the paper's standard deviations."
+    )
+
+
+def _scores(table):
+    found, trials = summary(table), table[table["stage"] == "trial"]
+    models = dict.fromkeys(zip(found["model"], found["config"], strict=True))
+    models |= dict.fromkeys(zip(trials["model"], trials["config"], strict=True))
+    indexed = found.set_index(["dataset", "model", "config", "stage"])
+    headings = ("model", "config", "n", "score", "paper", "difference", "fit s", "ensembles", "score", "paper", "difference")
+    for dataset in table["dataset"].unique():
+        yield "heading", dataset
+        lines = []
+        for model, config in models:
+            single = _cells(indexed, (dataset, model, config, "evaluation"))
+            several = _cells(indexed, (dataset, model, config, "ensemble"))
+            lines.append((model, config, *single, *several[:-1]))
+        yield "table", (headings, lines)
+
+
+def _cells(found, key):
+    """Return n, score, paper, difference and seconds of one kind of run."""
+    paper = _paper(published(*key))
+    if key not in found.index:
+        return "0", "missing", paper, "–", "–"
+    row = found.loc[key]
+    difference = f"{row['difference']:+.1f}" if row["difference"] == row["difference"] else "–"
+    cut = " cut" if row["was_cut"] else ""
+    return str(row["n"]), _spread(row["mean"], row["std"]) + cut, paper, difference, f"{row['fit_s']:.1f}"
+
+
+def _ranking(table, captions):
+    yield "heading", "Ranks and wins"
+    scores = complete_scores(table)
+    if "ranks.png" in captions:
+        yield "figure", ("ranks.png", captions["ranks.png"])
+    else:
+        needs = f"{figures.MIN_DATASETS} datasets and 3 models that were run on all of them"
+        there = f"{len(scores)} and {scores.shape[1]}"
+        yield "text", f"No critical-difference figure: it needs {needs}; here are {there}."
+    if scores.size:
+        ranks = scores.rank(axis="columns", ascending=False).mean().sort_values()
+        yield "table", (("model", "average rank"), [(name, f"{rank:.2f}") for name, rank in ranks.items()])
+    wins = win_rates(table)
+    if len(wins):
+        yield (
+            "text",
+            "How often a fit beats one of CatBoost with the same kind of configuration, mean over datasets (a tie is half).",
+        )
+        lines = [(row.model, row.config, str(row.datasets), f"{row.rate:.0%}") for row in wins.itertuples()]
+        yield "table", (("model", "config", "datasets", "wins"), lines)
+
+
+def _anchors(table):
+    """Our single fits beside later papers' figures: of the same model, and the best of each study."""
+    ours = summary(table[table["stage"] == "evaluation"])
+    for dataset in table["dataset"].unique():
+        published_later = later(dataset)
+        if published_later.empty:
+            continue
+        best = published_later.sort_values("single", ascending=False).groupby("study").head(3)
+        shown = published_later[published_later["model"].isin(ours["model"]) | published_later.index.isin(best.index)]
+        yield "heading", f"{dataset}: later papers"
+        mine = ours[ours["dataset"] == dataset]
+        lines = [
+            (row.study, row.model, _number(row.single), _number(row.ensemble_of_5), _differences(mine, row))
+            for row in shown.dropna(subset=["single"]).sort_values("single", ascending=False).itertuples()
+        ]
+        yield "table", (("study", "model", "single", "ensemble of 5", "ours minus it, in our standard deviations"), lines)
+
+
+def _number(value):
+    return "–" if value != value else f"{value:.4f}"
+
+
+def _differences(mine, anchor):
+    same = mine[(mine["model"] == anchor.model) & (mine["std"] > 0)]
+    return ", ".join(f"{name} {(row.mean - anchor.single) / row.std:+.1f}" for name, row in _named(same)) or "–"
+
+
+def _named(found):
+    return zip(names(found), found[["mean", "std"]].itertuples(), strict=True)
+
+
+def _searches(out):
+    """The best configuration of each search."""
+    for path in sorted(Path(out).glob("*/*/tuning/report.json")):
+        report = read(path.parent)
+        best, identity, counted = report["best"], report["identity"], report["trials"]
+        states = ", ".join(f"{number} {state.lower()}" for state, number in counted.items() if number)
+        yield (
+            "text",
+            f"{identity['dataset']}, {identity['model']}: {states}; best validation score {best['val_score']:.4f} in trial "
+            f"{best['number']}; {report['seconds']['fit'] / 60:.1f} minutes of fitting.",
+        )
+        yield "code", json.dumps(report["parameters"])
+
+
+def as_markdown(headings, lines):
+    """Return a table in Markdown."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in [headings, ["---"] * len(headings), *lines])
+
+
+def _markdown(block):
+    kind, contents = block
+    if kind == "heading":
+        return f"## {contents}"
+    if kind == "table":
+        return as_markdown(*contents)
+    if kind == "figure":
+        return f"![{contents[1]}]({contents[0]})\n\n{contents[1]}"
+    return f"`{contents}`" if kind == "code" else contents
+
+
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
+table{border-collapse:collapse;margin:1em 0;font-size:13px;display:block;overflow-x:auto}
+th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}
+th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}
+img{max-width:100%}figure{margin:1.5em 0}figcaption{color:#555;font-size:13px}
+code{font-size:12px;overflow-wrap:anywhere}.missing{color:#b00}"""
+
+
+def _page(blocks, folder):
+    body = "\n".join(_html(block, folder) for block in blocks)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>tabdl: the comparison</title><style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _html(block, folder):
+    kind, contents = block
+    if kind == "table":
+        headings, lines = contents
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in headings)
+        return f"<table><tr>{head}</tr>{''.join(map(_html_line, lines))}</table>"
+    if kind == "figure":
+        name, caption = contents
+        data = base64.b64encode((folder / name).read_bytes()).decode()
+        text = html.escape(caption)
+        return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
+    tag = {"heading": "h2", "text": "p", "code": "code"}[kind]
+    return f"<{tag}>{html.escape(contents)}</{tag}>"
+
+
+def _html_line(cells):
+    marked = (f'<td class="missing">{cell}</td>' if cell == "missing" else f"<td>{html.escape(cell)}</td>" for cell in cells)
+    return f"<tr>{''.join(marked)}</tr>"

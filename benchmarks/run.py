@@ -1,49 +1,106 @@
 """Deep tabular models and boosted trees side by side: ``python -m benchmarks.run``.
 
-Without arguments: five models with their defaults on California Housing and Adult, at most 10 minutes on two cores. A second
-start with the same arguments continues where the first stopped.
+Without arguments: five models with their defaults on California Housing and Adult, at most 10 minutes on two cores. The
+same command continues where it was stopped.
 """
 
 import argparse
-import difflib
 import sys
 
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks import report
-from benchmarks.datasets import DATASETS
+from benchmarks import report, stages
+from benchmarks.datasets import ELEVEN, SMOKE, Source
+from benchmarks.errors import HarnessError, unknown
+from benchmarks.executors import Executor
 from benchmarks.models import MODELS
-from benchmarks.results import Run, execute, finished
+from benchmarks.results import CONFIGS, PAPER, Experiment
+from benchmarks.sources import dataset_name
 from tabdl.devices import choose_device, is_device
+
+STAGES = ("tune", "evaluate", "ensemble", "report")
+NETS = ("ft_transformer", "resnet", "mlp")
+PRESETS = {
+    "quick": {
+        "datasets": ("california_housing", "adult"),
+        "models": (*NETS, "xgboost", "catboost"),
+        "config": "default",
+        "seeds": (0,),
+        "time_limit": 120.0,
+        "trials": None,
+    },
+    "paper": {
+        "datasets": tuple(ELEVEN),
+        "models": (*NETS, "xgboost", "catboost", "lightgbm"),
+        "config": "tuned",
+        "seeds": tuple(range(15)),
+        "time_limit": 0.0,
+        "trials": None,
+    },
+    "smoke": {
+        "datasets": tuple(SMOKE),
+        "models": ("mlp", "xgboost"),
+        "config": "tuned",
+        "seeds": tuple(range(5)),
+        "time_limit": 1.0,
+        "trials": 3,
+    },
+}
+"""quick: a look in ten minutes. paper: its protocol on its eleven datasets. smoke: every stage on a tiny table."""
 
 
 def arguments(argv=None):
-    """Return the parsed command line."""
+    """Return the parsed command line, with the preset filled in."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.splitlines()[0])
-    parser.add_argument("--datasets", nargs="+", default=list(DATASETS), type=_one_of(DATASETS), metavar="NAME")
-    parser.add_argument("--models", nargs="+", default=list(MODELS), type=_one_of(MODELS), metavar="NAME")
-    parser.add_argument("--seeds", nargs="+", default=[0], type=int, metavar="SEED")
-    parser.add_argument(
-        "--config", default="default", choices=["default", "tuned"], help="tuned: the paper's tuned configurations"
-    )
+    parser.add_argument("stage", nargs="?", default="all", type=_one_of("stage", ("all", *STAGES)), help=", ".join(STAGES))
+    parser.add_argument("--preset", default="quick", type=_one_of("preset", PRESETS), help=", ".join(PRESETS))
+    _add_what(parser)
+    _add_how(parser)
+    options = parser.parse_args(argv)
+    for name, value in PRESETS[options.preset].items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    if options.data and options.target is None and not options.data.startswith("openml:"):
+        parser.error("--data FILE needs --target COLUMN")
+    return options
+
+
+def _add_what(parser):
+    parser.add_argument("--datasets", nargs="+", type=_one_of("dataset", (*ELEVEN, *SMOKE)), metavar="NAME")
+    parser.add_argument("--data", metavar="TABLE", help="a table of yours instead: FILE.csv, FILE.parquet or openml:NUMBER")
+    parser.add_argument("--target", metavar="COLUMN", help="the column of --data to predict")
+    parser.add_argument("--split", metavar="COLUMN", help="the column of --data with train, val and test (default: at random)")
+    parser.add_argument("--task", choices=["regression", "binary", "multiclass"], help="of --data (default: by the target)")
+    parser.add_argument("--archive", metavar="FOLDER", help="the paper's arrays, instead of downloads")
+    parser.add_argument("--models", nargs="+", type=_one_of("model", MODELS), metavar="NAME")
+    help = "parameters: the defaults, the paper's tuned ones, or the best of the stage tune"
+    parser.add_argument("--config", type=_one_of("configuration", CONFIGS), help=help)
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED")
+    parser.add_argument("--trials", type=int, metavar="N", help="trials of a search (default: the paper's 100, or 50)")
+    parser.add_argument("--prune", action="store_true", help="end hopeless trials early (the paper does not)")
+    parser.add_argument("--time-limit", type=float, metavar="S", help="seconds of training a fit; 0: none")
+
+
+def _add_how(parser):
     parser.add_argument("--device", default="auto", type=_device, help="cpu, cuda, …; auto: a GPU if there is one")
-    parser.add_argument(
-        "--time-limit", default=120, type=float, metavar="S", help="seconds of training a fit; 0: none (default 120)"
-    )
-    parser.add_argument("--out", default="runs", metavar="FOLDER", help="where report.json of each run goes (default runs/)")
+    parser.add_argument("--out", default="results", metavar="FOLDER", help="where runs go (default results/)")
+    parser.add_argument("--force", action="store_true", help="do the runs of this command again")
+    parser.add_argument("--workers", default=1, type=int, metavar="N", help="processes on this machine (default 1)")
+    parser.add_argument("--executor", default="local", choices=["local", "ray"])
+    parser.add_argument("--ray-address", metavar="ADDRESS", help="of a Ray cluster (default: one is started here)")
+    parser.add_argument("--cpus", default=1.0, type=float, help="of a Ray task (default 1)")
+    parser.add_argument("--gpus", default=0.0, type=float, help="of a Ray task; fractions share a GPU (default 0)")
+    parser.add_argument("--storage", metavar="URL", help="of an Optuna database, for workers on several machines")
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
-    return parser.parse_args(argv)
 
 
-def _one_of(choices):
+def _one_of(what, choices):
     def name(text):
         if text in choices:
             return text
-        near = difflib.get_close_matches(text, choices, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise argparse.ArgumentTypeError(f"{text!r} is unknown (there are: {', '.join(choices)}){hint}")
+        raise argparse.ArgumentTypeError(unknown(what, text, list(choices)))
 
     return name
 
@@ -57,45 +114,69 @@ def _device(text):
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def plan(options):
-    """Return the runs that the command line asks for; those of the tuned configurations only where the paper has one."""
-    limit = options.time_limit or None
-    runs = [
-        Run(dataset, model, options.config, seed, str(options.device), limit)
-        for dataset in options.datasets
-        for model in options.models
-        for seed in options.seeds
-    ]
-    return [run for run in runs if run.parameters() is not None]
+def experiments(options):
+    """Return what to run, and a line for each model that is left out, because the paper has no tuned configuration of it."""
+    if options.data:
+        name = options.data.replace(":", "_") if options.data.startswith("openml:") else dataset_name(options.data)
+        sources = [Source(name, None, options.data, options.target, options.split, options.task)]
+    else:
+        sources = [Source(name, options.archive) for name in options.datasets]
+    settings = options.config, str(options.device), options.time_limit or None, options.out
+    found = [Experiment(source, model, *settings) for source in sources for model in options.models]
+    left_out = [e for e in found if options.config == "paper-tuned" and e.published is None]
+    reasons = {e: PAPER["unsupported"].get(e.source.name, {}).get(e.model, "the paper has none") for e in left_out}
+    return [e for e in found if e not in reasons], [f"{e.source.name} {e.name}: {reason}" for e, reason in reasons.items()]
 
 
-def execute_all(runs, out, console):
-    """Return the report of every run, executing those that have none."""
-    columns = SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn()
-    reports = []
+def execute(options, console):
+    """Do the stages; return the plan with what failed."""
+    executor = Executor(options.executor, options.workers, options.ray_address, options.cpus, options.gpus)
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=len(runs))
-        for run in runs:
-            name = f"{run.dataset} {run.model} {run.config} seed {run.seed}"
-            progress.update(task, description=name)
-            done = finished(run, out)
-            result = done or execute(run, out)
-            reports.append(result)
-            progress.advance(task)
-            note = "found" if done else f"{result['fit_time_s']:.1f} s"
-            console.print(f"{name}: {result['test_score']:.4f}{' (cut)' if result['was_cut'] else ''}, {note}", highlight=False)
-    return reports
+        bar = progress.add_task("", total=None)
+
+        def step(what, n_done, n_total):
+            progress.update(bar, description=what, completed=n_done, total=n_total)
+
+        def say(line):
+            console.print(line, highlight=False)
+
+        search = options.trials, options.prune, options.storage
+        wanted_experiments, left_out = experiments(options)
+        if not wanted_experiments:
+            raise HarnessError(f"nothing to do: {'; '.join(left_out)}")
+        for line in left_out:
+            say(f"left out: {line}")
+        plan = stages.Plan(wanted_experiments, list(options.seeds), *search, executor, say, step)
+        wanted = STAGES if options.stage == "all" else (options.stage,)
+        if options.force:
+            stages.remove(plan, wanted)
+        if "tune" in wanted:
+            stages.tune(plan)
+        if "evaluate" in wanted:
+            stages.evaluate(plan)
+        if options.stage == "ensemble" or ("ensemble" in wanted and len(options.seeds) >= 5):
+            stages.ensemble(plan)
+    if "report" in wanted:
+        table = report.collect(options.out)
+        report.write(table, options.out)
+        show(table, plan, options.markdown, console)
+    return plan
 
 
-def show(reports, console):
-    """Print the table."""
-    table = Table(*report.HEADINGS[:3])
+def show(table, plan, as_markdown, console):
+    """Print the scores of this command's runs."""
+    rows = report.rows(table, plan.experiments)
+    if as_markdown:
+        print(report.as_markdown(report.HEADINGS, rows))
+        return
+    printed = Table(*report.HEADINGS[:3])
     for heading in report.HEADINGS[3:]:
-        table.add_column(heading, justify="right")
-    for row in report.rows(reports):
-        table.add_row(*row)
-    console.print(table)
-    console.print(report.footnote(reports), highlight=False)
+        printed.add_column(heading, justify="right")
+    for row in rows:
+        printed.add_row(*row)
+    console.print(printed)
+    console.print(report.footnote(table, plan.experiments), highlight=False)
 
 
 def main(argv=None):
@@ -105,15 +186,16 @@ def main(argv=None):
     if not console.is_terminal:
         console.width = 180  # a file or a pipe has no width of its own
     try:
-        reports = execute_all(plan(options), options.out, console)
+        plan = execute(options, console)
     except KeyboardInterrupt:
         console.print("interrupted; the same command continues from here")
         return 130
-    if options.markdown:
-        print(report.markdown(reports))
-    else:
-        show(reports, console)
-    return 0
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for name, reason in plan.failures.items():
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    return 1 if plan.failures else 0
 
 
 if __name__ == "__main__":

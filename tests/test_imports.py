@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-MODULE_OF = {"scikit-learn": "sklearn"}
+MODULE_OF = {"scikit-learn": "sklearn", "scikit-posthocs": "scikit_posthocs"}
 LAYERS = [
     {"version", "params", "data", "devices", "progress", "functional", "graphs", "memory", "bins"} | {"schedules", "calibration"},
     {"columns", "nn", "targets"},
@@ -69,7 +69,7 @@ def test_every_import_is_declared():
         assert outside(imports(path, top_level_only=True)) <= core, path
         assert outside(imports(path)) <= core | {"rich"}, path
     for path in files("benchmarks"):
-        assert outside(imports(path)) <= core | bench | OPPONENTS, path
+        assert outside(imports(path)) <= core | bench | OPPONENTS | {"ray"}, path
     for path in files("tests"):
         assert outside(imports(path)) <= core | bench | test | {"conftest"}, path
 

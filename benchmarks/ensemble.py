@@ -1,0 +1,108 @@
+"""The stage ensemble: means of saved predictions; nothing is trained."""
+
+import hashlib
+
+import numpy as np
+
+from benchmarks.datasets import load
+from benchmarks.errors import HarnessError
+from benchmarks.evaluate import folder_of, read_predictions
+from benchmarks.metrics import metrics
+from benchmarks.results import Experiment, done, locked, read, write
+
+SIZE = 5
+GREEDY = "greedy"
+N_STEPS = 50
+
+
+def groups(seeds):
+    """Return the disjoint groups of five seeds; what is left over belongs to none."""
+    return [tuple(seeds[i : i + SIZE]) for i in range(0, len(seeds) - SIZE + 1, SIZE)]
+
+
+def average(experiment, i, seeds):
+    """Return the report of ensemble ``i`` of a model: the mean of the predictions of ``seeds``, as in the paper's section 4.5."""
+    members = [(experiment, seed) for seed in seeds]
+    return _ensemble(experiment, i, members, lambda val, y, classes: np.full(len(members), 1 / len(members)))
+
+
+def greedy(experiments, i, seeds):
+    """Return the report of the ``i``-th greedy ensemble of all models of a dataset, nets and trees.
+
+    Every fit of ``seeds`` may be taken, several times (Caruana et al. 2004): in each of 50 steps the one that improves the mean's
+    validation loss (squared error, log loss) most; the weights after the best step are kept.
+    """
+    members = [(experiment, seed) for experiment in experiments for seed in seeds if _is_evaluated(experiment, seed)]
+    if not members:
+        raise HarnessError(f"{experiments[0].source.name}: no evaluation to make an ensemble of: run the stage evaluate first")
+    first = experiments[0]
+    own = Experiment(first.source, GREEDY, first.config, first.device, first.time_limit, first.out)
+    return _ensemble(own, i, members, greedy_weights)
+
+
+def _is_evaluated(experiment, seed):
+    return read(folder_of(experiment, seed)) is not None
+
+
+def greedy_weights(val, y, classes, n_steps=N_STEPS):
+    """Return a weight a member, (M,), whose sum is 1.
+
+    Parameters
+    ----------
+    val : ndarray of shape (M, N) or (M, N, C)
+        Predictions of the validation rows.
+    y : array-like of shape (N,)
+    classes : ndarray of shape (C,) or None
+    """
+    y, best, counts = np.asarray(y), (np.inf, None), np.zeros(len(val))
+    total = np.zeros_like(val[0])
+    for step in range(1, n_steps + 1):
+        losses = [_loss(y, (total + member) / step, classes) for member in val]
+        chosen = int(np.argmin(losses))
+        counts[chosen] += 1
+        total = total + val[chosen]
+        best = min(best, (losses[chosen], tuple(counts / step)), key=lambda pair: pair[0])
+    return np.array(best[1])
+
+
+def _loss(y, predicted, classes):
+    if classes is None:
+        return float(np.mean((y - predicted) ** 2))
+    return metrics(y, predicted, classes)["log_loss"]
+
+
+def _ensemble(experiment, i, members, weigh):
+    """Make or find an ensemble; ``weigh`` is from the members' validation predictions, y and classes to their weights."""
+    folder = experiment.folder / "ensemble" / str(i)
+    files = [folder_of(*member) for member in members]
+    missing = [str(file) for file in files if read(file) is None]
+    if missing:
+        raise HarnessError(f"{folder} needs {', '.join(missing)}: run the stage evaluate first")
+    identity = experiment.identity() | {
+        "stage": "ensemble",
+        "members": {str(file.relative_to(experiment.out)): _sha256(file / "predictions.npz") for file in files},
+    }
+    with locked(folder):
+        report = done(folder, identity)
+        if report is not None:
+            return report | {"was_there": True}
+        dataset, arrays = load(experiment.source), [read_predictions(file) for file in files]
+        classes = arrays[0].get("classes")
+        weights = weigh(np.stack([a["val"] for a in arrays]), dataset.val[1], classes)
+        mean = {part: np.tensordot(weights, np.stack([a[part] for a in arrays]), 1) for part in ("val", "test")}
+        report = {
+            "identity": identity,
+            "weights": dict(zip(identity["members"], weights.tolist(), strict=True)),
+            "metrics": {part: metrics(getattr(dataset, part)[1], mean[part], classes) for part in mean},
+            "seconds": {"fit": sum(w and read(file)["seconds"]["fit"] for w, file in zip(weights.tolist(), files, strict=True))},
+        }
+        saved = mean if classes is None else mean | {"classes": classes}
+        write(folder, report, {"predictions.npz": lambda path: np.savez_compressed(path, **saved)})
+    return report | {"was_there": False}
+
+
+def _sha256(path):
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise HarnessError(f"{path} cannot be read ({error}): repeat that run with --force") from error

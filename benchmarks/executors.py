@@ -1,0 +1,91 @@
+"""Where tasks run: this process, joblib's worker processes, or Ray. A task is a function that may be repeated."""
+
+import os
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.errors import HarnessError
+
+RETRIES = 3
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Runs tasks.
+
+    Attributes
+    ----------
+    kind : {"local", "ray"}
+    workers : int
+        Processes on this machine (local), or tasks at once (ray: as many as the cluster has room for).
+    ray_address : str or None
+        A cluster; None starts Ray here.
+    cpus, gpus : float
+        What a Ray task takes.
+    """
+
+    kind: str = "local"
+    workers: int = 1
+    ray_address: str | None = None
+    cpus: float = 1
+    gpus: float = 0
+
+    def run(self, tasks):
+        """Yield ``(i, result, error)`` for each task as it ends; ``error`` is None or a text."""
+        if not tasks:
+            return iter(())
+        if self.kind == "ray":
+            return self._ray(tasks)
+        return self._processes(tasks) if self.workers > 1 else (_attempt(i, task) for i, task in enumerate(tasks))
+
+    def _processes(self, tasks):
+        """Run in worker processes; when one is killed, joblib's pool is gone, and another does what is left."""
+        from joblib import Parallel, delayed
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+        left = dict(enumerate(tasks))
+        for attempt in range(RETRIES + 1):
+            pool = Parallel(self.workers, backend="loky", return_as="generator_unordered")
+            try:
+                for i, result, error in pool(delayed(_attempt)(i, task) for i, task in left.copy().items()):
+                    del left[i]
+                    yield i, result, error
+                return
+            except TerminatedWorkerError:
+                if attempt == RETRIES:
+                    message = f"worker processes were killed {RETRIES + 1} times (out of memory? fewer --workers)"
+                    yield from ((i, None, message) for i in left)
+
+    def _ray(self, tasks):
+        try:
+            import ray
+        except ImportError:
+            raise HarnessError("--executor ray needs Ray: pip install 'tabdl[ray]'") from None
+        if not ray.is_initialized():  # once for all stages; Ray ends with the process
+            place = (
+                {"address": self.ray_address} if self.ray_address else {"num_cpus": os.cpu_count(), "include_dashboard": False}
+            )
+            root = str(Path(__file__).parent.parent)
+            path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+            ray.init(**place, runtime_env={"env_vars": {"PYTHONPATH": path}}, log_to_driver=False)
+        remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)(_attempt)
+        waiting = {remote.remote(i, task): i for i, task in enumerate(tasks)}
+        while waiting:
+            [ended], _ = ray.wait(list(waiting))
+            i = waiting.pop(ended)
+            try:
+                yield ray.get(ended)
+            except ray.exceptions.RayError as error:
+                yield i, None, f"{type(error).__name__}: {error}"
+
+
+def _attempt(i, task):
+    """Return ``(i, result, error)``: one task's failure must not end the others."""
+    try:
+        return i, task(), None
+    except HarnessError as error:
+        return i, None, str(error)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return i, None, f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"

@@ -1,0 +1,142 @@
+"""The figures of the report, each drawn from the one table."""
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.table import complete_scores, later, names, published
+
+MIN_DATASETS = 3
+"""A test over fewer datasets than this says nothing about ranks."""
+
+
+def draw(table, folder):
+    """Write the figures that the table has data for; return their captions by file name."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    drawers = {"scores.png": scores, "time.png": time, "tuning.png": tuning, "ranks.png": ranks}
+    return {name: caption for name, drawer in drawers.items() if (caption := drawer(table, Path(folder) / name))}
+
+
+def _axes(n_rows, n_columns, width, height):
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(n_rows, n_columns, figsize=(width, height), squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure, path):
+    from matplotlib import pyplot as plt
+
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _label(dataset):
+    from benchmarks.results import PAPER
+
+    scores = [figure["mean"] for model in PAPER["scores"].get(dataset, {}).values() for figure in model.values()]
+    return "score" if not scores else "minus RMSE" if max(scores) < 0 else "accuracy"
+
+
+def scores(table, path):
+    """Every fit and ensemble beside the paper's mean and deviation."""
+    runs = table[table["stage"].isin(["evaluation", "ensemble"])]
+    if runs.empty:
+        return None
+    datasets = list(runs["dataset"].unique())
+    n_rows = max(names(runs[runs["dataset"] == d]).nunique() for d in datasets)
+    figure, axes = _axes(1, len(datasets), 5.5 * len(datasets), 1.6 + 0.42 * n_rows)
+    for axis, dataset in zip(axes[0], datasets, strict=True):
+        _scores(axis, runs[runs["dataset"] == dataset])
+        axis.set(title=dataset, xlabel=f"test score ({_label(dataset)}; right is better)")
+    axes[0, 0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.16 - 0.3 / n_rows), ncols=3, frameon=False, fontsize=8)
+    _save(figure, path)
+    return "Test scores: every fit, every ensemble, and the paper's mean ± standard deviation."
+
+
+def _scores(axis, runs):
+    dataset = runs["dataset"].iloc[0]
+    order = runs.assign(name=names(runs)).groupby(["name", "model", "config"])["test_score"].mean().sort_values().reset_index()
+    for y, (name, model, config) in enumerate(order[["name", "model", "config"]].itertuples(index=False)):
+        for stage, offset, colour in (("evaluation", 0.12, "tab:blue"), ("ensemble", -0.12, "tab:orange")):
+            found = runs[(names(runs) == name) & (runs["stage"] == stage)]["test_score"]
+            label = {"evaluation": "a fit", "ensemble": "an ensemble"}[stage] if y == 0 and len(found) else None
+            axis.plot(found, np.full(len(found), y + offset), "|", color=colour, markersize=9, label=label)
+            paper = published(dataset, model, config, stage)
+            if paper is not None:
+                label = "the paper" if y == 0 and stage == "evaluation" else None
+                style = {"fmt": "D", "color": "black", "alpha": 0.55, "markersize": 3.5, "capsize": 2, "label": label}
+                axis.errorbar(paper["mean"], y + offset, xerr=paper["std"], **style)
+    axis.set_yticks(range(len(order)), order["name"])
+    axis.grid(axis="x", alpha=0.3)
+    best = later(dataset)
+    if len(best):
+        axis.axvline(best["single"].max(), color="tab:green", linestyle=":", label="best later single model")
+
+
+def time(table, path):
+    """Score against the seconds of a fit."""
+    single = table[table["stage"] == "evaluation"]
+    if single.empty:
+        return None
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    datasets = list(single["dataset"].unique())
+    figure, axes = _axes(1, len(datasets), 5 * len(datasets), 3.8)
+    for axis, dataset in zip(axes[0], datasets, strict=True):
+        rows = single[single["dataset"] == dataset]
+        for name, group in rows.groupby(names(rows)):
+            spread = group["test_score"].std(ddof=1) if len(group) > 1 else 0
+            axis.errorbar(group["fit_s"].median(), group["test_score"].mean(), yerr=spread, fmt="o", capsize=3, label=name)
+        axis.set(xscale="log", title=dataset, xlabel="seconds of a fit (median)", ylabel=f"test score ({_label(dataset)})")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7, frameon=False)
+    _save(figure, path)
+    return "Test score (mean ± standard deviation) against the median seconds of a fit, on the machine and device named above."
+
+
+def tuning(table, path):
+    """The best validation score so far, by trial and by hour."""
+    trials = table[table["stage"] == "trial"]
+    if trials.empty:
+        return None
+    datasets = list(trials["dataset"].unique())
+    figure, axes = _axes(len(datasets), 2, 10, 3.4 * len(datasets))
+    for row, dataset in zip(axes, datasets, strict=True):
+        for model, group in trials[trials["dataset"] == dataset].groupby("model"):
+            best = group["val_score"].cummax()
+            row[0].step(np.arange(1, len(best) + 1), best, where="post", label=model)
+            row[1].step(group["hours"], best, where="post", label=model)
+        values = trials.loc[trials["dataset"] == dataset, "val_score"]
+        for axis, xlabel in zip(row, ("trial", "hours of fitting, all trials before together"), strict=True):
+            axis.set(title=dataset, xlabel=xlabel, ylabel=f"best validation score ({_label(dataset)})")
+            axis.set_ylim(values.quantile(0.3), None)
+            axis.grid(alpha=0.3)
+        row[1].set_xscale("log")
+        row[0].legend(fontsize=8, frameon=False)
+    _save(figure, path)
+    return "The best validation score after each trial, and after each hour of fitting. The axis begins at the 30 % quantile."
+
+
+def ranks(table, path):
+    """Average ranks with groups that a Nemenyi test does not part; needs three datasets and three models."""
+    scores = complete_scores(table)
+    if len(scores) < MIN_DATASETS or scores.shape[1] < 3:
+        return None
+    import scikit_posthocs
+
+    average = scores.rank(axis="columns", ascending=False).mean()
+    p_values = scikit_posthocs.posthoc_nemenyi_friedman(scores.to_numpy())
+    p_values.index = p_values.columns = scores.columns
+    figure, axes = _axes(1, 1, 8, 1.5 + 0.25 * len(average))
+    scikit_posthocs.critical_difference_diagram(average, p_values, ax=axes[0, 0])
+    _save(figure, path)
+    text = f"Average rank over {len(scores)} datasets; 1 is best."
+    return f"{text} A bar joins models whose difference a Nemenyi test at 5 % does not find."

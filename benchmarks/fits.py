@@ -1,0 +1,66 @@
+"""What every model of the comparison gives back, and what watches it while it trains."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted model.
+
+    Attributes
+    ----------
+    predict : callable
+        From X to predictions, (N,): values, or classes.
+    n_parameters : int
+        Trained weights of a net; leaves of boosted trees.
+    n_iter, best_iter : int
+        Epochs, or trees: trained, and kept.
+    was_cut : bool
+        Whether the time limit ended the fit.
+    predict_proba : callable or None
+        From X to probabilities, (N, C), in the order of ``classes``; None for regression.
+    classes : ndarray or None
+    device : str
+        Where it was trained.
+    """
+
+    predict: Callable[[pd.DataFrame], np.ndarray]
+    n_parameters: int
+    n_iter: int
+    best_iter: int
+    was_cut: bool
+    predict_proba: Callable[[pd.DataFrame], np.ndarray] | None = None
+    classes: np.ndarray | None = None
+    device: str = "cpu"
+
+
+@dataclass
+class Watch:
+    """Called by a model after each epoch or tree with its number and validation score; True asks it to stop.
+
+    Attributes
+    ----------
+    time_limit : float or None
+        Seconds from now on.
+    is_hopeless : callable or None
+        From number and score to whether to give up; the pruning of a search.
+    was_cut, was_pruned : bool
+        Why it asked to stop.
+    """
+
+    time_limit: float | None = None
+    is_hopeless: Callable[[int, float], bool] | None = None
+    was_cut: bool = False
+    was_pruned: bool = False
+    _start: float = field(default_factory=time.monotonic)
+
+    def __call__(self, number, score):
+        self.was_cut = self.time_limit is not None and time.monotonic() - self._start > self.time_limit
+        if self.is_hopeless is not None and not self.was_cut:
+            self.was_pruned = self.is_hopeless(number, score)
+        return self.was_cut or self.was_pruned

@@ -1,0 +1,112 @@
+"""The search spaces: one function a model, from an Optuna trial and the data to a configuration of ``benchmarks/models.py``.
+
+Source: Gorishniy et al. 2021 (arXiv 2106.11959), supplementary section E, and the configuration files of its authors' run
+reports. Where a parameter is "zero with probability one half, else drawn", that is a categorical beside it.
+"""
+
+
+def _zero_or(trial, name, low, high, log=False):
+    if trial.suggest_categorical(f"{name} > 0", [False, True]):
+        return trial.suggest_float(name, low, high, log=log)
+    return 0.0
+
+
+def mlp(trial, data):
+    """Up to 8 layers of 512, or 16 of 1,024 on the large tables; widths of the first, the middle and the last layer."""
+    n_blocks = trial.suggest_int("n_blocks", 1, 16 if data.is_large else 8)
+    places = ["first", "middle", "last"] if n_blocks > 2 else ["first", "last"][:n_blocks]
+    widths = {place: trial.suggest_int(f"d_{place}", 1, 1024 if data.is_large else 512) for place in places}
+    middle = [widths.get("middle")] * (n_blocks - 2)
+    return {
+        "n_blocks": n_blocks,
+        "d_block": [widths["first"], *middle, widths["last"]] if n_blocks > 1 else [widths["first"]],
+        "dropout": _zero_or(trial, "dropout", 0.0, 0.5),
+        "lr": trial.suggest_float("lr", 1e-5, 1e-2, log=True),
+        "weight_decay": _zero_or(trial, "weight_decay", 1e-6, 1e-3, log=True),
+    } | _embedding(trial, data)
+
+
+def _embedding(trial, data):
+    return {"d_embedding": trial.suggest_int("d_embedding", 64, 512)} if data.has_categories else {}
+
+
+def resnet(trial, data):
+    """Up to 8 blocks of 512, or 16 of 1,024 on the large tables."""
+    return {
+        "n_blocks": trial.suggest_int("n_blocks", 1, 16 if data.is_large else 8),
+        "d_block": trial.suggest_int("d_block", 64, 1024 if data.is_large else 512),
+        "d_hidden_multiplier": trial.suggest_float("d_hidden_multiplier", 1.0, 4.0),
+        "hidden_dropout": trial.suggest_float("hidden_dropout", 0.0, 0.5),
+        "residual_dropout": _zero_or(trial, "residual_dropout", 0.0, 0.5),
+        "lr": trial.suggest_float("lr", 1e-5, 1e-2, log=True),
+        "weight_decay": _zero_or(trial, "weight_decay", 1e-6, 1e-3, log=True),
+    } | _embedding(trial, data)
+
+
+def ft_transformer(trial, data):
+    """The paper's group A, or its smaller B for ALOI and the large tables. The multiplier is 2/3 of the paper's, for ReGLU."""
+    is_b = costs_much(data)
+    return {
+        "n_blocks": trial.suggest_int("n_blocks", 1, 6 if is_b else 4),
+        "d_block": trial.suggest_int("d_block", 64, 512, step=8),
+        "n_heads": 8,
+        "attention_dropout": trial.suggest_float("attention_dropout", 0.0, 0.5),
+        "ffn_hidden_multiplier": 4 / 3 if is_b else trial.suggest_float("ffn_hidden_multiplier", 2 / 3, 8 / 3),
+        "ffn_dropout": trial.suggest_float("ffn_dropout", 0.0, 0.5),
+        "residual_dropout": 0.0 if is_b else _zero_or(trial, "residual_dropout", 0.0, 0.2),
+        "lr": trial.suggest_float("lr", 3e-5 if is_b else 1e-5, 3e-4 if is_b else 1e-3, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-3, log=True),
+    }
+
+
+def costs_much(data):
+    """Whether the table is in the paper's group B for FT-Transformer: Jannis, in A, has 2.9 million training cells, ALOI 8.8."""
+    return data.is_large or data.train[0].size > 5_000_000
+
+
+def xgboost(trial, data):
+    """The paper's space, under the names of XGBoost's scikit-learn interface."""
+    return {
+        "max_depth": trial.suggest_int("max_depth", 6 if data.is_large else 3, 10),
+        "min_child_weight": trial.suggest_float("min_child_weight", 1e-8, 1e5, log=True),
+        "subsample": trial.suggest_float("subsample", 0.5, 1.0),
+        "colsample_bylevel": trial.suggest_float("colsample_bylevel", 0.5, 1.0),
+        "colsample_bytree": trial.suggest_float("colsample_bytree", 0.5, 1.0),
+        "learning_rate": trial.suggest_float("learning_rate", 1e-5, 1.0, log=True),
+        "reg_alpha": _zero_or(trial, "reg_alpha", 1e-8, 1e2, log=True),
+        "reg_lambda": _zero_or(trial, "reg_lambda", 1e-8, 1e2, log=True),
+        "gamma": _zero_or(trial, "gamma", 1e-8, 1e2, log=True),
+    }
+
+
+def catboost(trial, data):
+    """The paper's space; ``od_pval`` as in its base configuration."""
+    return {
+        "depth": trial.suggest_int("depth", 6 if data.is_large else 3, 10),
+        "learning_rate": trial.suggest_float("learning_rate", 1e-5, 1.0, log=True),
+        "bagging_temperature": trial.suggest_float("bagging_temperature", 0.0, 1.0),
+        "l2_leaf_reg": trial.suggest_float("l2_leaf_reg", 1.0, 10.0, log=True),
+        "leaf_estimation_iterations": trial.suggest_int("leaf_estimation_iterations", 1, 10),
+        "od_pval": 0.001,
+    }
+
+
+def lightgbm(trial, data):
+    """The paper's space; without ``subsample_freq``, as there, ``subsample`` does nothing: it is not searched."""
+    return {
+        "num_leaves": trial.suggest_int("num_leaves", 10, 100),
+        "learning_rate": trial.suggest_float("learning_rate", 1e-3, 1.0, log=True),
+        "min_child_weight": trial.suggest_float("min_child_weight", 1e-5, 1e-1, log=True),
+        "min_child_samples": trial.suggest_int("min_child_samples", 2, 100),
+        "colsample_bytree": trial.suggest_float("colsample_bytree", 0.5, 1.0),
+        "reg_lambda": _zero_or(trial, "reg_lambda", 1e-5, 1.0, log=True),
+    }
+
+
+SPACES = {function.__name__: function for function in (mlp, resnet, ft_transformer, xgboost, catboost, lightgbm)}
+SPACES["xgboost-native"] = xgboost
+
+
+def n_trials(model, data):
+    """Return the paper's number of trials: 100; 50 for FT-Transformer on ALOI and the large tables."""
+    return 50 if model == "ft_transformer" and costs_much(data) else 100

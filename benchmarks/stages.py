@@ -1,0 +1,160 @@
+"""What each subcommand does: tasks for an executor, in an order in which each finds what it needs."""
+
+import shutil
+from dataclasses import dataclass, field
+from functools import partial
+
+import optuna
+
+from benchmarks import ensemble as ensembles
+from benchmarks import tune as tuning
+from benchmarks.datasets import load
+from benchmarks.errors import HarnessError
+from benchmarks.evaluate import evaluate as evaluate_one
+from benchmarks.evaluate import folder_of
+from benchmarks.executors import Executor
+from benchmarks.results import Experiment
+from benchmarks.spaces import SPACES, n_trials
+
+
+@dataclass
+class Plan:
+    """What the command line asks for, and what went wrong on the way.
+
+    Attributes
+    ----------
+    experiments : list of Experiment
+    seeds : list of int
+    n_trials : int or None
+        None: the paper's number.
+    prune : bool
+    storage : str or None
+    executor : Executor
+    say : callable
+        Takes a line for the user.
+    step : callable
+        Takes (what is done now, how much is done, of how much).
+    failures : dict
+        From what failed to why; the other runs go on.
+    """
+
+    experiments: list[Experiment]
+    seeds: list[int]
+    n_trials: int | None
+    prune: bool
+    storage: str | None
+    executor: Executor
+    say: object
+    step: object
+    failures: dict = field(default_factory=dict)
+
+    def going(self):
+        """Return the experiments that nothing has happened to."""
+        return [experiment for experiment in self.experiments if _name(experiment) not in self.failures]
+
+
+def _name(experiment):
+    return f"{experiment.source.name} {experiment.name}"
+
+
+def tune(plan):
+    """Search the best configuration of every experiment whose configuration is to be searched."""
+    searches = {}
+    for experiment in plan.going():
+        if experiment.config == "tuned":
+            try:
+                searches[experiment] = _search(plan, experiment)
+            except HarnessError as error:
+                plan.failures[_name(experiment)] = str(error)
+    while searches:
+        _trials(plan, searches)
+        for experiment, search in list(searches.items()):
+            try:
+                report = None if _name(experiment) in plan.failures else tuning.finish(experiment, search)
+            except HarnessError as error:
+                plan.failures[_name(experiment)] = str(error)
+            if _name(experiment) in plan.failures:
+                del searches[experiment]
+            elif report is not None:
+                best = report["best"]
+                plan.say(f"{_name(experiment)}: best of {search.n_trials} trials {best['val_score']:.4f} (validation)")
+                del searches[experiment]
+
+
+def _search(plan, experiment):
+    if experiment.model not in SPACES:
+        raise HarnessError(f"{experiment.model} has no search space in benchmarks/spaces.py")
+    number = plan.n_trials or n_trials(experiment.model, load(experiment.source).search_data)
+    return tuning.Search(number, plan.prune, plan.storage)
+
+
+def _trials(plan, searches):
+    """Run as many tasks as there are trials to do; a task that finds nothing to do ends at once."""
+    tasks = [(e, partial(tuning.run_trial, e, search)) for e, search in searches.items() for _ in range(search.n_trials)]
+    for n_done, (i, number, error) in enumerate(plan.executor.run([task for _, task in tasks]), 1):
+        name = _name(tasks[i][0])
+        plan.step(f"{name} trial", n_done, len(tasks))
+        if error is not None:
+            plan.failures[name] = error
+        elif number is not None:
+            plan.say(f"{name}: trial {number}")
+
+
+def evaluate(plan):
+    """Fit every experiment with every seed."""
+    tasks = [(experiment, seed) for experiment in plan.going() for seed in plan.seeds]
+    calls = [partial(evaluate_one, *task) for task in tasks]
+    for n_done, (i, report, error) in enumerate(plan.executor.run(calls), 1):
+        experiment, seed = tasks[i]
+        plan.step(f"{_name(experiment)} seed {seed}", n_done, len(tasks))
+        if error is not None:
+            plan.failures[_name(experiment)] = error
+            continue
+        score, cut = report["metrics"]["test"]["score"], " (cut)" if report["was_cut"] else ""
+        note = "found" if report["was_there"] else f"{report['seconds']['fit']:.1f} s"
+        plan.say(f"{_name(experiment)} seed {seed}: {score:.4f}{cut}, {note}")
+
+
+def ensemble(plan):
+    """Average the seeds of every experiment in disjoint fives; and choose greedily among all models of a dataset."""
+    fives = ensembles.groups(plan.seeds)
+    tasks = [(_name(e), partial(ensembles.average, e, i, seeds)) for e in plan.going() for i, seeds in enumerate(fives)]
+    for source in dict.fromkeys(e.source for e in plan.going()):
+        models = [e for e in plan.going() if e.source == source]
+        if len(models) > 1:
+            for i, seeds in enumerate(fives or [tuple(plan.seeds)]):
+                tasks.append((f"{source.name} {ensembles.GREEDY}", partial(ensembles.greedy, models, i, seeds)))
+    for n_done, (name, task) in enumerate(tasks, 1):
+        plan.step(f"{name} ensemble", n_done, len(tasks))
+        try:
+            plan.say(f"{name} ensemble: {task()['metrics']['test']['score']:.4f}")
+        except HarnessError as error:
+            plan.failures[name] = str(error)
+
+
+def remove(plan, stages):
+    """Remove what the stages would find done: ``--force``."""
+    for experiment in plan.experiments:
+        if "tune" in stages and experiment.config == "tuned":
+            if plan.storage is not None:
+                _remove_study(plan, experiment)
+            _remove(experiment.folder / "tuning", tuning.study_folder(experiment))
+        if "evaluate" in stages:
+            _remove(*(folder_of(experiment, seed) for seed in plan.seeds))
+        if {"evaluate", "ensemble"} & set(stages):  # an ensemble does not outlive its members
+            greedy = experiment.folder.parent / experiment.name.replace(experiment.model, ensembles.GREEDY, 1)
+            _remove(experiment.folder / "ensemble", greedy / "ensemble")
+
+
+def _remove(*folders):
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_study(plan, experiment):
+    try:
+        optuna.delete_study(study_name=tuning.study_name(experiment), storage=plan.storage)
+    except KeyError:
+        return
+    except Exception as error:
+        raise HarnessError(f"the study cannot be deleted: {type(error).__name__}: {error}") from error

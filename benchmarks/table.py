@@ -1,0 +1,158 @@
+"""Everything that was measured, as one table; and what follows from it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.errors import HarnessError
+from benchmarks.results import FORMAT, PAPER, damaged, read
+
+COLUMNS = {
+    "dataset": "str",
+    "model": "str",
+    "config": "str",
+    "stage": "str",  # evaluation, ensemble, trial
+    "index": "int64",  # seed, number of the ensemble, number of the trial
+    "train_score": "float64",
+    "val_score": "float64",
+    "test_score": "float64",
+    "fit_s": "float64",
+    "predict_s": "float64",
+    "hours": "float64",  # of all trials up to this one
+    "n_parameters": "float64",
+    "n_iter": "float64",
+    "best_iter": "float64",
+    "was_cut": "boolean",
+    "time_limit": "float64",
+    "host_mb": "float64",
+    "gpu_mb": "float64",
+    "state": "str",
+    "device": "str",
+    "processor": "str",
+    "tabdl": "str",
+    "commit": "str",
+}
+
+
+def collect(out):
+    """Return the table of a results folder: a row an evaluation, an ensemble and a trial.
+
+    Raises
+    ------
+    HarnessError
+        When a report is damaged or of another version of the layout.
+    """
+    rows = [row for folder in _folders(out) for row in _rows(folder)]
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    return table.sort_values(["dataset", "model", "config", "stage", "index"], kind="stable", ignore_index=True)
+
+
+def _folders(out):
+    patterns = ("*/*/tuning", "*/*/evaluation/*", "*/*/ensemble/*")
+    found = (folder for pattern in patterns for folder in Path(out).glob(pattern))
+    return sorted(f for f in found if (f / "report.json").exists() and not f.name.startswith("."))
+
+
+def _rows(folder):
+    report = read(folder)
+    identity = report.get("identity", {})
+    if identity.get("format") != FORMAT:
+        raise HarnessError(
+            f"{folder} has a report of layout {identity.get('format', 'unknown')}, this is layout {FORMAT}: use another --out"
+        )
+    common = {name: identity[name] for name in ("dataset", "model", "config", "time_limit", "tabdl", "device")}
+    common |= {"stage": identity["stage"], "commit": report["commit"], "processor": report["machine"]["processor"]}
+    if identity["stage"] == "tuning":
+        return _trials(folder / "trials.parquet", common)
+    scores = {f"{part}_score": values["score"] for part, values in report["metrics"].items()}
+    times = {f"{name}_s": seconds for name, seconds in report["seconds"].items()}
+    same = {name: report[name] for name in ("n_parameters", "n_iter", "best_iter", "was_cut", "device") if name in report}
+    return [common | {"index": int(folder.name)} | scores | times | same | report.get("peak_memory", {})]
+
+
+def _trials(path, common):
+    try:
+        trials = pd.read_parquet(path)
+    except Exception as error:  # pyarrow's and the system's
+        raise damaged(path, error) from error
+    hours = trials["seconds"].fillna(0).cumsum() / 3600
+    return [
+        common
+        | {"stage": "trial", "index": t.number, "state": t.state, "val_score": t.value, "fit_s": t.seconds}
+        | {"hours": hour, "n_iter": t.n_iter}
+        for t, hour in zip(trials.itertuples(), hours, strict=True)
+    ]
+
+
+def published(dataset, model, config, stage):
+    """Return the paper's figure for a kind of run, a dict with mean, std and runs; None where it has none."""
+    kind = ("default" if config == "default" else "tuned") + ("_ensemble" if stage == "ensemble" else "")
+    return PAPER["scores"].get(dataset, {}).get(model, {}).get(kind)
+
+
+def later(dataset):
+    """Return what later papers publish for a dataset: rows of study, model, single, ensemble_of_5."""
+    studies = PAPER["later"].get(dataset, {})
+    rows = [{"study": study, "model": model} | figures for study, models in studies.items() for model, figures in models.items()]
+    return pd.DataFrame(rows, columns=["study", "model", "single", "ensemble_of_5"])
+
+
+def summary(table):
+    """Return a row for each dataset, model, configuration and stage: n, mean and std of the test score, and the paper's.
+
+    ``difference`` is in the paper's standard deviations; missing where the paper has no figure or no deviation.
+    """
+    rows = []
+    runs = table[table["stage"] != "trial"]
+    for key, group in runs.groupby(["dataset", "model", "config", "stage"], sort=False):
+        scores, paper = group["test_score"], published(*key)
+        row = dict(zip(("dataset", "model", "config", "stage"), key, strict=True))
+        row |= {"n": len(scores), "mean": scores.mean(), "std": scores.std(ddof=1) if len(scores) > 1 else np.nan}
+        row |= {"was_cut": bool(group["was_cut"].fillna(False).any())}
+        row |= {name: group[name].median() for name in ("fit_s", "predict_s", "n_parameters", "n_iter")}
+        if paper is not None:
+            row |= {"paper_mean": paper["mean"], "paper_std": paper["std"], "paper_n": paper["runs"]}
+            if paper["std"] > 0:
+                row["difference"] = (row["mean"] - paper["mean"]) / paper["std"]
+        rows.append(row)
+    columns = [
+        "dataset",
+        "model",
+        "config",
+        "stage",
+        "n",
+        "mean",
+        "std",
+        "was_cut",
+        "fit_s",
+        "predict_s",
+        "n_parameters",
+        "n_iter",
+    ]
+    return pd.DataFrame(rows, columns=[*columns, "paper_mean", "paper_std", "paper_n", "difference"])
+
+
+def names(table):
+    """Return the model of each row, with its kind of configuration where that is not the search's."""
+    return table["model"].where(table["config"] == "tuned", table["model"] + " (" + table["config"] + ")")
+
+
+def complete_scores(table):
+    """Return the mean test scores of single fits: a row a dataset, a column a model that was run on every dataset."""
+    single = table[table["stage"] == "evaluation"]
+    return single.assign(name=names(single)).pivot_table("test_score", "dataset", "name", "mean").dropna(axis="columns")
+
+
+def win_rates(table, opponent="catboost"):
+    """Return how often a fit beats one of the opponent with the same kind of configuration, mean over datasets; a tie is half."""
+    single = table[table["stage"] == "evaluation"]
+    wins = {}
+    for (dataset, config), group in single.groupby(["dataset", "config"]):
+        theirs = group.loc[group["model"] == opponent, "test_score"].to_numpy()
+        for model, ours in group.groupby("model")["test_score"]:
+            if model != opponent and len(theirs):
+                ahead = np.sign(ours.to_numpy()[:, None] - theirs) / 2 + 0.5
+                wins.setdefault((model, config), {})[dataset] = ahead.mean()
+    rows = [(*key, len(rates), float(np.mean(list(rates.values())))) for key, rates in wins.items()]
+    return pd.DataFrame(rows, columns=["model", "config", "datasets", "rate"])

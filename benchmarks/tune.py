@@ -1,0 +1,327 @@
+"""The stage tune: Optuna's TPE on the validation score, a trial at a time, by any number of workers.
+
+The study lives in a journal in the results folder, or in a database. A trial of a worker that was killed is found (by its file
+lock, or by the database's heartbeat) and done again with the same parameters. With one worker the search is the same whether it
+was killed or not: the sampler of the trial at place n is seeded with n.
+"""
+
+import json
+import time
+import uuid
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import optuna
+import pandas as pd
+from filelock import FileLock, Timeout
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from benchmarks.datasets import load
+from benchmarks.errors import HarnessError
+from benchmarks.metrics import metrics, predictions
+from benchmarks.models import MODELS
+from benchmarks.results import damaged, done, locked, write
+from benchmarks.spaces import SPACES
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+FIT_SEED = 0
+CLOSED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to search.
+
+    Attributes
+    ----------
+    n_trials : int
+    prune : bool
+        Whether Optuna's median pruner ends hopeless trials. The paper's protocol does not.
+    storage : str or None
+        An Optuna storage URL, for workers on several machines; None: a journal in the results folder.
+    heartbeat_s : int
+        Seconds between a worker's signs of life in a database; after two without one its trial is given to another.
+    """
+
+    n_trials: int
+    prune: bool = False
+    storage: str | None = None
+    heartbeat_s: int = 60
+
+
+class _Lock:
+    """A lock of the journal that the system releases when its process dies."""
+
+    def __init__(self, path):
+        self._lock = FileLock(path)
+
+    def acquire(self):
+        self._lock.acquire()
+        return True
+
+    def release(self):
+        self._lock.release()
+
+
+class _Surplus(Exception):
+    """A trial that was begun when there were enough already."""
+
+
+def identity(experiment, search):
+    """Return what a finished search must agree in."""
+    return experiment.identity() | {"stage": "tuning", "n_trials": search.n_trials, "prune": search.prune}
+
+
+def study_folder(experiment):
+    """Return where the journal and the workers' locks are."""
+    return experiment.folder / "study"
+
+
+def study_name(experiment):
+    """Return the study's name in a storage; other data or another version is another study."""
+    name = experiment.identity()
+    checksums = name["checksums"]
+    return f"tabdl {name['tabdl']} {experiment.source.name} {experiment.model} {checksums['data'][:12]} {checksums['split'][:12]}"
+
+
+@lru_cache(maxsize=1)
+def open_study(experiment, search):
+    """Return the study, a new one or the one that is there.
+
+    Raises
+    ------
+    HarnessError
+        When the database cannot be reached or the journal is damaged.
+    """
+    pruner = optuna.pruners.MedianPruner(n_warmup_steps=10) if search.prune else optuna.pruners.NopPruner()
+    try:
+        storage = _journal(experiment) if search.storage is None else _database(search)
+        return optuna.create_study(
+            storage=storage, study_name=study_name(experiment), direction="maximize", pruner=pruner, load_if_exists=True
+        )
+    except ValueError as error:
+        raise damaged(study_folder(experiment) / "journal.log", error) from error
+    except Exception as error:  # whatever the database's driver raises
+        raise HarnessError(f"the study cannot be opened: {type(error).__name__}: {error}") from error
+
+
+def _journal(experiment):
+    folder = study_folder(experiment)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = str(folder / "journal.log")
+    return JournalStorage(JournalFileBackend(path, lock_obj=_Lock(path + ".lock")))
+
+
+def _database(search):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return RDBStorage(
+            search.storage,
+            heartbeat_interval=search.heartbeat_s,
+            grace_period=2 * search.heartbeat_s,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+        )
+
+
+def counts(trial):
+    """Whether a trial counts towards the number asked for: not one that was killed, nor one too many."""
+    return trial.state != TrialState.FAIL or "error" in trial.user_attrs
+
+
+def is_closed(trial):
+    """Whether a trial that counts has ended."""
+    return counts(trial) and (trial.state in CLOSED or trial.state == TrialState.FAIL)
+
+
+def run_trial(experiment, search):
+    """Do one trial if there are not enough yet; return its number, None if there was nothing to do."""
+    if (experiment.folder / "tuning" / "report.json").exists():
+        return None
+    study = open_study(experiment, search)
+    with _claimed(experiment, search) as claim:
+        retry_killed(experiment, study, search)
+        if sum(map(counts, study.get_trials(deepcopy=False))) >= search.n_trials and not _waiting(study):
+            return None
+        objective = _Objective(experiment, search, claim)
+        study.optimize(objective, n_trials=1, catch=(Exception,))
+    return objective.number
+
+
+def _waiting(study):
+    return study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+
+
+@contextmanager
+def _claimed(experiment, search):
+    """Yield the lock under which a worker of a journal begins a trial; None for a database, where heartbeats do that."""
+    if search.storage is not None:
+        yield None
+        return
+    claim = FileLock(study_folder(experiment) / "claim.lock")
+    claim.acquire()
+    try:
+        yield claim
+    finally:
+        claim.release(force=True)
+
+
+def retry_killed(experiment, study, search):
+    """Give trials whose worker is dead back to the queue, with their parameters."""
+    if search.storage is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            optuna.storages.fail_stale_trials(study)
+        return
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if not _is_alive(study_folder(experiment) / trial.user_attrs.get("worker", "")):
+            try:
+                study.tell(trial.number, state=TrialState.FAIL)
+            except (ValueError, UpdateFinishedTrialError):
+                continue  # it ended just now
+            if "config" in trial.user_attrs:
+                study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
+
+
+def _is_alive(path):
+    """Whether a process holds the lock; a trial that names none was begun by a worker that died at once."""
+    if not path.is_file():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            path.unlink(missing_ok=True)
+    except Timeout:
+        return True
+    return False
+
+
+class _Objective:
+    """One trial: parameters, fit, validation score. It sees no test rows: there are none in what it is given."""
+
+    def __init__(self, experiment, search, claim):
+        self.experiment, self.search, self.claim = experiment, search, claim
+        self.number, self.was_pruned = None, False
+
+    def __call__(self, trial):
+        with self._alive(trial):
+            place = sum(counts(t) for t in trial.study.get_trials(deepcopy=False) if t.number < trial.number)
+            if place >= self.search.n_trials:
+                raise _Surplus
+            self.number = trial.number
+            data = load(self.experiment.source).search_data
+            trial.study.sampler = optuna.samplers.TPESampler(seed=place)
+            config = SPACES[self.experiment.model](trial, data)
+            trial.set_user_attr("config", config)
+            if self.claim is not None:
+                self.claim.release(force=True)  # the next worker may begin
+            return self._score(trial, data, config)
+
+    @contextmanager
+    def _alive(self, trial):
+        """Hold a lock of this worker, named in the trial."""
+        if self.claim is None:
+            yield
+            return
+        path = study_folder(self.experiment) / f"{uuid.uuid4()}.lock"
+        with FileLock(path):
+            trial.set_user_attr("worker", path.name)
+            yield
+        path.unlink(missing_ok=True)
+
+    def _score(self, trial, data, config):
+        start = time.perf_counter()
+        try:
+            fit = MODELS[self.experiment.model](
+                data, config, FIT_SEED, self.experiment.device, self.experiment.time_limit, self._hopeless(trial)
+            )
+            score = metrics(data.val[1], predictions(fit, data.val[0]), fit.classes)["score"]
+        except Exception as error:
+            trial.set_user_attr("error", f"{type(error).__name__}: {error}")
+            raise
+        seconds = time.perf_counter() - start
+        for name, value in {"seconds": seconds, "n_iter": fit.n_iter, "best_iter": fit.best_iter}.items():
+            trial.set_user_attr(name, value)
+        if self.was_pruned:
+            raise optuna.TrialPruned
+        if not np.isfinite(score):
+            trial.set_user_attr("error", f"the validation score is {score}")
+        return score
+
+    def _hopeless(self, trial):
+        if not self.search.prune:
+            return None
+
+        def is_hopeless(step, score):
+            trial.report(score, step)
+            self.was_pruned = trial.should_prune()
+            return self.was_pruned
+
+        return is_hopeless
+
+
+def finish(experiment, search, poll_s=0.5):
+    """Return the report of a search that has its trials, waiting for those of other commands; None if trials are missing.
+
+    Raises
+    ------
+    HarnessError
+        When no trial has a score, or the folder holds another search.
+    """
+    asked = identity(experiment, search)
+    while True:
+        report = done(experiment.folder / "tuning", asked)
+        if report is not None:
+            return report
+        study = open_study(experiment, search)
+        with _claimed(experiment, search):
+            retry_killed(experiment, study, search)
+            trials = [trial for trial in study.get_trials(deepcopy=False) if counts(trial)]
+        if len(trials) < search.n_trials or any(trial.state == TrialState.WAITING for trial in trials):
+            return None
+        if all(map(is_closed, trials)):
+            with locked(experiment.folder / "tuning"):
+                if done(experiment.folder / "tuning", asked) is None:
+                    _write(experiment, asked, study, trials)
+            continue
+        time.sleep(poll_s)
+
+
+def _write(experiment, asked, study, trials):
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if not complete:
+        errors = sorted({trial.user_attrs.get("error", trial.state.name) for trial in trials})
+        raise HarnessError(f"{experiment.folder}: none of {len(trials)} trials has a score: {'; '.join(errors)[:500]}")
+    best = max(complete, key=lambda trial: (trial.value, -trial.number))
+    table = trial_table(trials)
+    report = {
+        "identity": asked,
+        "parameters": best.user_attrs["config"],
+        "best": {"number": best.number, "val_score": best.value, "best_iter": best.user_attrs["best_iter"]},
+        "trials": table["state"].value_counts().to_dict()
+        | {"RETRIED": sum("retry_of" in t.user_attrs or "failed_trial" in t.system_attrs for t in trials)},
+        "seconds": {"fit": float(table["seconds"].sum())},
+    }
+    write(experiment.folder / "tuning", report, {"trials.parquet": table.to_parquet})
+
+
+def trial_table(trials):
+    """Return a row a trial, in their order: number, state, value, seconds, epochs, start and parameters."""
+    rows = [
+        {
+            "number": trial.number,
+            "state": trial.state.name,
+            "value": trial.value,
+            "seconds": trial.user_attrs.get("seconds", np.nan),
+            "n_iter": trial.user_attrs.get("n_iter"),
+            "started": trial.datetime_start,
+            "config": json.dumps(trial.user_attrs.get("config")),
+            "error": trial.user_attrs.get("error"),
+        }
+        for trial in sorted(trials, key=lambda trial: trial.number)
+    ]
+    return pd.DataFrame(rows).astype({"value": float, "seconds": float})
