@@ -66,11 +66,12 @@ def _split(table, seed, is_classification):
     return [*part(rest), test]
 
 
-def fit_ours(model, is_classification, parts, seed, epochs):
+def fit_ours(model, is_classification, parts, seed, epochs, precision="auto"):
     """Return the predictions of the test rows, probabilities of classes, and the seconds of the fit."""
     classes, parameters = MODELS[model]
     limits = {} if epochs is None else {"max_epochs": epochs, "patience": epochs}
-    estimator = classes[0 if is_classification else 1](random_state=seed, n_jobs=torch.get_num_threads(), **parameters, **limits)
+    common = {"random_state": seed, "n_jobs": torch.get_num_threads(), "precision": precision}
+    estimator = classes[0 if is_classification else 1](**common, **parameters, **limits)
     (X, y), (X_val, y_val), (X_test, _) = parts
     clone(estimator).set_params(max_epochs=1).fit(X, y, X_val=X_val, y_val=y_val)  # makes what a process makes once
     start = time.perf_counter()
@@ -105,8 +106,12 @@ def compare(options, table, model, seed):
     path = SHIPPED / f"{table}.parquet" if options.data is None else Path(options.data) / f"{table}.parquet"
     is_classification, parts = read(path, options.rows, seed)
     record = {"table": table, "model": model, "seed": seed, "rows": len(parts[0][0]), "epochs": options.epochs}
+    record |= {"precision": options.precision, "threads": options.threads}
     task = (model, is_classification, parts, seed, options.epochs)
-    for name, (predictions, seconds) in {"ours": fit_ours(*task), "theirs": fit_theirs(options.python, *task)}.items():
+    for name, (predictions, seconds) in {
+        "ours": fit_ours(*task, options.precision),
+        "theirs": fit_theirs(options.python, *task),
+    }.items():
         record[name] = scores(is_classification, predictions, parts[0][1], parts[2][1]) | {"seconds": seconds}
     return record
 
@@ -141,6 +146,7 @@ def main(argv=None):
     parser.add_argument(
         "--epochs", type=int, help="epochs of every fit, without early stopping (default: each package's own rule)"
     )
+    parser.add_argument("--precision", default="auto", help="of our networks; theirs are of float32 (default auto)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", help="a file of JSON lines, one a run, that grows")
     options = parser.parse_args(argv)
