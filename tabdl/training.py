@@ -130,6 +130,7 @@ def train_finitely(members, *, settings, **losses):
     """
     if not settings.precision.is_bfloat16:
         return train(members, settings=settings, **losses)
+    start = time.perf_counter()
     beginnings = [copy.deepcopy(member.net.state_dict()) for member in members]
     try:
         return train(members, settings=settings, **losses)
@@ -138,7 +139,9 @@ def train_finitely(members, *, settings, **losses):
     for member, beginning in zip(members, beginnings, strict=True):
         member.net.load_state_dict(beginning)
         member.net.takes_bfloat16 = False
-    return train(members, settings=replace(settings, precision=replace(settings.precision, is_bfloat16=False)), **losses)
+    time_limit = None if settings.time_limit is None else settings.time_limit - (time.perf_counter() - start)
+    precision = replace(settings.precision, is_bfloat16=False)
+    return train(members, settings=replace(settings, precision=precision, time_limit=time_limit), **losses)
 
 
 def train(members, *, loss, val_loss, settings, together=None):
