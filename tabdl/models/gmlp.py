@@ -160,7 +160,7 @@ class GMLPClassifier(ClassifierTask, GMLP):
     """gMLP for binary, multiclass and multilabel classification of table rows.
 
     Every column, numeric or categorical, becomes a token of width ``d_block``, as in FT-Transformer; in ``n_blocks`` blocks each
-    token is multiplied with a learned sum over all tokens. Without a softmax and without heads it is quicker than attention.
+    token is multiplied with a learned sum over all tokens, in the place of attention.
 
     {parameters}
 
@@ -184,7 +184,7 @@ class GMLPRegressor(RegressorTask, GMLP):
     """gMLP for regression on one or several targets of table rows.
 
     Every column, numeric or categorical, becomes a token of width ``d_block``, as in FT-Transformer; in ``n_blocks`` blocks each
-    token is multiplied with a learned sum over all tokens. Without a softmax and without heads it is quicker than attention.
+    token is multiplied with a learned sum over all tokens, in the place of attention.
 
     {parameters}
 
