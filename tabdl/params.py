@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 
+REQUIRED = dataclasses.MISSING
+
 
 class Int:
     """Integers in ``[low, high]``; booleans are not integers here."""
@@ -86,7 +88,7 @@ def param(default, *allowed, doc):
     Parameters
     ----------
     default : object
-        The default value; immutable.
+        The default value; immutable. ``REQUIRED``: there is none.
     *allowed : Int, Float, OneOf, Kind or ListOf
         A value is legal when any of them accepts it.
     doc : str
@@ -123,5 +125,9 @@ def describe_params(cls, shared):
     """
     last = inspect.get_annotations(shared).keys()
     fields = sorted(_fields(cls), key=lambda field: field.name in last and field.name != "lr")
-    entries = [f"{field.name} : {_words(field)}, default={field.default!r}\n    {field.metadata['doc']}" for field in fields]
-    return "Parameters\n----------\n" + "\n".join(entries)
+    return "Parameters\n----------\n" + "\n".join(map(_entry, fields))
+
+
+def _entry(field):
+    default = "" if field.default is REQUIRED else f", default={field.default!r}"
+    return f"{field.name} : {_words(field)}{default}\n    {field.metadata['doc']}"

@@ -30,6 +30,8 @@ ARCHITECTURES = {
     "TabM": {"n_blocks": 2, "d_block": 16, "k": 3, "one_hot_max_size": 3, "d_embedding": 4},
 }
 
+NETWORKS = [architecture + task for architecture in ARCHITECTURES for task in ("Classifier", "Regressor")]
+
 
 def make(architecture, task, **kwargs):
     """Return a small, quick estimator; ``task`` is "Classifier" or "Regressor"."""

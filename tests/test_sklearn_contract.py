@@ -3,6 +3,9 @@
 import inspect
 
 import pytest
+from conftest import NETWORKS
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -63,13 +66,28 @@ def instances():
     return defaults + exact
 
 
+ENSEMBLES = [
+    tabdl.CrossValEnsembleClassifier(LogisticRegression(), cv=3, random_state=0),
+    tabdl.CrossValEnsembleRegressor(Ridge(), cv=3, random_state=0),
+    tabdl.GreedyEnsembleClassifier([LogisticRegression(), DecisionTreeClassifier(random_state=0)], cv=3, random_state=0),
+    tabdl.GreedyEnsembleRegressor([("ridge", Ridge()), ("tree", DecisionTreeRegressor(random_state=0))], cv=3, random_state=0),
+]
+
+
+@parametrize_with_checks(ENSEMBLES)
+def test_ensemble_check(estimator, check):
+    check(estimator)
+
+
 @parametrize_with_checks(instances(), expected_failed_checks=expected_to_fail)
 def test_check(estimator, check):
     check(estimator)
 
 
 def test_every_public_estimator_is_checked():
-    assert sorted(cls.__name__ for cls in ESTIMATORS) == sorted(tabdl.__all__)
+    others = {"greedy_weights"} | {type(ensemble).__name__ for ensemble in ENSEMBLES}
+    assert {cls.__name__ for cls in ESTIMATORS} == set(NETWORKS)
+    assert set(NETWORKS) | others == set(tabdl.__all__)
 
 
 @pytest.mark.parametrize("cls", ESTIMATORS)

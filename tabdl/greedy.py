@@ -1,0 +1,315 @@
+"""Greedy ensembles of any estimators: weights chosen on out-of-fold predictions."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+
+from tabdl.averaging import MeanClassifier, MeanEnsemble, MeanRegressor
+from tabdl.early_stopping import takes_weight, unfitted_copy
+from tabdl.ensemble import (
+    CV,
+    ESTIMATOR,
+    SCORING,
+    SCORING_DOC,
+    CrossValEnsemble,
+    CrossValEnsembleClassifier,
+    CrossValEnsembleRegressor,
+)
+from tabdl.params import REQUIRED, Int, Kind, OneOf, check_params, param
+from tabdl.predictions import make_prediction_scorer, score_prediction, weight_for
+from tabdl.selection import select
+from tabdl.splitting import make_folds, take_rows
+
+
+def _is_member(item):
+    is_named = isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
+    return ESTIMATOR.accepts(item[1] if is_named else item)
+
+
+_ESTIMATORS = Kind(
+    "a list of estimators, or of pairs (name, estimator)",
+    lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_member, value)),
+)
+
+
+class GreedyEnsemble(MeanEnsemble):
+    """The parameters and the fit of both greedy ensembles."""
+
+    estimators: Any = param(
+        REQUIRED,
+        _ESTIMATORS,
+        doc="The members: estimators, or pairs (name, estimator). Each is trained as a cross-validated ensemble with the folds\n"
+        "    of ``cv``; one that is a cross-validated ensemble already keeps its parameters, and its cv unless that is a number.",
+    )
+    scoring: str | Callable | None = param(None, OneOf(None), SCORING, doc=SCORING_DOC)
+    n_rounds: int = param(25, Int(1), doc="Members to add, with replacement; the best prefix is kept.")
+    cv: Any = param(8, Int(2), CV, doc="The folds of all members: how many, a splitter, or pairs of training and test rows.")
+    early_stopping: str = param(
+        "inner", OneOf("inner", "fold"), doc="The rows that members stop by; see CrossValEnsembleClassifier."
+    )
+    refit: str | None = param(
+        None, OneOf(None, "all"), doc="'all': members predict with one fit on all rows instead of the folds'."
+    )
+    on_error: str = param(
+        "raise", OneOf("raise", "skip"), doc="What to do when a member's training fails; 'skip': leave it out with a warning."
+    )
+    random_state: int | None = param(
+        None,
+        OneOf(None),
+        Int(0, 2**32 - 1),
+        doc="Seed of the folds and of the members' random states; None: they keep their own.",
+    )
+    verbose: int = param(
+        0, Int(0, 2), OneOf(True, False), doc="0: silent; 1: a live view of each member's folds; 2: plain lines."
+    )
+
+    _attributes = """Attributes
+----------
+weights_ : dict from name to float
+    The weight of each member, also those that are 0.
+members_ : dict from name to fitted CrossValEnsembleClassifier or CrossValEnsembleRegressor
+    Those with ``oof_prediction_``, ``estimators_``, ``scores_`` and ``histories_`` of their own.
+oof_prediction_ : ndarray of shape (N, C) or (N,)
+    The weighted mean of the members' out-of-fold predictions; NaN where one of positive weight has none.
+score_path_ : list of float
+    The score of the mean after each round.
+member_scores_ : dict from name to float
+    The score of each member's out-of-fold predictions, NaN for one that was left out.
+n_features_in_ : int"""
+
+    def fit(self, X, y, *, sample_weight=None, groups=None, oof_predictions=None):
+        """Train each member on each fold, and choose weights on the out-of-fold predictions.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+        y : array-like of shape (N,) or (N, C)
+        sample_weight : array-like of shape (N,), optional
+            Weights of the rows, for members that take them, and for a score that does.
+        groups : array-like of shape (N,), optional
+            For a splitter of groups.
+        oof_predictions : dict from name to array-like of shape (N, C) or (N,), optional
+            Out-of-fold predictions from elsewhere, as further members. ``predict`` then needs theirs too.
+
+        Returns
+        -------
+        self
+        """
+        check_params(self)
+        X, y, weight = self._read(X, y, sample_weight, groups)
+        external = self._external(oof_predictions, y)
+        members = self._members(X, y, groups, external)
+        self.members_, predictions = {}, dict(external)
+        for name, member in members.items():
+            try:
+                member.fit(X, y, **self._metadata(member, sample_weight, groups))
+            except Exception as error:
+                if self.on_error == "raise":
+                    error.add_note(f"{self._name}: the member {name!r} failed.")
+                    raise
+                warnings.warn(f"{self._name}: {name} is left out, it failed: {type(error).__name__}: {error}", stacklevel=2)
+            else:
+                self.members_[name], predictions[name] = member, member.oof_prediction_
+        self._choose(X, y, weight, predictions)
+        return self
+
+    def _members(self, X, y, groups, external):
+        """Return the members, each as an unfitted cross-validated ensemble, by name."""
+        seed = np.random.SeedSequence(self.random_state).generate_state(1)[0] if self.random_state is not None else None
+        folds = make_folds(
+            self.cv,
+            1,
+            X,
+            y,
+            groups,
+            has_classes=self._has_classes,
+            seed=int(np.random.SeedSequence(seed).generate_state(1)[0]),
+            owner=self._name,
+        )
+        kind = CrossValEnsembleClassifier if self._has_classes else CrossValEnsembleRegressor
+        members = {}
+        for name, estimator in named_estimators(self.estimators).items():
+            if isinstance(estimator, CrossValEnsemble):
+                member = unfitted_copy(estimator)
+                if Int(2).accepts(member.cv):
+                    member.set_params(cv=folds)
+            else:
+                shared = {"early_stopping": self.early_stopping, "refit": self.refit, "on_error": self.on_error}
+                member = kind(estimator, cv=folds, random_state=self.random_state, verbose=self.verbose, **shared)
+            members[name] = member
+        if not members and not external:
+            raise ValueError(f"{self._name}: there must be a member in estimators or oof_predictions, got none.")
+        if both := members.keys() & external.keys():
+            raise ValueError(f"{self._name}: estimators and oof_predictions both have a member named {sorted(both)[0]!r}.")
+        return members
+
+    def _metadata(self, member, sample_weight, groups):
+        """Return what a member's fit gets of the metadata."""
+        from sklearn import get_config
+
+        given = {} if sample_weight is None else {"sample_weight": sample_weight}
+        if not get_config()["enable_metadata_routing"] and given and not takes_weight(member.estimator):
+            raise TypeError(f"{self._name}: {type(member.estimator).__name__} takes no sample_weight in fit.")
+        return given | ({"groups": groups} if groups is not None and hasattr(member.cv, "split") else {})
+
+    def get_metadata_routing(self):
+        """Return which of scikit-learn's metadata goes where: ``sample_weight`` to the members, ``groups`` to the splitter."""
+        router = MetadataRouter(owner=self)
+        for name, estimator in named_estimators(self.estimators).items():
+            router.add(**{name: estimator}, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
+        if hasattr(self.cv, "get_metadata_routing"):
+            router.add(splitter=self.cv, method_mapping=MethodMapping().add(caller="fit", callee="split"))
+        return router
+
+    def _external(self, predictions, y, names=None):
+        """Return predictions from elsewhere as arrays of the right shape."""
+        shape = (len(y), len(self._classes)) if self._has_classes else y.shape
+        arrays = {}
+        for name, prediction in (predictions or {}).items():
+            array = np.asarray(prediction, dtype=np.float64)
+            if self._has_classes and array.shape == (len(y),) and shape[1] == 2:
+                array = np.column_stack([1 - array, array])
+            if array.shape != shape:
+                raise ValueError(f"{self._name}: the predictions of {name!r} must have shape {shape}, got {array.shape}.")
+            arrays[name] = array
+        return arrays
+
+    def _choose(self, X, y, weight, predictions):
+        """Set the weights and what belongs to them."""
+        scorer = make_prediction_scorer(self.scoring, self._classes, self._name)
+        if not predictions:
+            raise ValueError(f"{self._name}: no member could be trained; see the warnings.")
+        covered = np.logical_and.reduce([~np.isnan(p).reshape(len(y), -1).any(1) for p in predictions.values()])
+        rows = np.flatnonzero(covered)
+        if len(rows) == 0:
+            raise ValueError(f"{self._name}: there is no row for which all members have out-of-fold predictions.")
+        X_rows, y_rows = take_rows(X, rows), y[rows]
+        params = weight_for(scorer, None if weight is None else weight[rows])
+        selection = select(
+            {name: prediction[rows] for name, prediction in predictions.items()},
+            lambda prediction: score_prediction(scorer, prediction, y_rows, self._classes, X_rows, params),
+            self.n_rounds,
+            self._name,
+        )
+        self.weights_ = {name: float(share) for name, share in zip(predictions, selection.weights, strict=True)}
+        self.score_path_, self.member_scores_ = selection.path, selection.scores
+        self.oof_prediction_ = self._mean(predictions)
+
+    def _mean(self, predictions):
+        used = [(share, predictions[name]) for name, share in self.weights_.items() if share > 0]
+        return np.sum([share * prediction for share, prediction in used], axis=0)
+
+    def _prediction(self, X, given=None):
+        used = [name for name, share in self.weights_.items() if share > 0]
+        if missing := [name for name in used if name not in self.members_ and name not in (given or {})]:
+            raise ValueError(
+                f"{self._name}: predictions must have what {missing[0]!r} predicts for X, as oof_predictions had at fit; got "
+                f"{sorted(given or {})}."
+            )
+        predictions = {name: self.members_[name]._prediction(X) for name in used if name in self.members_}
+        external = {name: given[name] for name in used if name not in self.members_}
+        n_rows = len(next(iter([*predictions.values(), *external.values()])))
+        like = np.empty((n_rows, *self.oof_prediction_.shape[1:]))
+        return self._mean(predictions | self._external(external, like))
+
+    def _parts(self):
+        return list(named_estimators(self.estimators).values())
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "weights_")
+
+
+def named_estimators(estimators):
+    """Return the members by name; an estimator without one is named after its class, with a number where that is not enough."""
+    named = {}
+    for item in estimators:
+        name, estimator = item if isinstance(item, tuple) else (type(item).__name__.lower(), item)
+        number, base = 2, name
+        while name in named:
+            if isinstance(item, tuple):
+                raise ValueError(f"the names of estimators must be unique, got {name!r} twice.")
+            name, number = f"{base}-{number}", number + 1
+        named[name] = estimator
+    return named
+
+
+class GreedyEnsembleClassifier(MeanClassifier, GreedyEnsemble):
+    """A weighted mean of any classifiers' probabilities, with weights chosen greedily on out-of-fold predictions.
+
+    {parameters}
+
+    {attributes}
+    classes_ : ndarray of shape (C,)
+
+    References
+    ----------
+    Caruana et al.: "Ensemble Selection from Libraries of Models", ICML 2004.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from tabdl import GreedyEnsembleClassifier, TabMLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> members = [TabMLPClassifier(max_epochs=20), RandomForestClassifier(20)]
+    >>> blend = GreedyEnsembleClassifier(members, cv=3, random_state=0).fit(X, y)
+    >>> list(blend.weights_), blend.predict_proba(X).shape
+    (['tabmlpclassifier', 'randomforestclassifier'], (150, 3))
+    """
+
+    @property
+    def _classes(self):
+        return self.classes_
+
+    def predict_proba(self, X, *, predictions=None):
+        """Return the probability of each class, (N, C).
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+        predictions : dict from name to array-like, optional
+            What the members from elsewhere predict for X; see ``oof_predictions`` of fit.
+        """
+        return self._prediction(self._read_X(X), predictions)
+
+    def predict(self, X, *, predictions=None):
+        """Return the most probable class of each row, (N,); see ``predict_proba``."""
+        codes = self.predict_proba(X, predictions=predictions).argmax(1)
+        return self.classes_[codes]
+
+
+class GreedyEnsembleRegressor(MeanRegressor, GreedyEnsemble):
+    """A weighted mean of any regressors' values, with weights chosen greedily on out-of-fold predictions.
+
+    {parameters}
+
+    {attributes}
+
+    References
+    ----------
+    Caruana et al.: "Ensemble Selection from Libraries of Models", ICML 2004.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import RidgeCV
+    >>> from tabdl import GreedyEnsembleRegressor, TabMLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> blend = GreedyEnsembleRegressor([TabMLPRegressor(max_epochs=20), RidgeCV()], cv=3, random_state=0).fit(X, y)
+    >>> blend.predict(X).shape, round(sum(blend.weights_.values()), 6)
+    ((442,), 1.0)
+    """
+
+    def predict(self, X, *, predictions=None):
+        """Return the values of each row, (N,) or (N, C).
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+        predictions : dict from name to array-like, optional
+            What the members from elsewhere predict for X; see ``oof_predictions`` of fit.
+        """
+        return self._prediction(self._read_X(X), predictions)
