@@ -92,6 +92,40 @@ def reglu(x, kept=None, scale=1.0):
     return _ReGLU.apply(x, kept, 1.0 if kept is None else scale)[0]
 
 
+class _Mish(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        e = wide.clamp(max=20).exp_()  # beyond, the tangent is 1 in float64 too
+        n = (e + 2).mul_(e)
+        divisor = n + 2
+        gate = n.div_(divisor)
+        # d gate / dx = 4 e (e + 1) / divisor^2
+        slope = (e + 1).mul_(e).mul_(4).div_(divisor.mul_(divisor)).mul_(wide).add_(gate)
+        return (wide * gate).to(x.dtype), slope.to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient, _):
+        return gradient * ctx.saved_tensors[0]
+
+
+def mish(x):
+    """Return ``x tanh(log(1 + exp(x)))`` (Misra 2019), on a CPU with one exponential instead of torch's three functions.
+
+    With e = exp(x) the hyperbolic tangent is ``n / (n + 2)``, n = e (e + 2). Forward and backward together
+    take less than half of torch's time.
+    """
+    return _Mish.apply(x)[0] if x.device.type == "cpu" else torch.nn.functional.mish(x)
+
+
 def _heads(qkv, n_heads):
     """(B, T, 3 D) to (3, B H, T, D / H), contiguous."""
     return qkv.unflatten(-1, (3, n_heads, -1)).permute(2, 0, 3, 1, 4).flatten(1, 2)

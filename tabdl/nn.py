@@ -389,24 +389,3 @@ def decayed_names(net):
         own = ("weight",) if isinstance(module, nn.Linear | SeparateLinear) else getattr(module, "decayed", ())
         names |= {f"{prefix}.{name}".lstrip(".") for name in own}
     return names
-
-
-def lr_factors(net):
-    """Return a dict from the names of all parameters to the factors of their learning rates.
-
-    A module's ``lr_factors`` maps names of its own parameters or submodules to factors; they multiply, and the others have 1.
-    """
-    factors = dict.fromkeys((name for name, _ in net.named_parameters()), 1.0)
-    for prefix, module in net.named_modules():
-        for name, factor in getattr(module, "lr_factors", {}).items():
-            path = f"{prefix}.{name}".lstrip(".")
-            for parameter in factors:
-                if parameter == path or parameter.startswith(path + "."):
-                    factors[parameter] *= factor
-    return factors
-
-
-def hidden_matrix_names(net):
-    """Return the names of the backbone's matrices: the weights of its linear layers, the first one too, but not the head's."""
-    named = net.backbone.named_modules(prefix="backbone")
-    return {f"{prefix}.weight" for prefix, module in named if hasattr(module, "in_features")}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from tabdl.nn import decayed_names, hidden_matrix_names, lr_factors
+from tabdl.nn import decayed_names
 
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
@@ -28,7 +28,7 @@ class Optimizer:
 
     def __init__(self, networks, settings, device):
         self.settings, self.has_own_decay = settings, settings.weight_decay_schedule != "constant"
-        self.is_cuda = device.type == "cuda"
+        self.is_cuda, self.factors = device.type == "cuda", None
         adamw, muon = self._groups(networks)
         weight_decay = {"weight_decay": 0.0} if self.has_own_decay else {}
         options = {"betas": (0.9, settings.beta2), "fused": True, "capturable": self.is_cuda}
@@ -60,6 +60,9 @@ class Optimizer:
 
     def set(self, lr_factor, decay_factor):
         """Multiply the learning rates and the weight decay of the next step."""
+        if (lr_factor, decay_factor) == self.factors:
+            return
+        self.factors = lr_factor, decay_factor
         for group in self.groups:
             _write(group, "lr", group["base_lr"] * lr_factor)
             if self.has_own_decay:
@@ -87,6 +90,27 @@ def _write(group, name, value):
         group[name].fill_(value)
     else:
         group[name] = value
+
+
+def lr_factors(net):
+    """Return a dict from the names of all parameters to the factors of their learning rates.
+
+    A module's ``lr_factors`` maps names of its own parameters or submodules to factors; they multiply, and the others have 1.
+    """
+    factors = dict.fromkeys((name for name, _ in net.named_parameters()), 1.0)
+    for prefix, module in net.named_modules():
+        for name, factor in getattr(module, "lr_factors", {}).items():
+            path = f"{prefix}.{name}".lstrip(".")
+            for parameter in factors:
+                if parameter == path or parameter.startswith(path + "."):
+                    factors[parameter] *= factor
+    return factors
+
+
+def hidden_matrix_names(net):
+    """Return the names of the backbone's matrices: the weights of its linear layers, the first one too, but not the head's."""
+    named = net.backbone.named_modules(prefix="backbone")
+    return {f"{prefix}.weight" for prefix, module in named if hasattr(module, "in_features")}
 
 
 class Muon(torch.optim.Optimizer):

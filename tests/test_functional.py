@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tabdl.functional import attention, dropout_mask, reglu
+from tabdl.functional import attention, dropout_mask, mish, reglu
 
 B, T, D, H = 6, 5, 8, 2
 
@@ -70,3 +70,16 @@ def test_a_network_drops_the_same_beside_others(dtype):
     alone = torch.stack([dropout_mask(x[0], 2**14, (generator,)) for generator in generators()])
     assert together.dtype == dtype and torch.equal(together, alone)
     assert set(alone.unique().tolist()) == {0, 1} and not torch.equal(alone[0], alone[1])
+
+
+def test_mish_is_torchs():
+    x = torch.cat([torch.linspace(-120, 120, 2001, dtype=torch.float64), torch.randn(500, dtype=torch.float64)]).requires_grad_()
+    y = functional.mish(x)
+    [gradient] = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(mish(x), y, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(torch.autograd.grad(mish(x).sum(), x)[0], gradient, rtol=1e-10, atol=1e-12)
+    stacked = torch.func.vmap(torch.func.grad(lambda part: mish(part).sum()))(x.detach().view(41, -1))
+    torch.testing.assert_close(stacked.flatten(), gradient, rtol=1e-10, atol=1e-12)
+    half = torch.linspace(-5, 5, 100, dtype=torch.bfloat16)
+    assert mish(half).dtype == torch.bfloat16
+    torch.testing.assert_close(mish(half), functional.mish(half))

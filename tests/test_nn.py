@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import make, some_rows
+from conftest import ARCHITECTURES, make, some_rows
 from torch import nn
 
 from tabdl.data import Schema
@@ -69,6 +69,7 @@ def test_batch_norm_takes_one_row():
     torch.testing.assert_close(ours(rows[:1]), theirs.eval()(rows[:1]))
 
 
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "RealMLP"])  # see test_realmlp.py
 def test_decayed_are_matrices_of_linear_layers(architecture):
     net = make(architecture, "Regressor")._build_net(SCHEMA, 2, some_rows(SCHEMA))
     parameters = dict(net.named_parameters())

@@ -10,8 +10,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tabdl.data import Schema, Table
 from tabdl.devices import Precision
-from tabdl.nn import TabularNet, hidden_matrix_names, initialize, lr_factors
-from tabdl.optimizers import Muon, WeightAverage, orthogonalized
+from tabdl.nn import TabularNet, initialize
+from tabdl.optimizers import Muon, WeightAverage, hidden_matrix_names, lr_factors, orthogonalized
 from tabdl.schedules import SCHEDULES
 from tabdl.training import Member, Settings, train
 

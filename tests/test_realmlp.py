@@ -13,7 +13,8 @@ from torch.nn import functional
 from tabdl import RealMLPClassifier, RealMLPRegressor
 from tabdl.data import Schema, Table
 from tabdl.models.realmlp import NTKLinear, RobustOneHot
-from tabdl.nn import decayed_names, initialize, lr_factors
+from tabdl.nn import decayed_names, initialize
+from tabdl.optimizers import lr_factors
 
 SCHEMA = Schema(("a", "b", "c"), ("d", "e"), (4, 40))
 

@@ -15,11 +15,12 @@ from torch import nn
 from tabdl.base import TabularEstimator
 from tabdl.embeddings import OPTIONAL_NUM_EMBEDDINGS, FlatEmbedding, make_num_embedding, split_by_size
 from tabdl.encoding import RobustClip
+from tabdl.functional import mish
 from tabdl.nn import CategoryEmbedding, Dropout, TabularNet
 from tabdl.params import Float, Int, OneOf, param
 from tabdl.tasks import ClassifierTask, RegressorTask
 
-ACTIVATIONS = {"selu": nn.functional.selu, "mish": nn.functional.mish, "relu": nn.functional.relu}
+ACTIVATIONS = {"selu": nn.functional.selu, "mish": mish, "relu": nn.functional.relu}
 _SCHEDULES = OneOf("constant", "flat_cosine")
 _ADAPT_ROWS = 20_000  # as many give the spread of a layer's outputs to within a percent
 
