@@ -48,7 +48,8 @@ def download(url, name, sha256=None, timeout=TIMEOUT_S):
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / f".{name}.lock"):
         known = sha256 or _recorded(home).get(name)
-        downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=timeout)
+        hooks = {"response": _close_refused}
+        downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=timeout, hooks=hooks)
         fetcher = pooch.create(home, base_url="", registry={name: known}, urls={name: url}, retry_if_failed=1)
         before = pooch.get_logger().level
         pooch.get_logger().setLevel("WARNING")
@@ -64,6 +65,12 @@ def download(url, name, sha256=None, timeout=TIMEOUT_S):
         if known is None:
             _record(home, name, pooch.file_hash(str(path), alg="sha256"))
     return path
+
+
+def _close_refused(response, **kwargs):
+    """Close the connection of an answer that nobody will read."""
+    if not response.ok:
+        response.close()
 
 
 def _recorded(home):
