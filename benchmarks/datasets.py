@@ -4,7 +4,7 @@ California Housing and Adult are shipped. The others come from the authors' arch
 their public source and kept as arrays, so that the next start reads nothing but these.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -148,7 +148,7 @@ def load(source):
 
 def _of_the_user(source):
     if not source.data.startswith("openml:"):
-        return read_file(source.data, source.target, source.split, source.task)
+        return replace(read_file(source.data, source.target, source.split, source.task), name=source.name)
     number = source.data.removeprefix("openml:")
     if not number.isdecimal():
         raise HarnessError(f"--data openml:NUMBER takes the number of an OpenML dataset, got {number!r}")

@@ -78,20 +78,22 @@ def _add_what(parser):
     help = "parameters: the defaults, the paper's tuned ones, or the best of the stage tune"
     parser.add_argument("--config", type=_one_of("configuration", CONFIGS), help=help)
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED")
-    parser.add_argument("--trials", type=int, metavar="N", help="trials of a search (default: the paper's 100, or 50)")
+    parser.add_argument(
+        "--trials", type=_at_least(int, 1), metavar="N", help="trials of a search (default: the paper's 100, or 50)"
+    )
     parser.add_argument("--prune", action="store_true", help="end hopeless trials early (the paper does not)")
-    parser.add_argument("--time-limit", type=float, metavar="S", help="seconds of training a fit; 0: none")
+    parser.add_argument("--time-limit", type=_at_least(float, 0), metavar="S", help="seconds of training a fit; 0: none")
 
 
 def _add_how(parser):
     parser.add_argument("--device", default="auto", type=_device, help="cpu, cuda, …; auto: a GPU if there is one")
     parser.add_argument("--out", default="results", metavar="FOLDER", help="where runs go (default results/)")
     parser.add_argument("--force", action="store_true", help="do the runs of this command again")
-    parser.add_argument("--workers", default=1, type=int, metavar="N", help="processes on this machine (default 1)")
+    parser.add_argument("--workers", default=1, type=_at_least(int, 1), metavar="N", help="processes on this machine (default 1)")
     parser.add_argument("--executor", default="local", choices=["local", "ray"])
     parser.add_argument("--ray-address", metavar="ADDRESS", help="of a Ray cluster (default: one is started here)")
-    parser.add_argument("--cpus", default=1.0, type=float, help="of a Ray task (default 1)")
-    parser.add_argument("--gpus", default=0.0, type=float, help="of a Ray task; fractions share a GPU (default 0)")
+    parser.add_argument("--cpus", default=1.0, type=_at_least(float, 0), help="of a Ray task (default 1)")
+    parser.add_argument("--gpus", default=0.0, type=_at_least(float, 0), help="of a Ray task; fractions share a GPU (default 0)")
     parser.add_argument("--storage", metavar="URL", help="of an Optuna database, for workers on several machines")
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
 
@@ -103,6 +105,19 @@ def _one_of(what, choices):
         raise argparse.ArgumentTypeError(unknown(what, text, list(choices)))
 
     return name
+
+
+def _at_least(kind, low):
+    def number(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not value >= low:
+            raise argparse.ArgumentTypeError(f"must be {'an int' if kind is int else 'a number'} >= {low}, got {text!r}")
+        return value
+
+    return number
 
 
 def _device(text):
@@ -118,6 +133,7 @@ def experiments(options):
     """Return what to run, and a line for each model that is left out, because the paper has no tuned configuration of it."""
     if options.data:
         name = options.data.replace(":", "_") if options.data.startswith("openml:") else dataset_name(options.data)
+        name = f"my_{name}" if name in ELEVEN else name  # the paper's figures are not of this table
         sources = [Source(name, None, options.data, options.target, options.split, options.task)]
     else:
         sources = [Source(name, options.archive) for name in options.datasets]

@@ -124,6 +124,10 @@ def ensemble(plan):
         if len(models) > 1:
             for i, seeds in enumerate(fives or [tuple(plan.seeds)]):
                 tasks.append((f"{source.name} {ensembles.GREEDY}", partial(ensembles.greedy, models, i, seeds)))
+    if not tasks and plan.going():
+        raise HarnessError(
+            "nothing to average: an ensemble is of five seeds (--seeds 0 1 2 3 4), a greedy one of two models or more"
+        )
     for n_done, (name, task) in enumerate(tasks, 1):
         plan.step(f"{name} ensemble", n_done, len(tasks))
         try:

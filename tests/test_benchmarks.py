@@ -121,6 +121,8 @@ def test_an_interrupt_ends_the_harness_not_the_fit_alone(tmp_path, monkeypatch, 
         (["--config", "best"], "'best' is unknown .there are: default, paper-tuned, tuned"),
         (["evalute"], "stage 'evalute' is unknown .there are: all, tune, evaluate, ensemble, report.; did you mean evaluate"),
         (["--preset", "papers"], "'papers' is unknown .* did you mean paper"),
+        (["--workers", "0"], "--workers: must be an int >= 1, got '0'"),
+        (["--time-limit", "nan"], "--time-limit: must be a number >= 0, got 'nan'"),
         (["--data", "my.csv"], "--data FILE needs --target COLUMN"),
     ],
 )

@@ -308,6 +308,20 @@ def test_an_empty_folder_has_an_empty_report(tmp_path, capsys):
     assert "Nothing has been run" in (tmp_path / "report" / "report.html").read_text()
 
 
+def test_ensembles_of_too_little(tmp_path, capsys):
+    command = ["ensemble", "--datasets", "smoke_housing", "--out", str(tmp_path), "--models", "xgboost"]
+    assert run.main(command) == 1
+    assert "an ensemble is of five seeds" in capsys.readouterr().err
+    assert run.main([*command, "mlp"]) == 1
+    assert "no evaluation to make an ensemble of: run the stage evaluate first" in capsys.readouterr().err
+
+
+def test_a_table_called_like_one_of_the_papers(tmp_path):
+    options = run.arguments(["--data", str(tmp_path / "year.csv"), "--target", "y", "--models", "xgboost"])
+    [found], left_out = run.experiments(options)
+    assert found.source.name == "my_year" and left_out == []
+
+
 def test_evaluation_of_a_search_that_was_not_made(tmp_path, capsys):
     command = ["evaluate", "--config", "tuned", "--datasets", "smoke_housing", "--models", "xgboost", "--out", str(tmp_path)]
     assert run.main(command) == 1
