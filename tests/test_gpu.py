@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import make, numbers, people, target
 
+import tabdl
 from tabdl import graphs, steps
 from tabdl.feeding import Streamed
 from tabdl.functional import dropout_mask
@@ -229,3 +230,38 @@ def test_an_interrupted_fit_leaves_nothing_behind(architecture):
         model.set_params(callbacks=None).fit(X, y)
         del model
     assert (torch.cuda.memory_allocated(), torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cuda")) == before
+
+
+def test_members_train_together(architecture):
+    """The first member of several is the one that trains alone; sums on a GPU have no fixed order."""
+    X, y = people(300)
+    parameters = {"device": "cuda", "precision": "float32", "max_epochs": 6, "early_stopping": False}
+    parameters |= no_dropout(architecture)
+    alone = make(architecture, "Regressor", **parameters).fit(X, y)
+    model = make(architecture, "Regressor", n_members=3, **parameters).fit(X, y)
+    several = model.predict(X)
+    model.module_ = model.module_.nets[0]
+    np.testing.assert_allclose(model.predict(X), alone.predict(X), rtol=1e-2, atol=1e-2)
+    assert not np.allclose(several, alone.predict(X), rtol=1e-3)
+
+
+def test_folds_share_one_table_on_the_device(architecture, task):
+    X, y = people(300)
+    y = target(y - 3, task)
+    kind = tabdl.CrossValEnsembleClassifier if task == "Classifier" else tabdl.CrossValEnsembleRegressor
+    model = kind(make(architecture, task, device="cuda", max_epochs=30), cv=4, random_state=0).fit(X, y)
+    assert all(next(fitted.module_.parameters()).is_cuda for fitted in model.estimators_)
+    assert model.score(X, y) > (0.7 if task == "Regressor" else 0.9) and not np.isnan(model.oof_prediction_).any()
+
+
+def test_folds_cost_their_parameters_not_tables():
+    X = np.random.default_rng(0).normal(size=(200_000, 50)).astype(np.float32)
+    estimator = make("TabMLP", "Regressor", device="cuda", max_epochs=2, batch_size=1024)
+    peaks = []
+    for n_folds in (2, 8):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        tabdl.CrossValEnsembleRegressor(estimator, cv=n_folds, random_state=0).fit(X, X[:, 0])
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+    assert peaks[1] - peaks[0] < X.nbytes
