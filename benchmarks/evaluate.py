@@ -46,10 +46,11 @@ def _fit(experiment, seed, parameters):
         predicted = time.perf_counter()
         arrays["val"] = predictions(fit, dataset.val[0])
     parts = {"train": (dataset.train[1], predictions(fit, dataset.train[0]))}
+    others = time.perf_counter() - predicted
     parts |= {part: (getattr(dataset, part)[1], array) for part, array in arrays.items()}
     report = {
         "metrics": {part: metrics(y, predicted, fit.classes) for part, (y, predicted) in parts.items()},
-        "seconds": {"fit": fitted - start, "predict": predicted - fitted},
+        "seconds": {"fit": fitted - start, "predict": predicted - fitted, "predict_others": others},
         "peak_memory": peaks,
         "n_parameters": fit.n_parameters,
         "n_iter": fit.n_iter,

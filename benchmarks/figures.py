@@ -35,6 +35,14 @@ def _save(figure, path):
     plt.close(figure)
 
 
+def _log_ticks(axis):
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _label(dataset):
     from benchmarks.results import PAPER
 
@@ -53,7 +61,8 @@ def scores(table, path):
     for axis, dataset in zip(axes[0], datasets, strict=True):
         _scores(axis, runs[runs["dataset"] == dataset])
         axis.set(title=dataset, xlabel=f"test score ({_label(dataset)}; right is better)")
-    axes[0, 0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.16 - 0.3 / n_rows), ncols=3, frameon=False, fontsize=8)
+    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     _save(figure, path)
     return "Test scores: every fit, every ensemble, and the paper's mean ± standard deviation."
 
@@ -83,8 +92,6 @@ def time(table, path):
     single = table[table["stage"] == "evaluation"]
     if single.empty:
         return None
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     datasets = list(single["dataset"].unique())
     figure, axes = _axes(1, len(datasets), 5 * len(datasets), 3.8)
     for axis, dataset in zip(axes[0], datasets, strict=True):
@@ -93,9 +100,7 @@ def time(table, path):
             spread = group["test_score"].std(ddof=1) if len(group) > 1 else 0
             axis.errorbar(group["fit_s"].median(), group["test_score"].mean(), yerr=spread, fmt="o", capsize=3, label=name)
         axis.set(xscale="log", title=dataset, xlabel="seconds of a fit (median)", ylabel=f"test score ({_label(dataset)})")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        _log_ticks(axis.xaxis)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7, frameon=False)
     _save(figure, path)
@@ -115,14 +120,17 @@ def tuning(table, path):
             row[0].step(np.arange(1, len(best) + 1), best, where="post", label=model)
             row[1].step(group["hours"], best, where="post", label=model)
         values = trials.loc[trials["dataset"] == dataset, "val_score"]
+        low = values.quantile(0.3)
         for axis, xlabel in zip(row, ("trial", "hours of fitting, all trials before together"), strict=True):
             axis.set(title=dataset, xlabel=xlabel, ylabel=f"best validation score ({_label(dataset)})")
-            axis.set_ylim(values.quantile(0.3), None)
+            axis.set_ylim(low - 0.05 * (values.max() - low), None)
             axis.grid(alpha=0.3)
+        row[0].xaxis.get_major_locator().set_params(integer=True)
         row[1].set_xscale("log")
+        _log_ticks(row[1].xaxis)
         row[0].legend(fontsize=8, frameon=False)
     _save(figure, path)
-    return "The best validation score after each trial, and after each hour of fitting. The axis begins at the 30 % quantile."
+    return "The best validation score after each trial, and after each hour of fitting. The axis begins at their 30 % quantile."
 
 
 def ranks(table, path):
