@@ -202,8 +202,10 @@ class CrossValEnsemble(MeanEnsemble):
         except FloatingPointError as error:
             if self.on_error == "skip":
                 return None  # one after the other, so that only the fold that fails is lost
-            error.add_note(self._where(error.member // n_members, len(folds)))
+            error.add_note(self._where(getattr(error, "member", 0) // n_members, len(folds)))
             raise
+        for i in range(len(folds)):
+            shown.done(i)
         done = [estimator for estimator in fitted if estimator is not None]
         if any(map(was_interrupted, done)):
             self._warn_of_interrupt(len(done), len(folds))

@@ -101,7 +101,8 @@ n_features_in_ : int"""
         check_params(self)
         X, y, weight = self._read(X, y, sample_weight, groups)
         external = self._external(oof_predictions, y)
-        members = self._members(X, y, groups, external)
+        folds = self._folds(X, y, groups)
+        members = self._members(folds, external)
         self.members_, predictions = {}, dict(external)
         for name, member in members.items():
             try:
@@ -113,22 +114,18 @@ n_features_in_ : int"""
                 warnings.warn(f"{self._name}: {name} is left out, it failed: {type(error).__name__}: {error}", stacklevel=2)
             else:
                 self.members_[name], predictions[name] = member, member.oof_prediction_
+                if member.cv is folds:
+                    member.cv = self.cv  # the rows of each fold are not to be kept
         self._choose(X, y, weight, predictions)
         return self
 
-    def _members(self, X, y, groups, external):
+    def _folds(self, X, y, groups):
+        """Return the folds of all members; one seed gives one set of folds."""
+        seed = np.random.SeedSequence(self.random_state).generate_state(1)[0]
+        return make_folds(self.cv, 1, X, y, groups, has_classes=self._has_classes, seed=int(seed), owner=self._name)
+
+    def _members(self, folds, external):
         """Return the members, each as an unfitted cross-validated ensemble, by name."""
-        seed = np.random.SeedSequence(self.random_state).generate_state(1)[0] if self.random_state is not None else None
-        folds = make_folds(
-            self.cv,
-            1,
-            X,
-            y,
-            groups,
-            has_classes=self._has_classes,
-            seed=int(np.random.SeedSequence(seed).generate_state(1)[0]),
-            owner=self._name,
-        )
         kind = CrossValEnsembleClassifier if self._has_classes else CrossValEnsembleRegressor
         members = {}
         for name, estimator in named_estimators(self.estimators).items():
@@ -150,10 +147,15 @@ n_features_in_ : int"""
         """Return what a member's fit gets of the metadata."""
         from sklearn import get_config
 
-        given = {} if sample_weight is None else {"sample_weight": sample_weight}
-        if not get_config()["enable_metadata_routing"] and given and not takes_weight(member.estimator):
+        given, is_routed = (
+            {} if sample_weight is None else {"sample_weight": sample_weight},
+            get_config()["enable_metadata_routing"],
+        )
+        if not is_routed and given and not takes_weight(member.estimator):
             raise TypeError(f"{self._name}: {type(member.estimator).__name__} takes no sample_weight in fit.")
-        return given | ({"groups": groups} if groups is not None and hasattr(member.cv, "split") else {})
+        # Inner splits keep groups whole, also of folds that are made already; routed groups need somebody who asks for them.
+        takes_groups = groups is not None and (not is_routed or hasattr(member.cv, "split"))
+        return given | ({"groups": groups} if takes_groups else {})
 
     def get_metadata_routing(self):
         """Return which of scikit-learn's metadata goes where: ``sample_weight`` to the members, ``groups`` to the splitter."""

@@ -124,6 +124,12 @@ def test_members_share_the_folds():
     np.testing.assert_array_equal(first, second)
 
 
+def test_members_keep_no_rows_of_folds():
+    X, y = numbers()
+    blend = GreedyEnsembleRegressor([Ridge()], cv=4, random_state=0).fit(X, y)
+    assert blend.members_["ridge"].cv == 4
+
+
 def test_predictions_from_elsewhere():
     X, y = numbers()
     other = y + np.random.default_rng(0).normal(scale=0.1, size=120)
