@@ -16,6 +16,8 @@ ESTIMATORS = [
     tabdl.FTTransformerRegressor,
     tabdl.GMLPClassifier,
     tabdl.GMLPRegressor,
+    tabdl.RealMLPClassifier,
+    tabdl.RealMLPRegressor,
     tabdl.TabMLPClassifier,
     tabdl.TabMLPRegressor,
     tabdl.TabMClassifier,
