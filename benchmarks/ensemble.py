@@ -9,6 +9,7 @@ from benchmarks.errors import HarnessError
 from benchmarks.evaluate import folder_of, read_predictions
 from benchmarks.metrics import metrics
 from benchmarks.results import Experiment, done, locked, read, write
+from tabdl import greedy_weights
 
 SIZE = 5
 GREEDY = "greedy"
@@ -37,32 +38,16 @@ def greedy(experiments, i, seeds):
         raise HarnessError(f"{experiments[0].source.name}: no evaluation to make an ensemble of: run the stage evaluate first")
     first = experiments[0]
     own = Experiment(first.source, GREEDY, first.config, first.device, first.time_limit, first.out)
-    return _ensemble(own, i, members, greedy_weights)
+    return _ensemble(own, i, members, _chosen)
 
 
 def _is_evaluated(experiment, seed):
     return read(folder_of(experiment, seed)) is not None
 
 
-def greedy_weights(val, y, classes, n_steps=N_STEPS):
-    """Return a weight a member, (M,), whose sum is 1.
-
-    Parameters
-    ----------
-    val : ndarray of shape (M, N) or (M, N, C)
-        Predictions of the validation rows.
-    y : array-like of shape (N,)
-    classes : ndarray of shape (C,) or None
-    """
-    y, best, counts = np.asarray(y), (np.inf, None), np.zeros(len(val))
-    total = np.zeros_like(val[0])
-    for step in range(1, n_steps + 1):
-        losses = [_loss(y, (total + member) / step, classes) for member in val]
-        chosen = int(np.argmin(losses))
-        counts[chosen] += 1
-        total = total + val[chosen]
-        best = min(best, (losses[chosen], tuple(counts / step)), key=lambda pair: pair[0])
-    return np.array(best[1])
+def _chosen(val, y, classes):
+    """Return the greedy weight of each member, (M,), by its validation predictions, (M, N) or (M, N, C)."""
+    return greedy_weights(list(val), np.asarray(y), lambda y, predicted: -_loss(y, predicted, classes), n_rounds=N_STEPS)
 
 
 def _loss(y, predicted, classes):

@@ -259,14 +259,6 @@ def test_ensembles_are_means(evaluated):
         ensemble.average(both[0], 0, range(5))
 
 
-def test_greedy_weights_take_what_helps():
-    rng = np.random.default_rng(0)
-    y = rng.normal(size=200)
-    members = np.stack([y + 0.1 * rng.normal(size=200), y + 0.1 * rng.normal(size=200), rng.normal(size=200)])
-    weights = ensemble.greedy_weights(members, y, None)
-    assert weights[2] == 0 and 0.3 < weights[0] < 0.7
-
-
 def table_of(scores):
     """Return a table of single fits from {(dataset, model): scores}."""
     rows = [
