@@ -112,7 +112,7 @@ def measure(path, options):
     }
 
 
-def report(results, command):
+def report(results, settings, command):
     """Return the results as Markdown."""
     names = list(results[0]["members"])
     beats_best = sum(r["blend"] < min(r["members"].values()) for r in results)
@@ -124,7 +124,8 @@ def report(results, command):
         "",
         "Error on the test part (log loss, or RMSE), lower is better: of a greedy blend of five members, and of each member.",
         "All are means over the folds of one cross-validation; weights are chosen on out-of-fold predictions and never see the",
-        "test part. Members have their defaults, networks a time limit a fold, boosted trees up to 2,000 trees and early",
+        f"test part. Members have their defaults, networks at most {settings['time_limit']:g} s a fold, which cuts FT-Transformer",
+        "short on a slow or busy machine, and boosted trees up to 2,000 trees and early",
         "stopping after 50; every member stops by an inner fifth of its training rows. The training rows are a random sample:",
         "these are results for small tables. No table was left out after its result was known.",
         "",
@@ -165,7 +166,7 @@ def main(argv=None):
             warnings.simplefilter("ignore", FutureWarning)
             stored["results"].append(measure(options.folder / f"{name}.parquet", options))
         out.write_text(json.dumps(stored, indent=1) + "\n")
-        (options.out / "blend.md").write_text(report(stored["results"], command))
+        (options.out / "blend.md").write_text(report(stored["results"], settings, command))
 
 
 if __name__ == "__main__":
