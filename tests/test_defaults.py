@@ -11,6 +11,7 @@ from sklearn.metrics import log_loss
 import tabdl
 from benchmarks.after_training import calibration, pruning
 from benchmarks.defaults import main, report
+from benchmarks.missing import errors, remove_large
 
 
 def tables(folder):
@@ -81,3 +82,14 @@ def test_pruning_is_measured_on_two_fits():
     error, n_weights, ms, pruned_error, n_pruned_weights, pruned_ms, n_kept = pruning(train, val, test, 0)
     assert error > 0 and pruned_error > 0 and ms > 0 and pruned_ms > 0
     assert n_pruned_weights < n_weights and n_kept < 32
+
+
+def test_large_numbers_are_removed_more_often():
+    X = pd.DataFrame({"a": np.arange(2000), "b": np.arange(2000.0), "c": ["x"] * 2000})
+    removed = remove_large(X, ["a", "b"], np.random.default_rng(0))
+    missing = removed[["a", "b"]].isna()
+    assert missing[1200:].mean().between(0.55, 0.65).all() and missing[:1200].mean().between(0.03, 0.07).all()
+    assert not X.isna().any().any() and not removed["c"].isna().any()
+    rows = X.assign(target=X["a"] / 100 + (X["a"] % 7))
+    found = errors(rows, {"task": "regression", "numerical": ["a", "b"]}, 0, 100, True)
+    assert len(found) == 2 and found[0] != found[1] and min(found) > 0
