@@ -18,8 +18,11 @@ import torch
 import tabdl
 from benchmarks.peers import read, scores
 
-MLP = (tabdl.TabMLPClassifier, tabdl.TabMLPRegressor), {"num_embedding": "piecewise", "d_block": 256}
-RESNET = (tabdl.TabResNetClassifier, tabdl.TabResNetRegressor), {"num_embedding": "piecewise", "n_blocks": 4, "d_block": 128}
+MLP = (tabdl.TabMLPClassifier, tabdl.TabMLPRegressor), {"num_embedding": "piecewise", "d_block": 256, "batch_size": 128}
+RESNET = (
+    (tabdl.TabResNetClassifier, tabdl.TabResNetRegressor),
+    {"num_embedding": "piecewise", "n_blocks": 4, "d_block": 128, "batch_size": 128},
+)
 TABM = (tabdl.TabMClassifier, tabdl.TabMRegressor), {"k": 8, "d_block": 128}
 NETWORKS = {"mlp": MLP, "resnet": RESNET, "tabm": TABM}
 GENERAL = {
@@ -82,6 +85,7 @@ def main(argv=None):
     parser.add_argument("--data", help="a folder of parquet files")
     parser.add_argument("--tables", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--networks", nargs="+", default=["mlp", "resnet"], choices=list(NETWORKS))
+    parser.add_argument("--options", nargs="+", help="which ones, for example \"optimizer='muon'\" (default: all of a network's)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="SEED")
     parser.add_argument("--rows", type=int, default=2000, help="training rows at most")
     parser.add_argument("--out", help="a file of JSON lines, one a run, that grows")
@@ -92,7 +96,8 @@ def main(argv=None):
     for table in options.tables:
         for network in options.networks:
             for seed in options.seeds:
-                for option in (None, *OPTIONS[network]):
+                chosen = [name for name in OPTIONS[network] if options.options is None or name in options.options]
+                for option in (None, *chosen):
                     path = Path(options.data) / f"{table}.parquet"
                     records.append(measure(path, network, option, seed, options.rows))
                     if options.out:

@@ -22,6 +22,7 @@ from tabdl.tasks import ClassifierTask, RegressorTask
 
 ACTIVATIONS = {"selu": nn.functional.selu, "mish": mish, "relu": nn.functional.relu}
 _SCHEDULES = OneOf("constant", "flat_cosine")
+# DIFF: the authors' code takes all rows that fit into a gigabyte.
 _ADAPT_ROWS = 20_000  # as many give the spread of a layer's outputs to within a percent
 
 
@@ -69,6 +70,7 @@ def _columns(codes, cardinality, weight):
     """Return a feature's columns for each of its codes, (columns, cardinality)."""
     n_known = cardinality - 1
     raw = np.eye(n_known, cardinality) if n_known != 2 else np.array([[1.0, -1.0, 0.0]])
+    # DIFF: a missing value of the training rows is a value like others; the authors' code leaves its row without a one.
     mass = np.bincount(codes, weight, minlength=cardinality)
     is_seen = mass > 0
     columns = np.zeros_like(raw)
