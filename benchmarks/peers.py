@@ -67,11 +67,12 @@ def _split(table, seed, is_classification):
     return [*part(rest), test]
 
 
-def fit_ours(model, is_classification, parts, seed, epochs, precision="auto"):
+def fit_ours(model, is_classification, parts, seed, epochs, precision=None):
     """Return the predictions of the test rows, probabilities of classes, and seconds of the fit: passed, and of the processor."""
     classes, parameters = MODELS[model]
     limits = {} if epochs is None else {"max_epochs": epochs, "patience": epochs}
-    common = {"random_state": seed, "n_jobs": torch.get_num_threads(), "precision": precision}
+    common = {"random_state": seed, "n_jobs": torch.get_num_threads()}
+    common |= {} if precision is None else {"precision": precision}
     estimator = classes[0 if is_classification else 1](**common, **parameters, **limits)
     (X, y), (X_val, y_val), (X_test, _) = parts
     clone(estimator).set_params(max_epochs=1).fit(X, y, X_val=X_val, y_val=y_val)  # makes what a process makes once
@@ -151,7 +152,7 @@ def main(argv=None):
     parser.add_argument(
         "--epochs", type=int, help="epochs of every fit, without early stopping (default: each package's own rule)"
     )
-    parser.add_argument("--precision", default="auto", help="of our networks; theirs are of float32 (default auto)")
+    parser.add_argument("--precision", help="of our networks (default: the estimator's); theirs are of float32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", help="a file of JSON lines, one a run, that grows")
     options = parser.parse_args(argv)

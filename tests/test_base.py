@@ -105,6 +105,7 @@ SIGNATURES = {
         "beta2": 0.95,
         "weight_decay": 0.02,
         "weight_decay_schedule": "flat_cosine",
+        "precision": "float32",
         "batch_size": 256,
         "max_epochs": 256,
         "patience": 256,
