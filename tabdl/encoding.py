@@ -141,7 +141,7 @@ class NumberEncoder:
 
     def transform(self, values):
         missing = np.isnan(values)
-        indicators = [missing.astype(np.float64)] * (len(self.names) - 1)
+        indicators = [missing.astype(np.float64)] if len(self.names) > 1 else []
         if self.constant:
             return [np.zeros(len(values)), *indicators]
         scaled = self.scale.transform(values.astype(np.float64))
