@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from tabdl.averaging import MeanClassifier, MeanEnsemble, MeanRegressor
 from tabdl.early_stopping import takes_weight, unfitted_copy
@@ -106,7 +106,7 @@ n_features_in_ : int"""
         self.members_, predictions = {}, dict(external)
         for name, member in members.items():
             try:
-                member.fit(X, y, **self._metadata(member, sample_weight, groups))
+                member.fit(X, y, **self._metadata(name, member, sample_weight, groups))
             except Exception as error:
                 if self.on_error == "raise":
                     error.add_note(f"{self._name}: the member {name!r} failed.")
@@ -143,19 +143,19 @@ n_features_in_ : int"""
             raise ValueError(f"{self._name}: estimators and oof_predictions both have a member named {sorted(both)[0]!r}.")
         return members
 
-    def _metadata(self, member, sample_weight, groups):
-        """Return what a member's fit gets of the metadata."""
+    def _metadata(self, name, member, sample_weight, groups):
+        """Return what a member's fit gets of the metadata: all, or, where metadata is routed, what the member asks for."""
         from sklearn import get_config
 
-        given, is_routed = (
-            {} if sample_weight is None else {"sample_weight": sample_weight},
-            get_config()["enable_metadata_routing"],
-        )
-        if not is_routed and given and not takes_weight(member.estimator):
-            raise TypeError(f"{self._name}: {type(member.estimator).__name__} takes no sample_weight in fit.")
-        # Inner splits keep groups whole, also of folds that are made already; routed groups need somebody who asks for them.
-        takes_groups = groups is not None and (not is_routed or hasattr(member.cv, "split"))
-        return given | ({"groups": groups} if takes_groups else {})
+        given = {key: value for key, value in (("sample_weight", sample_weight), ("groups", groups)) if value is not None}
+        if not given or not get_config()["enable_metadata_routing"]:
+            if sample_weight is not None and not takes_weight(member.estimator):
+                raise TypeError(f"{self._name}: {type(member.estimator).__name__} takes no sample_weight in fit.")
+            return given  # inner splits keep groups whole, also of folds that are made already
+        asked = dict.fromkeys(process_routing(self, "fit", **given)[name].fit)
+        if hasattr(member.cv, "split"):
+            asked["groups"] = None
+        return {key: value for key, value in given.items() if key in asked}
 
     def get_metadata_routing(self):
         """Return which of scikit-learn's metadata goes where: ``sample_weight`` to the members, ``groups`` to the splitter."""

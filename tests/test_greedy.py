@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import sklearn.exceptions
 from conftest import make, numbers, people, target
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.ensemble import RandomForestClassifier
@@ -179,6 +180,22 @@ class Fails(RegressorMixin, BaseEstimator):
 
     def predict(self, X):
         return np.zeros(len(X))
+
+
+def test_metadata_is_routed():
+    X, y = numbers(90)
+    groups, weight = np.arange(90) // 9, np.r_[np.ones(60), np.full(30, 1e-6)]
+    with sklearn.config_context(enable_metadata_routing=True):
+        asks, refuses = (Ridge().set_fit_request(sample_weight=request) for request in (True, False))
+        members = [("asks", asks), ("refuses", refuses), ("cannot", KNeighborsRegressor())]
+        blend = GreedyEnsembleRegressor(members, cv=GroupKFold(3)).fit(X, y, sample_weight=weight, groups=groups)
+        with pytest.raises(sklearn.exceptions.UnsetMetadataPassedError, match="sample_weight"):
+            GreedyEnsembleRegressor([Ridge()], cv=GroupKFold(3)).fit(X, y, sample_weight=weight, groups=groups)
+    folds = list(GroupKFold(3).split(X, y, groups))
+    for name, expected in (("asks", weight), ("refuses", None)):
+        by_hand = [Ridge().fit(X[a], y[a], None if expected is None else expected[a]).predict(X[b]) for a, b in folds]
+        oof = blend.members_[name].oof_prediction_
+        np.testing.assert_allclose(np.concatenate([oof[b] for _, b in folds]), np.concatenate(by_hand))
 
 
 def test_a_member_that_fails():
