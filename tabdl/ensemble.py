@@ -3,6 +3,7 @@
 import secrets
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tabdl.folds import SharedTraining, can_share
 from tabdl.params import REQUIRED, Float, Int, Kind, OneOf, check_params, param
 from tabdl.predictions import make_prediction_scorer, predict_array, score_prediction, weight_for
 from tabdl.progress import FoldsProgress
-from tabdl.splitting import make_folds, take_rows
+from tabdl.splitting import is_forward, make_folds, take_rows
 
 ESTIMATOR = Kind("an estimator with fit and predict", lambda value: hasattr(value, "fit") and hasattr(value, "predict"))
 CV = Kind(
@@ -69,13 +70,15 @@ class CrossValEnsemble(MeanEnsemble):
         "inner",
         OneOf("inner", "fold"),
         doc="The rows to stop by, for tabdl's networks, scikit-learn's histogram boosting, XGBoost, LightGBM and CatBoost where\n"
-        "    their own parameters ask for early stopping: 'inner', a part of the fold's training rows (groups stay whole);\n"
-        "    'fold', the fold's test rows, which then score too well.",
+        "    their own parameters ask for early stopping: 'inner', a part of the fold's training rows (groups stay whole;\n"
+        "    the last rows where folds follow time, as TimeSeriesSplit's); 'fold', the fold's test rows, which then score too\n"
+        "    well.",
     )
     inner_fraction: float = param(
         0.2,
         Float("(0, 1)"),
-        doc="Share of a fold's training rows to stop by with 'inner'; tabdl's have their validation_fraction.",
+        doc="Share of a fold's training rows to stop by with 'inner'; where neither groups nor time matter, tabdl's networks\n"
+        "    have their validation_fraction.",
     )
     refit: str | None = param(
         None,
@@ -138,6 +141,7 @@ class CrossValEnsemble(MeanEnsemble):
         folds = make_folds(
             self.cv, self.n_repeats, rows.X, rows.y, rows.groups, has_classes=self._has_classes, seed=seed, owner=self._name
         )
+        rows = replace(rows, forward=is_forward(folds))
         self._warn_of_missing_classes(rows.y, folds)
         scorer = make_prediction_scorer(self.scoring, self._classes, self._name)
         with FoldsProgress(self._title, len(folds), self.verbose) as shown:
@@ -187,8 +191,8 @@ class CrossValEnsemble(MeanEnsemble):
 
     def _fit_together(self, rows, folds, seed, shown):
         """Return the fitted estimators of the folds, trained as members of one training; None where they are not to be."""
-        inner_by_groups = self.early_stopping == "inner" and rows.groups is not None
-        if not self.together or inner_by_groups or not can_share(self.estimator, rows.y, folds):
+        is_split_here = self.early_stopping == "inner" and rows.has_own_inner_split
+        if not self.together or is_split_here or not can_share(self.estimator, rows.y, folds):
             return None
         estimators = [self._clone(seed + i) for i in range(len(folds))]
         training = SharedTraining(estimators, rows.X, rows.y, rows.weight, folds, self.early_stopping == "fold")

@@ -20,6 +20,8 @@ class Rows:
     weight : ndarray of shape (N,) or None
     groups : array-like of shape (N,) or None
     has_classes : bool
+    forward : bool
+        Whether folds follow time: rows to stop by then come after those that train, too.
     """
 
     X: Any
@@ -27,6 +29,12 @@ class Rows:
     weight: np.ndarray | None
     groups: Any
     has_classes: bool
+    forward: bool = False
+
+    @property
+    def has_own_inner_split(self):
+        """Whether an estimator that holds rows out itself would not hold out the right ones."""
+        return self.forward or self.groups is not None
 
     def part(self, rows, encode):
         """Return X, y and weights of some rows, y as ``encode`` makes it."""
@@ -79,9 +87,15 @@ def fit_fold(estimator, rows, train_rows, test_rows, *, stop_by, inner_fraction,
     if way is not None and way.is_on(last):
         if stop_by == "fold":
             stop_rows = test_rows
-        elif rows.groups is not None or not way.holds_out_itself:
+        elif rows.has_own_inner_split or not way.holds_out_itself:
             train_rows, stop_rows = inner_split(
-                train_rows, rows.y, rows.groups, inner_fraction, has_classes=rows.has_classes, seed=seed % 2**32
+                train_rows,
+                rows.y,
+                rows.groups,
+                inner_fraction,
+                has_classes=rows.has_classes,
+                forward=rows.forward,
+                seed=seed % 2**32,
             )
     encode = rows.encoder(last, train_rows)
     to_stop_by = None if stop_rows is None else rows.part(rows.known(stop_rows, train_rows), encode)

@@ -73,13 +73,22 @@ def _row_numbers(rows, n_rows, owner):
     return rows
 
 
-def inner_split(rows, y, groups, fraction, *, has_classes, seed):
+def is_forward(folds):
+    """Return whether the test rows of each of several folds come after its training rows, as TimeSeriesSplit has them."""
+    return len(folds) > 1 and all(train_rows.max() < test_rows.min() for train_rows, test_rows in folds)
+
+
+def inner_split(rows, y, groups, fraction, *, has_classes, forward, seed):
     """Return ``rows`` in two parts: those that train, and a share of about ``fraction`` to stop by.
 
-    Groups stay whole where they are given; else classes keep their shares, where each has two rows and there is room for all.
+    With ``forward`` the last rows are those to stop by. Else groups stay whole where they are given; else classes keep their
+    shares, where each has two rows and there is room for all.
     """
     from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
+    if forward:
+        rows, n_train = np.sort(rows), len(rows) - max(1, round(fraction * len(rows)))
+        return rows[:n_train], rows[n_train:]
     if groups is not None:
         splitter = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
         train, val = next(splitter.split(rows, groups=np.asarray(groups)[rows]))

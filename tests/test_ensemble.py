@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from tabdl import CrossValEnsembleClassifier, CrossValEnsembleRegressor
+from tabdl.early_stopping import fit_estimator
 from tabdl.training import train_finitely
 
 TREES = {"n_estimators": 60, "n_jobs": 1}
@@ -207,7 +208,7 @@ def test_inner_splits_keep_groups_whole():
     from tabdl.splitting import inner_split
 
     groups = np.repeat(np.arange(20), 5)
-    train_rows, val_rows = inner_split(np.arange(10, 90), np.zeros(100), groups, 0.2, has_classes=False, seed=0)
+    train_rows, val_rows = inner_split(np.arange(10, 90), np.zeros(100), groups, 0.2, has_classes=False, forward=False, seed=0)
     assert not set(groups[train_rows]) & set(groups[val_rows]) and len(val_rows) in range(10, 22)
 
 
@@ -216,6 +217,24 @@ def test_rows_that_are_left_out_are_nan():
     with pytest.warns(UserWarning, match="CrossValEnsembleRegressor: 25 of 100 rows are test rows of no trained fold; oof"):
         model = ensemble(Ridge(), cv=TimeSeriesSplit(3)).fit(X, y)
     assert np.isnan(model.oof_prediction_[:25]).all() and not np.isnan(model.oof_prediction_[25:]).any()
+
+
+@pytest.mark.parametrize("estimator", ["TabMLP", "lightgbm"])
+def test_rows_to_stop_by_come_last_where_folds_follow_time(estimator, monkeypatch):
+    X, y = numbers(120)
+    X[:, 0] = np.arange(120)
+    seen = []
+
+    def spy(estimator, X, y, weight, rows_to_stop_by):
+        seen.append((X[:, 0], rows_to_stop_by[0][:, 0]))
+        return fit_estimator(estimator, X, y, weight, rows_to_stop_by)
+
+    monkeypatch.setattr("tabdl.fitting.fit_estimator", spy)
+    estimator = make(estimator, "Regressor") if estimator == "TabMLP" else boosted(estimator, "Regressor")
+    with pytest.warns(UserWarning, match="30 of 120 rows"):
+        ensemble(estimator, cv=TimeSeriesSplit(3)).fit(X, y)
+    assert [(len(train), len(stop)) for train, stop in seen] == [(24, 6), (48, 12), (72, 18)]
+    assert all(train.max() < stop.min() for train, stop in seen)
 
 
 def test_overlapping_test_folds_are_averaged():
