@@ -47,10 +47,6 @@ class MeanEnsemble(BaseEstimator):
             X = np.asarray(X, dtype=object)  # a list of rows: each column finds its own type
         return validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False, accept_sparse="csr")
 
-    def _parts(self):
-        """Return the estimators that it is made of, for their tags."""
-        raise NotImplementedError
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         parts = [get_tags(part) for part in self._parts()]

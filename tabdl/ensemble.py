@@ -320,6 +320,7 @@ class CrossValEnsemble(MeanEnsemble):
         return np.mean([predict_array(estimator, X, labels, self._classes) for estimator, labels in members], axis=0)
 
     def _parts(self):
+        """Return the estimators whose tags the ensemble takes over."""
         return [self.estimator]
 
     def __sklearn_is_fitted__(self):

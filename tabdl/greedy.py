@@ -218,6 +218,7 @@ n_features_in_ : int"""
         return self._mean(predictions | self._external(external, like))
 
     def _parts(self):
+        """Return the estimators whose tags the ensemble takes over."""
         return list(named_estimators(self.estimators).values())
 
     def __sklearn_is_fitted__(self):
