@@ -98,30 +98,45 @@ def evaluate(configuration, table, is_regression, n_rows, seed):
 
 
 def run(data, results, tables, configurations, seeds, n_rows):
-    """Make the fits that ``results`` has not, and return the records of all that were asked for."""
+    """Return the records of all fits; those that ``results`` has not are made."""
     described = json.loads((data / "datasets.json").read_text())
-    lines = results.read_text().splitlines() if results.exists() else []
-    done = {_key(record): record for record in map(json.loads, lines)}
+
+    def measure(table, configuration, seed, rows):
+        frame = pd.read_parquet(data / f"{table}.parquet")
+        return evaluate(configuration, frame, described[table]["task"] == "regression", rows, seed)
+
     wanted = [
         {"table": table, "configuration": configuration, "seed": seed, "rows": n_rows}
         for seed in range(seeds)
         for table in tables
         for configuration in configurations
     ]
+    return resume(results, wanted, measure)
+
+
+def resume(results, wanted, measure):
+    """Return the record of each fit of ``wanted``; those that the file ``results`` has not are made, each a line of it.
+
+    Parameters
+    ----------
+    results : Path
+    wanted : list of dict
+        What a fit is told by.
+    measure : callable
+        Gets what a fit is told by, as keyword arguments, and returns the rest of its record.
+    """
+    lines = results.read_text().splitlines() if results.exists() else []
+    records = [json.loads(line) for line in lines]
+    done = {tuple(record[name] for name in wanted[0]): record for record in records}
     for fit in wanted:
-        if _key(fit) in done:
+        key = tuple(fit.values())
+        if key in done:
             continue
-        is_regression = described[fit["table"]]["task"] == "regression"
-        table = pd.read_parquet(data / f"{fit['table']}.parquet")
-        done[_key(fit)] = fit | evaluate(fit["configuration"], table, is_regression, n_rows, fit["seed"])
+        done[key] = fit | measure(**fit)
         with results.open("a") as file:
-            file.write(json.dumps(done[_key(fit)]) + "\n")
-        print(f"{fit['table']}, {fit['configuration']}, seed {fit['seed']}: {done[_key(fit)]['error']:.4f}", flush=True)
-    return [done[_key(fit)] for fit in wanted]
-
-
-def _key(record):
-    return tuple(record[name] for name in ("table", "configuration", "seed", "rows"))
+            file.write(json.dumps(done[key]) + "\n")
+        print(", ".join(f"{name} {value}" for name, value in fit.items()), flush=True)
+    return [done[tuple(fit.values())] for fit in wanted]
 
 
 def report(records, command):

@@ -16,6 +16,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from tabdl.auto import choose_batch_size, choose_patience
 from tabdl.data import Table
 from tabdl.devices import (
     PRECISIONS,
@@ -127,7 +128,13 @@ class TabularEstimator(BaseEstimator):
         doc="Stop after ``patience`` epochs without a better validation score and keep the best epoch's weights. False: all\n"
         "    rows train, for ``max_epochs`` epochs, and the last weights are kept.",
     )
-    patience: int = param(16, Int(1), doc="Epochs without a better validation score before training stops.")
+    patience: int | str = param(
+        "auto",
+        OneOf("auto"),
+        Int(1),
+        doc="Epochs without a better validation score before training stops. 'auto': 16 (the paper's), on small tables\n"
+        "    as many as 832 steps take, at most 48.",
+    )
     validation_fraction: float = param(
         0.2,
         Float("(0, 1)"),
@@ -295,9 +302,11 @@ class TabularEstimator(BaseEstimator):
         return net
 
     def _settings(self, n_rows, device, precision, shown):
-        batch_size = _batch_size(n_rows) if self.batch_size == "auto" else int(self.batch_size)
+        batch_size = choose_batch_size(n_rows) if self.batch_size == "auto" else int(self.batch_size)
+        n_steps = math.ceil(n_rows / batch_size)
+        patience = choose_patience(n_steps) if self.patience == "auto" else self.patience
         # Early stopping takes patience + 1 epochs at least.
-        n_epochs = min(self.max_epochs, self.patience + 1) if self.early_stopping else self.max_epochs
+        n_epochs = min(self.max_epochs, patience + 1) if self.early_stopping else self.max_epochs
         return Settings(
             lr=self.lr,
             weight_decay=self.weight_decay,
@@ -309,10 +318,10 @@ class TabularEstimator(BaseEstimator):
             hidden_mix=self.hidden_mix,
             batch_size=batch_size,
             max_epochs=self.max_epochs,
-            patience=self.patience if self.early_stopping else None,
+            patience=patience if self.early_stopping else None,
             time_limit=self.time_limit,
             precision=precision,
-            is_compiled=choose_compile(self.compile, device, n_epochs * math.ceil(n_rows / batch_size)),
+            is_compiled=choose_compile(self.compile, device, n_epochs * n_steps),
             callbacks=[*shown, *(self.callbacks or ())],
         )
 
@@ -395,16 +404,6 @@ def _derive_seeds(random_state, n_members):
     else:
         seed = random_state.randint(2**31) if isinstance(random_state, np.random.RandomState) else int(random_state)
     return [int(seed) for seed in np.random.SeedSequence(seed).generate_state(1 + 2 * n_members)]
-
-
-def _batch_size(n_rows):
-    """Return the paper's batch size (256, 512, 1024 for its small, middle and large datasets) for ``n_rows`` training rows.
-
-    DIFF: the paper has no table of fewer than 13,000 training rows; below 6,400 the batches shrink as in TabArena's TabM, so
-    that an epoch of a small table has enough steps.
-    """
-    limits = {2_800: 32, 4_500: 64, 6_400: 128, 32_000: 256, 200_000: 512}
-    return next((size for limit, size in limits.items() if n_rows <= limit), 1024)
 
 
 def _table(part, encoder, target, torch_dtype):

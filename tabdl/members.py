@@ -150,12 +150,12 @@ class Ensemble(nn.Module):
         return torch.cat([net(x_num, x_cat) for net in self.nets], 1)
 
 
-# Multiplications of a step, forward, up to which common steps are quicker on a CPU. Eight members, one thread, medians of three:
-# MLP and ResNet 2.2 to 2.6 times as quick at 0.1 to 1 million, 1.7 at 3, 1.2 to 1.4 at 10; at 80 (defaults at 256 rows) 1.3 and
-# 1.07 on one processor, 1.06 and 0.97 on another, whose bfloat16 products take twice as long. FT-Transformer 1.7 at 2, 1.15 at
-# 17, 1.5 at 35 (batches of 32), 1.01 at 280 and 310, 0.65 at 2,500 (the default at 256 rows); TabM (four members) 1.4 at 1,
-# 1.2 at 20, 1.1 at 53, 1.0 at 420.
-_CPU_MULTIPLICATIONS = 60e6
+# Multiplications of a step, forward, up to which common steps are quicker on a CPU. Eight members, one thread, medians: MLP and
+# ResNet 2.2 to 2.6 times as quick at 0.1 to 1 million, 1.7 at 3. At 10 (defaults at 32 rows), two runs on one processor, two on
+# another: MLP 1.2 and 1.4, 0.94 and 1.03, ResNet 1.4 and 1.6, 1.02 and 1.12; at 20 and 40, the latter alone: MLP 0.97 and 1.00,
+# ResNet 1.03 and 0.94; at 80: 0.97 to 1.3. FT-Transformer 1.7 at 2, 1.15 at 17, 1.5 at 35 (batches of 32), 1.01 at 280 and 310,
+# 0.65 at 2,500 (the default at 256 rows); TabM (four members) 1.4 at 1, 1.2 at 20, 1.1 at 53, 1.0 at 420.
+_CPU_MULTIPLICATIONS = 12e6
 
 
 def is_faster_together(net, batch_size):

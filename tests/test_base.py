@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 import pickle
 import time
 
@@ -12,6 +13,7 @@ from conftest import ARCHITECTURES, make, numbers, people, some_rows, target
 from sklearn.base import clone, is_classifier
 
 import tabdl
+from tabdl.auto import choose_batch_size, choose_patience
 from tabdl.models import ft_transformer
 
 SIGNATURES = {
@@ -27,7 +29,7 @@ SIGNATURES = {
         "batch_size": "auto",
         "max_epochs": 500,
         "early_stopping": True,
-        "patience": 16,
+        "patience": "auto",
         "validation_fraction": 0.2,
         "eval_metric": None,
         "time_limit": None,
@@ -462,6 +464,21 @@ def test_early_stopping_keeps_the_best_weights(architecture):
     assert np.argmax(scores) + 1 == model.best_epoch_
     mse = np.mean(((model.predict(X_val) - y_val) / model._target.std) ** 2)
     assert mse == pytest.approx(model.history_[model.best_epoch_ - 1]["val_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("batch_size, n_epochs", [(1, 16), (4, 42), (32, 48)])
+def test_automatic_patience_waits_for_832_steps(batch_size, n_epochs):
+    """80 rows train; the score of the first epoch is the best."""
+    X, y = numbers(100)
+    scores = iter(range(0, -100, -1))
+    model = make("TabMLP", "Regressor", max_epochs=100, batch_size=batch_size, eval_metric=lambda *_: next(scores)).fit(X, y)
+    assert (model.stop_reason_, model.best_epoch_, model.n_iter_) == ("patience", 1, 1 + n_epochs)
+
+
+@pytest.mark.parametrize("n_rows, n_epochs", [(13_209, 16), (1_000_000, 16), (7_000, 30), (659, 40), (300, 48)])
+def test_automatic_patience_and_batches(n_rows, n_epochs):
+    """As in the paper from its smallest table on, 13,209 rows."""
+    assert choose_patience(math.ceil(n_rows / choose_batch_size(n_rows))) == n_epochs
 
 
 def test_without_early_stopping_all_rows_train(architecture):

@@ -9,6 +9,7 @@ from conftest import numbers
 from sklearn.metrics import log_loss
 
 import tabdl
+from benchmarks import patience
 from benchmarks.after_training import calibration, pruning
 from benchmarks.defaults import main, report
 from benchmarks.missing import errors, remove_large
@@ -42,6 +43,26 @@ def test_each_fit_is_made_once(tmp_path, capsys):
     assert (tmp_path / "results.jsonl").read_text() == both
     assert "seed" not in capsys.readouterr().out
     assert "| line |" in (tmp_path / "report.md").read_text()
+
+
+def test_a_shorter_patience_is_read_from_the_curves():
+    record = {"val": [3.0, 2.0, 2.5, 2.5, 1.0, 4.0], "test": [9.0, 8.0, 7.0, 6.0, 5.0, 4.0]}
+    assert patience.stopped(record, 2) == (8.0, 4)
+    assert patience.stopped(record, 3) == (5.0, 6)  # the better epoch comes in time; the curve ends before the patience does
+
+
+def test_patience_report(tmp_path):
+    tables(tmp_path)
+    results = tmp_path / "new" / "results.jsonl"
+    command = ["--data", str(tmp_path), "--tables", "line", "sign", "--networks", "mlp", "--rows", "60", "--seeds", "1"]
+    patience.main([*command, "--results", str(results), "--report", str(tmp_path / "report.md")])
+    records = [json.loads(line) for line in results.read_text().splitlines()]
+    assert [record["n_steps"] for record in records] == [2, 2]
+    for record in records:
+        assert len(record["val"]) == len(record["test"]) == min(500, int(np.argmin(record["val"])) + 1 + patience.LONGEST)
+    text = (tmp_path / "report.md").read_text()
+    error, _ = patience.stopped(records[0], 16)
+    assert f"| mlp | line | 60 | 2 | {error:.4g} |" in text and "| mlp | 60 | 2 | " in text
 
 
 def test_ranks_and_relative_errors():
