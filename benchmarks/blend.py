@@ -32,6 +32,7 @@ TABLES = (
     "concrete",
     "phoneme",
 )
+NETWORKS = {"ft_transformer": "FTTransformer", "resnet": "TabResNet"}
 REPORTS = Path(__file__).parent / "reports"
 _TEST_ROWS = 10_000
 
@@ -78,9 +79,8 @@ def _some(part, n_rows, is_regression):
 def members(X, is_regression, time_limit, n_jobs):
     """Return the five members by name."""
     text = X.select_dtypes(exclude="number").columns.tolist()
-    networks = {"ft_transformer": "FTTransformer", "resnet": "TabResNet"}
     task = "Regressor" if is_regression else "Classifier"
-    nets = {name: getattr(tabdl, cls + task)(time_limit=time_limit, n_jobs=n_jobs) for name, cls in networks.items()}
+    nets = {name: getattr(tabdl, cls + task)(time_limit=time_limit, n_jobs=n_jobs) for name, cls in NETWORKS.items()}
     return nets | boosted_trees(is_regression, text, n_jobs)
 
 
@@ -108,6 +108,7 @@ def measure(path, options):
         "members": {name: error(member) for name, member in blend.members_.items()},
         "out_of_fold": {"blend": -max(blend.score_path_)} | {name: -score for name, score in blend.member_scores_.items()},
         "weights": blend.weights_,
+        "stop_reasons": {name: [fit.stop_reason_ for fit in blend.members_[name].estimators_] for name in NETWORKS},
         "seconds": seconds,
     }
 
@@ -117,6 +118,7 @@ def report(results, settings, command):
     names = list(results[0]["members"])
     beats_best = sum(r["blend"] < min(r["members"].values()) for r in results)
     beats_catboost = sum(r["blend"] < r["members"]["catboost"] for r in results)
+    reasons = [reason for r in results for fits in r["stop_reasons"].values() for reason in fits]
     columns = ["table", "rows (train, test)", "columns (of them text)", "classes", "metric", "blend", *names]
     columns += ["blend against the best member", "against CatBoost", "weights", "minutes"]
     lines = [
@@ -124,10 +126,11 @@ def report(results, settings, command):
         "",
         "Error on the test part (log loss, or RMSE), lower is better: of a greedy blend of five members, and of each member.",
         "All are means over the folds of one cross-validation; weights are chosen on out-of-fold predictions and never see the",
-        f"test part. Members have their defaults, networks at most {settings['time_limit']:g} s a fold, which cuts",
-        "FT-Transformer short on a slow or busy machine, and boosted trees up to 2,000 trees and early",
-        "stopping after 50; every member stops by an inner fifth of its training rows. The training rows are a random sample:",
-        "these are results for small tables. No table was left out after its result was known.",
+        f"test part. Members have their defaults, networks at most {settings['time_limit']:g} s a fold (which ended "
+        f"{reasons.count('time_limit')} of {len(reasons)}",
+        "fits), and boosted trees up to 2,000 trees and early stopping after 50; every member stops by an inner fifth of its",
+        "training rows. The training rows are a random sample: these are results for small tables. No table was left out after",
+        "its result was known.",
         "",
         f"`{command}`, one core, no GPU",
         "",
@@ -160,12 +163,11 @@ def main(argv=None):
         sys.exit(f"{out} has results of other settings: {stored['settings']}; move it away, or give --out another folder.")
     command = f"python -m benchmarks.blend FOLDER {' '.join(argv[1:])}".strip()
     for name in options.tables:
-        if name in [result["table"] for result in stored["results"]]:
-            continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            stored["results"].append(measure(options.folder / f"{name}.parquet", options))
-        out.write_text(json.dumps(stored, indent=1) + "\n")
+        if name not in [result["table"] for result in stored["results"]]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                stored["results"].append(measure(options.folder / f"{name}.parquet", options))
+            out.write_text(json.dumps(stored, indent=1) + "\n")
         (options.out / "blend.md").write_text(report(stored["results"], settings, command))
 
 
