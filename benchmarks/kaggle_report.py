@@ -86,6 +86,7 @@ def _draw_curves(figure, reports):
             axis.plot(range(1, len(curve) + 1), curve, linewidth=1, alpha=0.7)
         axis.set_title(report["name"], fontsize=10)
         axis.set_xlabel("tree" if report["name"] in ("catboost", "xgboost", "lightgbm") else "epoch", fontsize=8)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.tick_params(labelsize=8)
     for axis in axes[len(reports) :]:
         axis.remove()
