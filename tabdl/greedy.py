@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metaestimators import _BaseComposition
 
 from tabdl.averaging import MeanClassifier, MeanEnsemble, MeanRegressor
 from tabdl.early_stopping import takes_weight, unfitted_copy
@@ -35,7 +36,7 @@ _ESTIMATORS = Kind(
 )
 
 
-class GreedyEnsemble(MeanEnsemble):
+class GreedyEnsemble(MeanEnsemble, _BaseComposition):
     """The parameters and the fit of both greedy ensembles."""
 
     estimators: Any = param(
@@ -118,6 +119,21 @@ n_features_in_ : int"""
                     member.cv = self.cv  # the rows of each fold are not to be kept
         self._choose(X, y, weight, predictions)
         return self
+
+    def get_params(self, deep=True):
+        """Return the parameters; with ``deep``, where all members have names, also them and theirs, as ``name__parameter``."""
+        return self._get_params("estimators", deep=deep and self._has_names)
+
+    def set_params(self, **params):
+        """Set parameters; where all members have names, also members, and theirs, as ``name__parameter``."""
+        if "estimators" in params:
+            self.estimators = params.pop("estimators")
+        return self._set_params("estimators", **params) if self._has_names else super().set_params(**params)
+
+    @property
+    def _has_names(self):
+        # A Pipeline of two steps can be unpacked like a pair.
+        return isinstance(self.estimators, list) and all(isinstance(item, tuple) for item in self.estimators)
 
     def _folds(self, X, y, groups):
         """Return the folds of all members; one seed gives one set of folds."""

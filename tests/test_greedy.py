@@ -11,8 +11,10 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import cohen_kappa_score, make_scorer, root_mean_squared_error
-from sklearn.model_selection import GroupKFold, KFold, TimeSeriesSplit
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, TimeSeriesSplit
 from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 from tabdl import CrossValEnsembleRegressor, GreedyEnsembleClassifier, GreedyEnsembleRegressor, greedy_weights
@@ -103,6 +105,28 @@ def test_a_blend_of_networks_and_others(scoring):
     error = -np.sqrt(np.mean((blend.oof_prediction_ - y) ** 2)) if scoring is None else -np.abs(blend.oof_prediction_ - y).mean()
     assert error == pytest.approx(max(blend.score_path_)) and error >= max(blend.member_scores_.values())
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(blend)).predict(X), blend.predict(X))
+
+
+def test_members_are_parameters_where_they_have_names():
+    X, y = numbers(60)
+    blend = GreedyEnsembleRegressor([("ridge", Ridge()), ("net", make("TabMLP", "Regressor"))], cv=2, random_state=0)
+    assert blend.get_params()["net__lr"] == blend.estimators[1][1].lr and "net__lr" not in blend.get_params(deep=False)
+    search = GridSearchCV(blend, {"ridge__alpha": [1e-3, 1e3], "net": [KNeighborsRegressor()]}, cv=2).fit(X, y)
+    found = dict(search.best_estimator_.estimators)
+    assert found["ridge"].alpha == 1e-3 and isinstance(found["net"], KNeighborsRegressor)
+    assert blend.estimators[0][1].alpha == 1.0 and search.best_estimator_.members_["ridge"].estimators_[0].alpha == 1e-3
+    with pytest.raises(ValueError, match="Invalid parameter 'other'"):
+        blend.set_params(other__lr=1)
+
+
+@pytest.mark.parametrize("members", [[make_pipeline(StandardScaler(), Ridge())], [("knn", KNeighborsRegressor()), Ridge()]])
+def test_members_without_names_are_no_parameters(members):
+    blend = GreedyEnsembleRegressor(members)
+    assert blend.get_params() == blend.get_params(deep=False)
+    with pytest.raises(ValueError, match="Invalid parameter 'knn'"):
+        blend.set_params(knn=Ridge())
+    named = blend.set_params(estimators=[("ridge", Ridge())], ridge__alpha=3)
+    assert named.estimators[0][1].alpha == 3
 
 
 def test_classes_and_all_kinds_of_scores():
