@@ -20,12 +20,12 @@ from sklearn.metrics import log_loss, root_mean_squared_error
 
 import tabdl
 from benchmarks.defaults import parts, resume
-from tabdl.auto import choose_batch_size
 
 REPORT = Path(__file__).parent / "reports" / "patience.md"
 TABLES = ("concrete", "california_housing", "wine_quality", "bike_sharing", "phoneme", "credit_g", "telco_churn", "sleep")
 NETS = {"mlp": "TabMLP", "resnet": "TabResNet", "ft_transformer": "FTTransformer", "tabm": "TabM"}
 LONGEST = 64
+BATCH_SIZE = 32  # the default up to 2,800 training rows
 RULES = {
     "16": lambda n_steps: 16,
     "16, or 832 steps up to 32": lambda n_steps: max(16, min(32, math.ceil(832 / n_steps))),
@@ -71,11 +71,11 @@ def curves(network, table, is_regression, n_rows, seed):
     train, val, test = parts(table, is_regression, n_rows, seed)
     watch = Watch(len(val[1]))
     cls = getattr(tabdl, NETS[network] + ("Regressor" if is_regression else "Classifier"))
-    model = cls(random_state=seed, patience=LONGEST, eval_metric=watch)
+    model = cls(random_state=seed, batch_size=BATCH_SIZE, patience=LONGEST, eval_metric=watch)
     start = time.perf_counter()
     X, y = (pd.concat(pair, ignore_index=True) for pair in zip(val, (part.iloc[:1000] for part in test), strict=True))
     model.fit(*train, X_val=X, y_val=y)
-    n_steps = math.ceil(len(train[1]) / choose_batch_size(len(train[1])))
+    n_steps = math.ceil(len(train[1]) / BATCH_SIZE)
     return {"val": watch.val, "test": watch.test, "n_steps": n_steps, "seconds": time.perf_counter() - start}
 
 
@@ -133,7 +133,9 @@ def main(argv=None):
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="where the development tables are")
     parser.add_argument("--tables", nargs="+", default=TABLES)
     parser.add_argument("--networks", nargs="+", default=["mlp", "resnet"], choices=NETS)
-    parser.add_argument("--rows", type=int, nargs="+", default=[500, 1000, 2000], help="training and validation rows")
+    parser.add_argument(
+        "--rows", type=int, nargs="+", default=[500, 1000, 2000], help="training and validation rows, 3,500 at most"
+    )
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--results", type=Path, default=Path("results/patience.jsonl"))
     parser.add_argument("--report", type=Path, default=REPORT)

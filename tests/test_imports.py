@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULE_OF = {"scikit-learn": "sklearn", "scikit-posthocs": "scikit_posthocs"}
 LAYERS = [
-    {"version", "params", "data", "devices", "progress", "functional", "graphs", "memory", "bins"}
+    {"version", "auto", "params", "data", "devices", "progress", "functional", "graphs", "memory", "bins"}
     | {"schedules", "calibration", "early_stopping"},
     {"columns", "nn", "targets"},
     {"embeddings", "encoding", "feeding", "inference", "members", "optimizers", "rows", "scoring", "splitting"},
@@ -102,7 +102,7 @@ def test_import_loads_nothing_heavy():
     script = "import sys, torch, sklearn.base, pandas; before = set(sys.modules); import tabdl; print(*set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = {name for name in done.stdout.split() if not name.startswith("tabdl")}
-    assert loaded <= {"sklearn.utils._unique", "sklearn.utils.multiclass"}, loaded
+    assert loaded <= {"sklearn.utils._unique", "sklearn.utils.multiclass", "sklearn.utils.metaestimators"}, loaded
 
 
 def test_constraints_pin_every_dependency():
