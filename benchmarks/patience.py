@@ -95,7 +95,8 @@ def report(records, command):
     lines = ["# Patience on small tables", "", f"`{command}`", "", __doc__.split("\n\n")[1].replace("\n", " "), ""]
     lines += [
         "Change of the test error (RMSE or log loss) against a patience of 16, mean over tables and seeds (in brackets: how many",
-        "fits get better and worse), and how many times as many epochs train.",
+        "fits get better and worse), and how many times as many epochs train. A table that has fewer rows gives four fifths of",
+        "what it has, the same for all larger numbers (concrete 824, credit_g 800).",
         "",
     ]
     names = list(RULES)
