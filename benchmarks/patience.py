@@ -26,13 +26,13 @@ TABLES = ("concrete", "california_housing", "wine_quality", "bike_sharing", "pho
 NETS = {"mlp": "TabMLP", "resnet": "TabResNet", "ft_transformer": "FTTransformer", "tabm": "TabM"}
 LONGEST = 64
 BATCH_SIZE = 32  # the default up to 2,800 training rows
-RULES = {
-    "16": lambda n_steps: 16,
-    "16, or 832 steps up to 32": lambda n_steps: max(16, min(32, math.ceil(832 / n_steps))),
-    "16, or 832 steps up to 48": lambda n_steps: max(16, min(48, math.ceil(832 / n_steps))),
-    "16, or 832 steps up to 64": lambda n_steps: max(16, min(64, math.ceil(832 / n_steps))),
-    "32": lambda n_steps: 32,
-    "64": lambda n_steps: 64,
+RULES = {  # the least and the largest number of epochs, 832 steps between them
+    "16": (16, 16),
+    "16, or 832 steps up to 32": (16, 32),
+    "16, or 832 steps up to 48": (16, 48),
+    "16, or 832 steps up to 64": (16, 64),
+    "32": (32, 32),
+    "64": (64, 64),
 }
 
 
@@ -114,7 +114,8 @@ def report(records, command):
 
 
 def _pairs(group, rule):
-    return [stopped(record, rule(record["n_steps"])) for record in group.to_dict("records")]
+    least, largest = rule
+    return [stopped(record, min(max(least, math.ceil(832 / record["n_steps"])), largest)) for record in group.to_dict("records")]
 
 
 def _change(group, rule):

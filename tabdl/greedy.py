@@ -143,6 +143,8 @@ n_features_in_ : int"""
     def _members(self, folds, external):
         """Return the members, each as an unfitted cross-validated ensemble, by name."""
         kind = CrossValEnsembleClassifier if self._has_classes else CrossValEnsembleRegressor
+        if self._has_names:
+            self._validate_names([name for name, _ in self.estimators])
         members = {}
         for name, estimator in named_estimators(self.estimators).items():
             if isinstance(estimator, CrossValEnsemble):

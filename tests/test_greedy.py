@@ -119,6 +119,13 @@ def test_members_are_parameters_where_they_have_names():
         blend.set_params(other__lr=1)
 
 
+@pytest.mark.parametrize("name, words", [("cv", "conflict with constructor arguments"), ("a__b", "must not contain __")])
+def test_members_names_are_no_other_parameters(name, words):
+    X, y = numbers(40)
+    with pytest.raises(ValueError, match=words):
+        GreedyEnsembleRegressor([(name, Ridge())], cv=2).fit(X, y)
+
+
 @pytest.mark.parametrize("members", [[make_pipeline(StandardScaler(), Ridge())], [("knn", KNeighborsRegressor()), Ridge()]])
 def test_members_without_names_are_no_parameters(members):
     blend = GreedyEnsembleRegressor(members)
