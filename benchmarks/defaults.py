@@ -4,6 +4,8 @@ Fits each configuration on a part of each development table, with several seeds,
 and mean relative error. A seed draws the training, validation and test rows, the same for all configurations; the validation rows
 stop the training, and the test rows are predicted once. Each fit is one line of the results file, and a fit that has its line is
 not made again.
+
+The networks of pytabkit are fitted in an environment of their own, whose Python is given: see peers.py.
 """
 
 import argparse
@@ -14,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.metrics import log_loss, root_mean_squared_error
 from sklearn.model_selection import train_test_split
 
 import tabdl
+from benchmarks.peers import fit_theirs
 
 REPORT = Path(__file__).parent / "reports" / "defaults.md"
 TEST_ROWS = 3000
@@ -35,16 +39,18 @@ TABLES = (
     "online_shoppers",
     "sleep",
 )
-# Narrower than the estimators' defaults where those would take more than 20 s on one core.
 NETS = {
     "mlp": ("TabMLP", {}),
     "mlp+piecewise": ("TabMLP", {"num_embedding": "piecewise"}),
     "resnet": ("TabResNet", {}),
-    "gmlp": ("GMLP", {"d_block": 64, "n_blocks": 2}),
-    "tabm": ("TabM", {"k": 16, "d_block": 128}),
+    "ft_transformer": ("FTTransformer", {}),
+    "gmlp": ("GMLP", {}),
+    "tabm": ("TabM", {}),
     "realmlp": ("RealMLP", {}),
 }
-CONFIGURATIONS = ("catboost", *NETS)
+# Those of pytabkit, by the names that peers_fit.py gives them.
+PEERS = {"pytabkit RealMLP_TD": "realmlp", "pytabkit TabM_D": "tabm", "pytabkit FTT_D": "ftt"}
+CONFIGURATIONS = ("catboost", *NETS, *PEERS)
 
 
 def fit_net(configuration, train, val, is_regression, seed):
@@ -81,29 +87,45 @@ def parts(table, is_regression, n_rows, seed):
     return (X_train, y_train), (X_val, y_val), (X_test, y_test)
 
 
-def evaluate(configuration, table, is_regression, n_rows, seed):
-    """Return the record of one fit: the error of the test rows (RMSE or log loss) and the seconds of fit and predict."""
-    train, val, (X_test, y_test) = parts(table, is_regression, n_rows, seed)
-    start = time.perf_counter()
+def evaluate(configuration, table, is_regression, n_rows, seed, python=None):
+    """Return the record of one fit: errors (RMSE or log loss) of test and validation rows, and the processor's seconds.
+
+    The validation error is of our estimators and CatBoost alone.
+    """
+    train, val, test = three = parts(table, is_regression, n_rows, seed)
+    if configuration in PEERS:
+        predictions, seconds = fit_theirs(python, PEERS[configuration], not is_regression, complete(three), seed, None)
+        classes = None if is_regression else np.unique(train[1])
+        return {"error": error(test[1], predictions, classes), "val_error": None, "cpu_s": seconds[1]}
+    start = time.process_time()
     if configuration == "catboost":
         model = fit_catboost(train, val, is_regression, seed)
     else:
         model = fit_net(configuration, train, val, is_regression, seed)
-    fitted = time.perf_counter()
-    if is_regression:
-        error = root_mean_squared_error(y_test, model.predict(X_test))
-    else:
-        error = log_loss(y_test, model.predict_proba(X_test), labels=model.classes_)
-    return {"error": float(error), "fit_s": fitted - start, "predict_s": time.perf_counter() - fitted}
+    cpu_s = time.process_time() - start
+    predict, classes = (model.predict, None) if is_regression else (model.predict_proba, model.classes_)
+    errors = {"error": error(test[1], predict(test[0]), classes), "val_error": error(val[1], predict(val[0]), classes)}
+    return errors | {"cpu_s": cpu_s}
 
 
-def run(data, results, tables, configurations, seeds, n_rows):
+def error(y, predictions, classes):
+    """Return the RMSE, or the log loss of probabilities of ``classes``."""
+    return float(root_mean_squared_error(y, predictions) if classes is None else log_loss(y, predictions, labels=classes))
+
+
+def complete(three):
+    """Return the parts with the training rows' medians for missing numbers, which not all of pytabkit's networks take."""
+    medians = three[0][0].median(numeric_only=True)
+    return [(X.fillna(medians), y) for X, y in three]
+
+
+def run(data, results, tables, configurations, seeds, n_rows, python):
     """Return the records of all fits; those that ``results`` has not are made."""
     described = json.loads((data / "datasets.json").read_text())
 
     def measure(table, configuration, seed, rows):
         frame = pd.read_parquet(data / f"{table}.parquet")
-        return evaluate(configuration, frame, described[table]["task"] == "regression", rows, seed)
+        return evaluate(configuration, frame, described[table]["task"] == "regression", rows, seed, python)
 
     wanted = [
         {"table": table, "configuration": configuration, "seed": seed, "rows": n_rows}
@@ -142,29 +164,36 @@ def resume(results, wanted, measure):
 def report(records, command):
     """Return the report in Markdown."""
     frame = pd.DataFrame(records)
-    errors = frame.pivot_table(index="table", columns="configuration", values="error", sort=False)
-    spread = frame.pivot_table(index="table", columns="configuration", values="error", aggfunc="std", sort=False)
-    seconds = frame.groupby("configuration")["fit_s"]
-    names = sorted(errors.columns, key=lambda name: errors.rank(axis=1)[name].mean())
+    errors, spread, val_errors, seconds = (
+        frame.pivot_table(index="table", columns="configuration", values=value, aggfunc=function, sort=False)
+        for value, function in (("error", "mean"), ("error", "std"), ("val_error", "mean"), ("cpu_s", "median"))
+    )
+    spread = spread.reindex_like(errors)  # a configuration of one seed has none
+    ranks, val_ranks = errors.rank(axis=1).mean(), val_errors.rank(axis=1).mean()
+    names = ranks.sort_values(kind="stable").index
     lines = ["# Untuned on small tables", "", f"`{command}`", "", __doc__.split("\n\n")[1].replace("\n", " "), ""]
     lines += [
         f"At most {frame['rows'].iloc[0]:,} rows for training and validation, at most {TEST_ROWS:,} test rows, "
         f"{frame['seed'].nunique()} seeds. Error: RMSE of regression, log loss of classification, mean over the seeds. Relative "
-        "error: how much larger than the smallest error of the table, mean over the tables. One thread of a busy machine.",
+        "error: how much larger than the smallest error of the table, mean over the tables. The rank on the validation rows, "
+        "by which a default is chosen, is among our estimators and CatBoost. pytabkit's networks stop by the log loss and "
+        "smooth no labels. Seconds are one thread's, the median.",
         "",
-        "| configuration | parameters | mean rank | relative error | best of all on | better than CatBoost on | median fit s |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| configuration | parameters | mean rank | relative error | best on | better than CatBoost on | rank, validation | "
+        "fit s |",
+        "| --- |" + " --- |" * 7,
     ]
     relative = errors.div(errors.min(axis=1), axis=0) - 1
     for name in names:
-        better = f"{(errors[name] < errors['catboost']).sum()} of {len(errors)}" if "catboost" in errors else "–"
+        better = f"{(errors[name] < errors['catboost']).sum()} of {errors[name].notna().sum()}" if "catboost" in errors else "–"
         lines.append(
-            f"| {name} | {_parameters(name)} | {errors.rank(axis=1)[name].mean():.2f} | {relative[name].mean():.1%} | "
-            f"{(errors.idxmin(axis=1) == name).sum()} | {'–' if name == 'catboost' else better} | {seconds.median()[name]:.1f} |"
+            f"| {name} | {_parameters(name)} | {ranks[name]:.2f} | {relative[name].mean():.1%} | "
+            f"{(errors.idxmin(axis=1) == name).sum()} | {'–' if name == 'catboost' else better} | "
+            f"{f'{val_ranks[name]:.2f}' if name in val_ranks else '–'} | {seconds[name].median():.1f} |"
         )
-    lines += ["", "| table | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
-    for table in errors.index:
-        cells = [_cell(errors.loc[table, name], spread, table, name, errors.loc[table].min()) for name in names]
+    lines += ["", "Errors and seconds:", "", "| table | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
+    for table, row in errors.iterrows():
+        cells = [_cell(row[name], spread.at[table, name], row.min(), seconds.at[table, name]) for name in names]
         lines.append(f"| {table} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -172,14 +201,15 @@ def report(records, command):
 def _parameters(name):
     if name == "catboost":
         return "2,000 trees, early stopping after 50"
+    if name in PEERS:
+        return "its defaults"
     architecture, parameters = NETS[name]
     return f"{architecture}, " + (", ".join(f"{key}={value!r}" for key, value in parameters.items()) or "defaults")
 
 
-def _cell(error, spread, table, name, smallest):
-    deviation = spread.loc[table, name] if name in spread and table in spread.index else np.nan
-    text = f"{error:.4g}" if np.isnan(deviation) else f"{error:.4g} ± {deviation:.2g}"
-    return f"**{text}**" if error == smallest else text
+def _cell(error, deviation, smallest, seconds):
+    text = f"{error:.4g}" + ("" if pd.isna(deviation) else f" ± {deviation:.2g}")
+    return (f"**{text}**" if error == smallest else text) + f", {seconds:.1f} s"
 
 
 def main(argv=None):
@@ -187,16 +217,21 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.defaults", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="where the development tables are")
     parser.add_argument("--tables", nargs="+", default=TABLES)
-    parser.add_argument("--configurations", nargs="+", default=CONFIGURATIONS, choices=CONFIGURATIONS)
+    parser.add_argument("--configurations", nargs="+", choices=CONFIGURATIONS, help="default: all, pytabkit's with --python")
+    parser.add_argument("--python", help="the Python of the environment that has pytabkit")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=3000, help="training and validation rows")
     parser.add_argument("--results", type=Path, default=REPORT.with_suffix(".jsonl"))
     parser.add_argument("--report", type=Path, default=REPORT)
     options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    configurations = options.configurations or [name for name in CONFIGURATIONS if options.python or name not in PEERS]
+    if options.python is None and not PEERS.keys().isdisjoint(configurations):
+        parser.error("pytabkit's configurations need --python, the Python of the environment that has pytabkit")
     if not (options.data / "datasets.json").exists():
         print(f"Nothing to do: no development tables (datasets.json and a parquet a table) in {options.data}.")
         return
-    records = run(options.data, options.results, options.tables, options.configurations, options.seeds, options.rows)
+    records = run(options.data, options.results, options.tables, configurations, options.seeds, options.rows, options.python)
     command = "python -m benchmarks.defaults " + " ".join(sys.argv[1:] if argv is None else argv)
     options.report.write_text(report(records, command.strip()))
     print(options.report)

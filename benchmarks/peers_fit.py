@@ -13,9 +13,11 @@ import torch
 CLASSES = {
     "realmlp": (pytabkit.RealMLP_TD_Classifier, pytabkit.RealMLP_TD_Regressor),
     "tabm": (pytabkit.TabM_D_Classifier, pytabkit.TabM_D_Regressor),
+    "ftt": (pytabkit.FTT_D_Classifier, pytabkit.FTT_D_Regressor),
 }
 SCORE = {"val_metric_name": "cross_entropy"}
-PARAMETERS = {"realmlp": ({**SCORE, "use_ls": False}, {}), "tabm": (SCORE, {})}
+PARAMETERS = {"realmlp": ({**SCORE, "use_ls": False}, {}), "tabm": (SCORE, {}), "ftt": (SCORE, {})}
+EPOCHS = {"realmlp": "n_epochs", "tabm": "n_epochs", "ftt": "max_epochs"}
 
 
 def main(folder):
@@ -27,11 +29,13 @@ def main(folder):
     kind = 0 if task["is_classification"] else 1
     parameters = dict(PARAMETERS[task["model"]][kind])
     if task["epochs"] is not None:
-        parameters["n_epochs"] = task["epochs"]
-        parameters |= {"patience": task["epochs"]} if task["model"] == "tabm" else {}
+        parameters[EPOCHS[task["model"]]] = task["epochs"]
+        patience = {"tabm": "patience", "ftt": "es_patience"}.get(task["model"])
+        parameters |= {} if patience is None else {patience: task["epochs"]}
     common = {"device": "cpu", "random_state": task["seed"], "n_threads": task["threads"]}
     make = CLASSES[task["model"]][kind]
-    make(**common, **parameters | {"n_epochs": 1}).fit(X, y, X_val=X_val, y_val=y_val)  # makes what a process makes once
+    one_epoch = parameters | {EPOCHS[task["model"]]: 1}
+    make(**common, **one_epoch).fit(X, y, X_val=X_val, y_val=y_val)  # makes what a process makes once
     estimator = make(**common, **parameters)
     start = time.perf_counter(), time.process_time()
     estimator.fit(X, y, X_val=X_val, y_val=y_val)

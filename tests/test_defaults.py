@@ -34,7 +34,7 @@ def test_each_fit_is_made_once(tmp_path, capsys):
     assert {(r["table"], r["configuration"], r["seed"]) for r in records} == {
         (table, configuration, 0) for table in ("line", "sign") for configuration in ("catboost", "mlp")
     }
-    assert all(0 < record["error"] < 3 and record["fit_s"] > 0 for record in records)
+    assert all(0 < record["error"] < 3 and 0 < record["val_error"] < 3 and record["cpu_s"] > 0 for record in records)
     main([*command, "--seeds", "2"])
     both = (tmp_path / "results.jsonl").read_text()
     assert both.startswith(first) and len(both.splitlines()) == 8
@@ -68,16 +68,23 @@ def test_patience_report(tmp_path):
 def test_ranks_and_relative_errors():
     errors = {"t1": {"catboost": [1.0, 3.0], "mlp": [4.0, 4.0]}, "t2": {"catboost": [1.5, 1.5], "mlp": [1.0, 1.0]}}
     records = [
-        {"table": table, "configuration": name, "seed": seed, "rows": 60, "error": error, "fit_s": 1.0 + seed}
+        {"table": table, "configuration": name, "seed": seed, "rows": 60, "error": error}
+        | {"val_error": -error, "cpu_s": 1.0 + seed}
         for table, by_name in errors.items()
         for name, both in by_name.items()
         for seed, error in enumerate(both)
     ]
     text = report(records, "a command")
     # MLP: ranks 2 and 1; twice as large as the smallest error of the first table, and the smallest of the second.
-    assert "| mlp | TabMLP, defaults | 1.50 | 50.0% | 1 | 1 of 2 | 1.5 |" in text
-    assert "| catboost | 2,000 trees, early stopping after 50 | 1.50 | 25.0% | 1 | – | 1.5 |" in text
-    assert "**2 ± 1.4**" in text and "4 ± 0" in text and "2 seeds" in text and "`a command`" in text
+    assert "| mlp | TabMLP, defaults | 1.50 | 50.0% | 1 | 1 of 2 | 1.50 | 1.5 |" in text
+    assert "| catboost | 2,000 trees, early stopping after 50 | 1.50 | 25.0% | 1 | – | 1.50 | 1.5 |" in text
+    assert "**2 ± 1.4**, 1.5 s" in text and "4 ± 0, 1.5 s" in text and "2 seeds" in text and "`a command`" in text
+
+
+def test_pytabkit_needs_its_python(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--data", str(tmp_path), "--configurations", "pytabkit FTT_D"])
+    assert "need --python" in capsys.readouterr().err
 
 
 def test_without_the_tables(tmp_path, capsys):
