@@ -31,7 +31,7 @@ MODELS = {
     "realmlp": ((tabdl.RealMLPClassifier, tabdl.RealMLPRegressor), {}),
     "tabm": (
         (tabdl.TabMClassifier, tabdl.TabMRegressor),
-        {"arch": "tabm", "num_embedding": None, "weight_decay": 0.0, "clip_norm": None, "batch_size": 256},
+        {"arch": "tabm", "d_block": 512, "num_embedding": None, "weight_decay": 0.0, "clip_norm": None, "batch_size": 256},
     ),
 }
 
@@ -90,7 +90,8 @@ def fit_theirs(python, model, is_classification, parts, seed, epochs):
         task = {"model": model, "is_classification": is_classification, "seed": seed, "epochs": epochs}
         task["threads"] = torch.get_num_threads()
         (Path(folder) / "task.json").write_text(json.dumps(task))
-        subprocess.run([python, Path(__file__).with_name("peers_fit.py"), folder], check=True, capture_output=True)
+        fit = [Path(python).absolute(), Path(__file__).with_name("peers_fit.py"), folder]
+        subprocess.run(fit, check=True, capture_output=True, cwd=folder)  # skorch leaves files where it runs
         return np.load(Path(folder) / "predictions.npy"), json.loads((Path(folder) / "seconds.json").read_text())
 
 

@@ -145,6 +145,7 @@ _BY_NAME = {
     "periodic_lite": Periodic(lite=True),
     "pbld": PBLD(),
     "piecewise": PiecewiseLinear(),
+    "piecewise_tree": PiecewiseLinear(bins="tree"),
 }
 NUM_EMBEDDINGS = OneOf(*_BY_NAME), Kind("one of tabdl.embeddings' settings", lambda value: isinstance(value, _Settings))
 

@@ -21,7 +21,7 @@ from tabdl.embeddings import (
 from tabdl.nn import initialize
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .-th feature has just two bin edges")
-NAMES = ["linear", "periodic", "periodic_lite", "pbld", "piecewise"]
+NAMES = ["linear", "periodic", "periodic_lite", "pbld", "piecewise", "piecewise_tree"]
 
 
 def numbers(n_rows=500, seed=0):

@@ -10,14 +10,17 @@ import torch
 from torch.nn import functional
 
 import tabdl
+from tabdl.embeddings import PiecewiseLinear
 
 N_NUM, CARDINALITIES = 20, (2, 5, 10, 50)
 NETWORKS = {
     "ft_transformer": (tabdl.FTTransformerRegressor, {}),
     "resnet": (tabdl.TabResNetRegressor, {"n_blocks": 4, "d_block": 256, "d_embedding": 16}),
     "mlp": (tabdl.TabMLPRegressor, {"n_blocks": 4, "d_block": 384, "d_embedding": 16}),
-    "tabm": (tabdl.TabMRegressor, {}),
+    "tabm": (tabdl.TabMRegressor, {"d_block": 512}),
 }
+# How numbers are embedded: as in the paper; TabM's as its authors' package does.
+NUM_EMBEDDINGS = {"ft_transformer": "linear", "resnet": None, "mlp": None, "tabm": PiecewiseLinear(bins="quantile")}
 PACKAGES = {"tabm": ("tabm", "rtdl_num_embeddings")}  # of the authors; of the other networks, rtdl_revisiting_models
 AUTHORS_BATCH = 4000  # in which the authors predict
 PRECISIONS = ("auto", "float32")
@@ -67,7 +70,7 @@ class Case:
         """Return tabdl's estimator; without other ``parameters`` it trains on all rows."""
         cls, sizes = NETWORKS[self.network]
         common = {"batch_size": self.batch_size, "device": self.device, "random_state": 0, "early_stopping": False}
-        return cls(**sizes, **(common | parameters))
+        return cls(**sizes, num_embedding=NUM_EMBEDDINGS[self.network], **(common | parameters))
 
     def reference(self):
         """Return the network of the same sizes from the authors' package."""

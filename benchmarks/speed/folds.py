@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 import tabdl
+from benchmarks.speed.cases import NUM_EMBEDDINGS
 from tabdl.devices import choose_device
 
 NETWORKS = {"ft_transformer": tabdl.FTTransformerRegressor, "resnet": tabdl.TabResNetRegressor, "mlp": tabdl.TabMLPRegressor}
@@ -25,9 +26,8 @@ def table(n_rows):
 
 def seconds(network, X, y, batch_size, together, options):
     """Return the seconds of one fit of all folds."""
-    estimator = NETWORKS[network](
-        batch_size=batch_size, max_epochs=options.epochs, early_stopping=False, device=options.device, n_jobs=options.n_jobs
-    )
+    common = {"max_epochs": options.epochs, "early_stopping": False, "device": options.device, "n_jobs": options.n_jobs}
+    estimator = NETWORKS[network](num_embedding=NUM_EMBEDDINGS[network], batch_size=batch_size, **common)
     ensemble = tabdl.CrossValEnsembleRegressor(estimator, cv=options.folds, together=together, random_state=0)
     start = time.perf_counter()
     ensemble.fit(X, y)

@@ -23,7 +23,7 @@ from benchmarks.speed.ratios import megabytes, overhead_figures
 ROOT = Path(__file__).parent.parent.parent
 N_COLUMNS = 90
 SMALL_NETWORKS = {"mlp": tabdl.TabMLPRegressor, "resnet": tabdl.TabResNetRegressor}
-SMALL = {"n_blocks": 1, "d_block": 64, "batch_size": 4096, "max_epochs": 1, "random_state": 0}
+SMALL = {"n_blocks": 1, "d_block": 64, "num_embedding": None, "batch_size": 4096, "max_epochs": 1, "random_state": 0}
 
 
 def run_memory(options, results):

@@ -188,8 +188,8 @@ class FTTransformer(TabularEstimator):
     num_embedding: Any = param(
         "linear",
         *NUM_EMBEDDINGS,
-        doc="How a number becomes a token: 'linear' (the paper's), 'periodic', 'periodic_lite', 'pbld', 'piecewise', or an\n"
-        "    object of ``tabdl.embeddings`` with settings, such as ``PiecewiseLinear(bins='tree')``.",
+        doc="How a number becomes a token: 'linear' (the paper's), 'periodic', 'periodic_lite', 'pbld', 'piecewise' (bins by\n"
+        "    quantiles), 'piecewise_tree' (bins by a tree of the target), or an object of ``tabdl.embeddings`` with settings.",
     )
 
     @classmethod

@@ -133,8 +133,8 @@ class GMLP(TabularEstimator):
     num_embedding: Any = param(
         "linear",
         *NUM_EMBEDDINGS,
-        doc="How a number becomes a token: 'linear', 'periodic', 'periodic_lite', 'pbld', 'piecewise', or an object of\n"
-        "    ``tabdl.embeddings`` with settings, such as ``PiecewiseLinear(bins='tree')``.",
+        doc="How a number becomes a token: 'linear', 'periodic', 'periodic_lite', 'pbld', 'piecewise' (bins by\n"
+        "    quantiles), 'piecewise_tree' (bins by a tree of the target), or an object of ``tabdl.embeddings`` with settings.",
     )
 
     def _build_net(self, schema, n_outputs, rows):

@@ -32,7 +32,8 @@ class TabMLP(TabularEstimator):
         None,
         *OPTIONAL_NUM_EMBEDDINGS,
         doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', 'periodic_lite', 'pbld',\n"
-        "    'piecewise', or an object of ``tabdl.embeddings`` with settings, such as ``PiecewiseLinear(n_bins=30)``.",
+        "    'piecewise' (bins by quantiles), 'piecewise_tree' (bins by a tree of the target), or an object of\n"
+        "    ``tabdl.embeddings`` with settings, such as ``PiecewiseLinear(n_bins=30)``.",
     )
     lr: float = param(1e-3, Float("(0, inf)"), doc="Learning rate of AdamW.")
 

@@ -262,7 +262,8 @@ class RealMLP(TabularEstimator):
         "pbld",
         *OPTIONAL_NUM_EMBEDDINGS,
         doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', 'periodic_lite', 'pbld',\n"
-        "    'piecewise', or an object of ``tabdl.embeddings`` with settings, such as ``PBLD(n_frequencies=32)``.",
+        "    'piecewise' (bins by quantiles), 'piecewise_tree' (bins by a tree of the target), or an object of\n"
+        "    ``tabdl.embeddings`` with settings, such as ``PBLD(n_frequencies=32)``.",
     )
     numeric_transform: str = param(
         "robust",
