@@ -10,12 +10,13 @@ To add a model: write its function here, and its search space in ``spaces.py`` u
 import tabdl
 from benchmarks.fits import Fit, Watch
 from benchmarks.trees import catboost, lightgbm, xgboost, xgboost_native
+from tabdl.embeddings import PiecewiseLinear
 
-__all__ = ["MODELS", "TREES", "Fit", "Watch", "ft_transformer", "mlp", "resnet"]
+__all__ = ["MODELS", "TREES", "Fit", "Watch", "ft_transformer", "gmlp", "mlp", "realmlp", "resnet", "tabm"]
 
 
 def _net(classifier, regressor, dataset, config, seed, device, time_limit, is_hopeless=None):
-    """Train one of tabdl's nets: the paper's batch sizes and transforms, its patience of 16, its metric to stop by."""
+    """Train one of tabdl's nets: the paper's batch sizes and transforms, its metric to stop by."""
     watch = Watch(None, is_hopeless)
     settings = {"numeric_transform": dataset.numeric_transform, "eval_metric": dataset.eval_metric} | config
     if is_hopeless is not None:
@@ -44,17 +45,34 @@ def ft_transformer(*args):
     return _net(tabdl.FTTransformerClassifier.paper_config, tabdl.FTTransformerRegressor.paper_config, *args)
 
 
-def resnet(*args):
-    """ResNet; the paper has no defaults."""
-    return _net(tabdl.TabResNetClassifier, tabdl.TabResNetRegressor, *args)
+def resnet(dataset, config, *args):
+    """The paper's ResNet, of which it has no defaults."""
+    return _net(tabdl.TabResNetClassifier, tabdl.TabResNetRegressor, dataset, {"num_embedding": None} | config, *args)
 
 
-def mlp(*args):
-    """MLP; the paper has no defaults."""
-    return _net(tabdl.TabMLPClassifier, tabdl.TabMLPRegressor, *args)
+def mlp(dataset, config, *args):
+    """The paper's MLP, of which it has no defaults."""
+    return _net(tabdl.TabMLPClassifier, tabdl.TabMLPRegressor, dataset, {"num_embedding": None} | config, *args)
+
+
+def tabm(dataset, config, *args):
+    """TabM with our defaults; a ``num_embedding`` that is searched or given is a dict, of piecewise-linear settings."""
+    if isinstance(config.get("num_embedding"), dict):
+        config = config | {"num_embedding": PiecewiseLinear(**config["num_embedding"])}
+    return _net(tabdl.TabMClassifier, tabdl.TabMRegressor, dataset, config, *args)
+
+
+def realmlp(dataset, config, *args):
+    """RealMLP with its tuned defaults, its own transform of numbers among them."""
+    return _net(tabdl.RealMLPClassifier, tabdl.RealMLPRegressor, dataset, {"numeric_transform": "robust"} | config, *args)
+
+
+def gmlp(*args):
+    """gMLP over the tokens of columns, with our defaults."""
+    return _net(tabdl.GMLPClassifier, tabdl.GMLPRegressor, *args)
 
 
 TREES = {
     function.__name__.replace("_", "-"): function for function in (xgboost, catboost, lightgbm, xgboost_native)
 }  # their size is counted in leaves, their length in trees
-MODELS = {function.__name__: function for function in (ft_transformer, resnet, mlp)} | TREES
+MODELS = {function.__name__: function for function in (ft_transformer, resnet, mlp, tabm, realmlp, gmlp)} | TREES

@@ -1,7 +1,8 @@
 """The search spaces: one function a model, from an Optuna trial and the data to a configuration of ``benchmarks/models.py``.
 
 Source: Gorishniy et al. 2021 (arXiv 2106.11959), supplementary section E, and the configuration files of its authors' run
-reports. Where a parameter is "zero with probability one half, else drawn", that is a categorical beside it.
+reports; those of later models name theirs. Where a parameter is "zero with probability one half, else drawn", that is a
+categorical beside it.
 """
 
 
@@ -59,6 +60,49 @@ def ft_transformer(trial, data):
     }
 
 
+def tabm(trial, data):
+    """With piecewise-linear embeddings, and the ranges of the paper on TabM (2410.24210, appendix D)."""
+    return {
+        "n_blocks": trial.suggest_int("n_blocks", 1, 4),
+        "d_block": trial.suggest_int("d_block", 64, 1024, step=16),
+        "dropout": _zero_or(trial, "dropout", 0.0, 0.5),
+        "lr": trial.suggest_float("lr", 1e-4, 5e-3, log=True),
+        "weight_decay": _zero_or(trial, "weight_decay", 1e-4, 1e-1, log=True),
+        "num_embedding": {
+            "n_bins": trial.suggest_int("n_bins", 2, 128),
+            "d_embedding": trial.suggest_int("d_num_embedding", 8, 32, step=4),
+        },
+    }
+
+
+def realmlp(trial, data):
+    """A part of RealMLP's own (2407.04491, appendix C): width and depth, dropout, weight decay, activation, learning rate."""
+    n_blocks, d_block = {"3 of 256": (3, 256), "5 of 64": (5, 64), "1 of 512": (1, 512)}[
+        trial.suggest_categorical("layers", ["3 of 256", "5 of 64", "1 of 512"])
+    ]
+    return {
+        "n_blocks": n_blocks,
+        "d_block": d_block,
+        "dropout": trial.suggest_categorical("dropout", [0.0, 0.15, 0.3]),
+        "weight_decay": trial.suggest_categorical("weight_decay", [0.0, 0.02]),
+        "activation": trial.suggest_categorical("activation", ["selu", "mish", "relu"]),
+        "lr": trial.suggest_float("lr", 0.02, 0.3, log=True),
+    }
+
+
+def gmlp(trial, data):
+    """FT-Transformer's group A, as far as gMLP has its parameters; widths to 256."""
+    return {
+        "n_blocks": trial.suggest_int("n_blocks", 1, 4),
+        "d_block": trial.suggest_int("d_block", 64, 256, step=8),
+        "ffn_hidden_multiplier": trial.suggest_float("ffn_hidden_multiplier", 1.0, 4.0),
+        "ffn_dropout": trial.suggest_float("ffn_dropout", 0.0, 0.5),
+        "residual_dropout": _zero_or(trial, "residual_dropout", 0.0, 0.2),
+        "lr": trial.suggest_float("lr", 1e-5, 1e-2, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-3, log=True),
+    }
+
+
 def costs_much(data):
     """Whether the table is in the paper's group B for FT-Transformer: Jannis, in A, has 2.9 million training cells, ALOI 8.8."""
     return data.is_large or data.train[0].size > 5_000_000
@@ -103,7 +147,8 @@ def lightgbm(trial, data):
     }
 
 
-SPACES = {function.__name__: function for function in (mlp, resnet, ft_transformer, xgboost, catboost, lightgbm)}
+_NETS = mlp, resnet, ft_transformer, tabm, realmlp, gmlp
+SPACES = {function.__name__: function for function in (*_NETS, xgboost, catboost, lightgbm)}
 SPACES["xgboost-native"] = xgboost
 
 
