@@ -18,7 +18,7 @@ from benchmarks.defaults import parts
 
 CLASSIFICATION = ("phoneme", "magic", "telco_churn", "credit_g", "adult", "letter")
 REGRESSION = ("california_housing", "cpu_act", "wine_quality", "concrete")
-SIZES = {"k": 32, "d_block": 128}
+SIZES = {"k": 32, "d_block": 128, "num_embedding": "piecewise"}
 
 
 def calibration(train, val, test, seed, cls, parameters):
@@ -70,7 +70,8 @@ def main(argv=None):
         return np.mean([measure(*rows, seed, *arguments) for seed, rows in drawn], axis=0)
 
     if "calibration" in options.what:
-        for name, cls, parameters in (("MLP", tabdl.TabMLPClassifier, {}), ("TabM", tabdl.TabMClassifier, SIZES)):
+        networks = ("MLP", tabdl.TabMLPClassifier, {"num_embedding": None}), ("TabM", tabdl.TabMClassifier, SIZES)
+        for name, cls, parameters in networks:
             for table in CLASSIFICATION:
                 before, after, temperature = mean(table, calibration, cls, parameters)
                 print(f"{table}, {name}: log loss {before:.4f} -> {after:.4f}, temperature {temperature:.2f}", flush=True)

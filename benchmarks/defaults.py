@@ -41,8 +41,9 @@ TABLES = (
 )
 NETS = {
     "mlp": ("TabMLP", {}),
-    "mlp+piecewise": ("TabMLP", {"num_embedding": "piecewise"}),
+    "mlp, the paper's": ("TabMLP", {"num_embedding": None}),
     "resnet": ("TabResNet", {}),
+    "resnet, the paper's": ("TabResNet", {"num_embedding": None}),
     "ft_transformer": ("FTTransformer", {}),
     "gmlp": ("GMLP", {}),
     "tabm": ("TabM", {}),

@@ -18,7 +18,8 @@ import tabdl
 
 TRULY_MISSING = ("weather_aus", "ames_housing", "lending_club_rate", "california_housing_raw")
 COMPLETE = ("california_housing", "phoneme", "magic", "cpu_act")
-PARAMETERS = {"n_blocks": 2, "d_block": 96, "batch_size": 128, "lr": 2e-3, "time_limit": 30, "precision": "float32"}
+PARAMETERS = {"n_blocks": 2, "d_block": 96, "num_embedding": None, "batch_size": 128, "lr": 2e-3}
+PARAMETERS |= {"time_limit": 30, "precision": "float32"}
 
 
 def remove_large(X, columns, rng):

@@ -23,7 +23,12 @@ from benchmarks.defaults import parts, resume
 
 REPORT = Path(__file__).parent / "reports" / "patience.md"
 TABLES = ("concrete", "california_housing", "wine_quality", "bike_sharing", "phoneme", "credit_g", "telco_churn", "sleep")
-NETS = {"mlp": "TabMLP", "resnet": "TabResNet", "ft_transformer": "FTTransformer", "tabm": "TabM"}
+NETS = {  # and how numbers are embedded
+    "mlp": ("TabMLP", None),
+    "resnet": ("TabResNet", None),
+    "ft_transformer": ("FTTransformer", "linear"),
+    "tabm": ("TabM", "piecewise_tree"),
+}
 LONGEST = 64
 BATCH_SIZE = 32  # the default up to 2,800 training rows
 RULES = {  # the least and the largest number of epochs, 832 steps between them
@@ -70,8 +75,10 @@ def curves(network, table, is_regression, n_rows, seed):
     """Return the record of one fit: the errors of each epoch, the steps of an epoch and the seconds."""
     train, val, test = parts(table, is_regression, n_rows, seed)
     watch = Watch(len(val[1]))
-    cls = getattr(tabdl, NETS[network] + ("Regressor" if is_regression else "Classifier"))
-    model = cls(random_state=seed, batch_size=BATCH_SIZE, patience=LONGEST, eval_metric=watch)
+    architecture, num_embedding = NETS[network]
+    cls = getattr(tabdl, architecture + ("Regressor" if is_regression else "Classifier"))
+    common = {"random_state": seed, "batch_size": BATCH_SIZE, "patience": LONGEST}
+    model = cls(num_embedding=num_embedding, eval_metric=watch, **common)
     start = time.perf_counter()
     X, y = (pd.concat(pair, ignore_index=True) for pair in zip(val, (part.iloc[:1000] for part in test), strict=True))
     model.fit(*train, X_val=X, y_val=y)

@@ -1,7 +1,7 @@
 """Does bfloat16 cost accuracy? ``python -m benchmarks.precision``.
 
-Fits each network's defaults in float32 and in bfloat16 with the same seeds, on the paper's splits, and prints what each is worth
-on the test rows: RMSE, or accuracy and log loss.
+Fits the paper's networks in float32 and in bfloat16 with the same seeds, on its splits, and prints what each is worth on the test
+rows: RMSE, or accuracy and log loss.
 """
 
 import argparse
@@ -17,13 +17,15 @@ NETWORKS = {
     "resnet": (tabdl.TabResNetClassifier, tabdl.TabResNetRegressor),
     "mlp": (tabdl.TabMLPClassifier, tabdl.TabMLPRegressor),
 }
+NUM_EMBEDDINGS = {"ft_transformer": "linear", "resnet": None, "mlp": None}
 
 
 def measure(network, dataset, precision, seed, n_rows, device):
     """Return the figures of one fit on the test rows, by name."""
     X, y = (part.iloc[:n_rows] for part in dataset.train)
     cls = NETWORKS[network][dataset.is_regression]
-    model = cls(random_state=seed, eval_metric=dataset.eval_metric, precision=precision, device=device)
+    common = {"eval_metric": dataset.eval_metric, "precision": precision, "device": device}
+    model = cls(num_embedding=NUM_EMBEDDINGS[network], random_state=seed, **common)
     model.fit(X, y, X_val=dataset.val[0], y_val=dataset.val[1])
     X_test, y_test = dataset.test
     times = {"epochs": model.n_iter_, "seconds": sum(record["seconds"] for record in model.history_)}

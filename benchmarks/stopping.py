@@ -1,6 +1,6 @@
 """Which validation score should end training? ``python -m benchmarks.stopping``.
 
-Stops MLP and ResNet (defaults) on Adult by the validation loss, which is the estimators' default, and by accuracy, which is the
+Stops the paper's MLP and ResNet on Adult by the validation loss, which is the estimators' default, and by accuracy, which is the
 paper's, and prints what each is worth on the test rows.
 """
 
@@ -19,7 +19,8 @@ def measure(cls, eval_metric, seed, n_rows):
     """Return accuracy, log loss and ROC AUC of the test rows, and the best epoch."""
     dataset = adult()
     X, y = (part.iloc[:n_rows] for part in dataset.train)
-    model = cls(random_state=seed, eval_metric=eval_metric).fit(X, y, X_val=dataset.val[0], y_val=dataset.val[1])
+    model = cls(num_embedding=None, random_state=seed, eval_metric=eval_metric)
+    model.fit(X, y, X_val=dataset.val[0], y_val=dataset.val[1])
     X_test, y_test = dataset.test
     probabilities = model.predict_proba(X_test)
     predictions = model.classes_[probabilities.argmax(1)]
