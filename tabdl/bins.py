@@ -7,24 +7,42 @@ import numpy as np
 import torch
 
 
-def quantile_edges(x_num, n_bins):
+def quantile_edges(x_num, weight, n_bins):
     """Return the distinct quantiles of each number (2203.05556, section 3.2.1): a list of Tensor, at least two edges each.
 
     Parameters
     ----------
     x_num : Tensor of shape (N, Fn)
+    weight : Tensor of shape (N,) or None
+        A weight of 2 is the same as a row that stands twice.
     n_bins : int
         More than the rows are as many as the rows.
     """
     levels = torch.linspace(0, 1, n_bins + 1).to(x_num)
-    return [_usable(_quantile(column, levels)) for column in x_num.unbind(1)]
+    return [_usable(_quantile(column, levels, weight)) for column in x_num.unbind(1)]
 
 
-def _quantile(column, levels):
+def _quantile(column, levels, weight):
+    if weight is not None:
+        return _weighted_quantile(column, levels, weight)
     # torch.quantile takes at most 16 million numbers.
     if len(column) <= 2**24:
         return column.quantile(levels)
     return torch.from_numpy(np.quantile(column.numpy(), levels.numpy())).to(column)
+
+
+def _weighted_quantile(column, levels, weight):
+    """Return the quantiles of the rows as if each stood as often as its weight says."""
+    values, order = column[weight > 0].sort()
+    weight = weight[weight > 0].double()[order]
+    last = (weight / weight.min().clamp(max=1)).cumsum(0)  # behind the last copy of each row, which stands once at least
+    place = levels.double() * (last[-1] - 1)
+
+    def at(where):
+        return values[torch.searchsorted(last, where, right=True).clamp(max=len(last) - 1)]
+
+    low, high = at(place.floor()), at(place.ceil())
+    return low + (high - low) * place.frac().to(column)
 
 
 def tree_edges(x_num, y, weight, n_bins, is_classification, options):

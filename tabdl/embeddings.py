@@ -132,7 +132,7 @@ class PiecewiseLinear(_Settings):
     def module(self, rows, is_classification, d_embedding):
         """Return the module for the training ``rows``, a Table; its bins come from them."""
         if self.bins == "quantile":
-            edges = quantile_edges(rows.x_num, self.n_bins)
+            edges = quantile_edges(rows.x_num, rows.weight, self.n_bins)
         else:
             options = {"min_samples_leaf": self.min_samples_leaf, "min_impurity_decrease": self.min_impurity_decrease}
             edges = tree_edges(rows.x_num, rows.y, rows.weight, self.n_bins, is_classification, options)

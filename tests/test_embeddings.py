@@ -107,13 +107,26 @@ def test_piecewise_is_the_reference(version, activation, n_bins):
 @pytest.mark.parametrize("n_bins", [2, 10, 48])
 def test_bins_are_the_reference(n_bins):
     x = numbers()
-    for mine, other in zip(quantile_edges(x, n_bins), reference.compute_bins(x, n_bins), strict=True):
+    for mine, other in zip(quantile_edges(x, None, n_bins), reference.compute_bins(x, n_bins), strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=0)
     options = {"min_samples_leaf": 20, "min_impurity_decrease": 1e-4}
     for y, regression in ((x[:, 0] * x[:, 1], True), ((x[:, 0] > x[:, 1]).long(), False)):
         expected = reference.compute_bins(x, n_bins, tree_kwargs=options, y=y, regression=regression)
         for mine, other in zip(tree_edges(x, y, None, n_bins, not regression, options), expected, strict=True):
             torch.testing.assert_close(mine, other.to(mine), rtol=1e-6, atol=1e-6)
+
+
+def test_a_weight_of_two_is_a_row_that_stands_twice():
+    x = numbers(200)
+    times = torch.tensor(np.random.default_rng(0).integers(0, 4, 200))
+    repeated = quantile_edges(x.repeat_interleave(times, 0), None, 10)
+    for scale in (1.0, 0.001):
+        weighted = quantile_edges(x, scale * times.double(), 10)
+        for mine, other in zip(weighted, repeated, strict=True):
+            torch.testing.assert_close(mine, other, rtol=0, atol=1e-12 if scale == 1 else 0.1)
+    ones = quantile_edges(x, torch.ones(200), 10)
+    for mine, other in zip(ones, quantile_edges(x, None, 10), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-12)
 
 
 def test_pbld_is_its_equation():

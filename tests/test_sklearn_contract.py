@@ -38,7 +38,7 @@ WITHOUT_DROPOUT = {
     "GMLP": {"n_blocks": 2, "d_block": 32, "ffn_dropout": 0.0},
     "TabMLP": {"dropout": 0.0},
 }
-# The default TabM makes 32 predictions with layers of 512; smaller for the sake of time.
+# The default TabM makes 32 predictions with layers of 256; smaller for the sake of time.
 SMALLER = {"TabM": {"k": 4, "d_block": 64}}
 # A repeated row and a weight of 2 give the same training only where all rows train (a held-out part would differ), in one batch,
 # and to 1e-7 only in float64.
