@@ -1,6 +1,6 @@
 """Deep tabular models and boosted trees side by side: ``python -m benchmarks.run``.
 
-Without arguments: five models with their defaults on California Housing and Adult, at most 10 minutes on two cores. The
+Without arguments: six models with their defaults on California Housing and Adult, at most 10 minutes on two cores. The
 same command continues where it was stopped.
 """
 
@@ -25,10 +25,10 @@ NETS = ("ft_transformer", "resnet", "mlp")
 PRESETS = {
     "quick": {
         "datasets": ("california_housing", "adult"),
-        "models": (*NETS, "xgboost", "catboost"),
+        "models": (*NETS, "tabm", "xgboost", "catboost"),
         "config": "default",
         "seeds": (0,),
-        "time_limit": 120.0,
+        "time_limit": 100.0,
         "trials": None,
     },
     "paper": {
