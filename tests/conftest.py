@@ -60,7 +60,7 @@ def some_rows(schema, n_rows=30):
     generator = torch.Generator().manual_seed(0)
     codes = [torch.randint(size - 1, (n_rows,), generator=generator) for size in schema.cardinalities]
     x_cat = torch.stack(codes, 1) if codes else torch.empty(n_rows, 0)
-    return Table(torch.randn(n_rows, schema.n_num, generator=generator), x_cat.to(torch.uint8))
+    return Table(torch.randn(n_rows, schema.n_num, generator=generator), x_cat.to(torch.uint8), torch.arange(n_rows) % 2)
 
 
 def target(y, task):

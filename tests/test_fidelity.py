@@ -140,7 +140,11 @@ def flat_input(ours, x_num, x_cat, cardinalities):
 
 @pytest.mark.parametrize("n_num, cardinalities", [(4, []), (0, CARDINALITIES), (4, CARDINALITIES)])
 def test_resnet(n_num, cardinalities):
-    ours = build(TabResNetRegressor(n_blocks=3, d_block=16, d_hidden_multiplier=2.5, d_embedding=6), n_num, cardinalities)
+    ours = build(
+        TabResNetRegressor(num_embedding=None, n_blocks=3, d_block=16, d_hidden_multiplier=2.5, d_embedding=6),
+        n_num,
+        cardinalities,
+    )
     theirs = reference.ResNet(
         d_in=n_num + 6 * len(cardinalities),
         d_out=N_OUTPUTS,
@@ -164,7 +168,7 @@ def test_resnet(n_num, cardinalities):
 
 @pytest.mark.parametrize("n_num, cardinalities", [(4, []), (0, CARDINALITIES), (4, CARDINALITIES)])
 def test_mlp(n_num, cardinalities):
-    ours = build(TabMLPRegressor(n_blocks=3, d_block=16, d_embedding=6), n_num, cardinalities)
+    ours = build(TabMLPRegressor(num_embedding=None, n_blocks=3, d_block=16, d_embedding=6), n_num, cardinalities)
     theirs = reference.MLP(d_in=n_num + 6 * len(cardinalities), d_out=N_OUTPUTS, n_blocks=3, d_block=16, dropout=0.1)
     perturb(theirs)
     for block, source in zip(ours.backbone, theirs.blocks, strict=True):
