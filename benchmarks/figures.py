@@ -38,7 +38,8 @@ def _save(figure, path):
 def _log_ticks(axis):
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1000 else (1,)))  # more labels would meet
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 
