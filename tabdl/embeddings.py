@@ -22,6 +22,8 @@ from tabdl.params import Float, Int, Kind, OneOf, check_params, param
 class _Settings:
     """A numerical embedding's settings, checked when they are made."""
 
+    uses_target = False
+
     def __post_init__(self):
         check_params(self)
 
@@ -129,6 +131,11 @@ class PiecewiseLinear(_Settings):
     version: str = param("B", OneOf("A", "B"), doc="Version of the embedding.")
     activation: bool = param(False, OneOf(True, False), doc="A ReLU behind the pieces.")
 
+    @property
+    def uses_target(self):
+        """Whether the bins come from the target of the training rows."""
+        return self.bins == "tree"
+
     def module(self, rows, is_classification, d_embedding):
         """Return the module for the training ``rows``, a Table; its bins come from them."""
         if self.bins == "quantile":
@@ -175,13 +182,22 @@ def make_num_embedding(num_embedding, rows, is_classification, d_block=None):
     """
     if rows.x_num.shape[1] == 0:
         return None
-    settings = _BY_NAME[num_embedding] if isinstance(num_embedding, str) else num_embedding
+    settings = _settings(num_embedding)
     if d_block is not None and settings.d_embedding not in (None, d_block):
         raise ValueError(
             f"num_embedding: d_embedding must be None or d_block={d_block} here, as tokens have one width; got {settings!r}."
         )
     with torch.device("cpu"):  # bins are numbers, also where modules are made without
         return settings.module(rows, is_classification, d_block)
+
+
+def uses_target(num_embedding):
+    """Return whether what a ``num_embedding`` parameter stands for is made from the target of the training rows."""
+    return num_embedding is not None and _settings(num_embedding).uses_target
+
+
+def _settings(num_embedding):
+    return _BY_NAME[num_embedding] if isinstance(num_embedding, str) else num_embedding
 
 
 class LinearReLUEmbedding(LinearEmbedding):

@@ -89,7 +89,8 @@ class CrossValEnsemble(MeanEnsemble):
         "auto",
         OneOf("auto", True, False),
         doc="Whether the folds of a network of tabdl's are members of one training: they share one table on the device, and\n"
-        "    what is learned of columns before the network comes from all training rows. 'auto': where that is quicker.",
+        "    what is learned of columns before the network comes from all training rows. 'auto': where that is quicker.\n"
+        "    Folds whose embedding is made from the target ('piecewise_tree') are always trained one after the other.",
     )
     scoring: Any = param(None, OneOf(None), SCORING, doc=SCORING_DOC)
     on_error: str = param("raise", OneOf("raise", "skip"), doc="What to do when a fold's training fails; 'skip': warn and go on.")

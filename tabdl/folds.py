@@ -10,6 +10,7 @@ from sklearn.base import is_classifier
 from tabdl.base import TabularEstimator, _derive_seeds, _table
 from tabdl.data import TableRows
 from tabdl.devices import choose_device, choose_dtype, choose_precision, threads
+from tabdl.embeddings import uses_target
 from tabdl.encoding import FeatureEncoder
 from tabdl.feeding import on_device
 from tabdl.members import is_faster_together
@@ -33,6 +34,8 @@ def can_share(estimator, y, folds):
     """
     # A user's callback expects to hear of one fit.
     if not isinstance(estimator, TabularEstimator) or estimator.callbacks:
+        return False
+    if uses_target(estimator.num_embedding):  # a fold's embedding would know the targets of its test rows
         return False
     sizes = [len(train_rows) for train_rows, _ in folds]
     if min(sizes) < (1 - _LARGEST_DIFFERENCE) * max(sizes):

@@ -18,6 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from tabdl import CrossValEnsembleClassifier, CrossValEnsembleRegressor
 from tabdl.early_stopping import fit_estimator
+from tabdl.embeddings import PiecewiseLinear
 from tabdl.training import train_finitely
 
 TREES = {"n_estimators": 60, "n_jobs": 1}
@@ -169,6 +170,14 @@ def test_a_category_that_a_fold_lacks_is_unseen_to_it(architecture):
     first, *others = model.estimators_
     np.testing.assert_array_equal(first.predict(rare), first.predict(unseen))
     assert all((fitted.predict(rare) != fitted.predict(unseen)).any() for fitted in others)
+
+
+def test_a_fold_does_not_know_the_targets_of_its_test_rows(architecture):
+    X, y = numbers(200)
+    network = make(architecture, "Regressor", num_embedding=PiecewiseLinear(bins="tree", min_samples_leaf=2), max_epochs=2)
+    model, other = (ensemble(network, cv=KFold(2), together=True).fit(X, target) for target in (y, np.r_[y[:100], -y[100:]]))
+    np.testing.assert_array_equal(model.estimators_[1].predict(X), other.estimators_[1].predict(X))
+    assert (model.estimators_[0].predict(X) != other.estimators_[0].predict(X)).any()
 
 
 def test_weights_of_zero_and_frames_when_together():
