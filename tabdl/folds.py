@@ -47,8 +47,9 @@ def can_share(estimator, y, folds):
 class SharedTraining:
     """One training for the folds of one of our estimators.
 
-    DIFF: what is learned of columns before the network (quantiles, the mean and deviation of a regression's target, the bins of
-    an embedding, balanced class weights) is learned once, from all training rows; a fold trained alone learns it from its own.
+    DIFF: what is learned of columns before the network (quantiles, those of an embedding too, the mean and deviation of a
+    regression's target, balanced class weights) is learned once, from all training rows; a fold trained alone learns it from its
+    own.
     Categories that a fold's rows lack are unseen to its network, as they are when it is trained alone.
 
     Parameters
