@@ -10,6 +10,7 @@ The networks of pytabkit are fitted in an environment of their own, whose Python
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -41,16 +42,17 @@ TABLES = (
 )
 NETS = {
     "mlp": ("TabMLP", {}),
-    "mlp, the paper's": ("TabMLP", {"num_embedding": None}),
+    "mlp-paper": ("TabMLP", {"num_embedding": None}),
     "resnet": ("TabResNet", {}),
-    "resnet, the paper's": ("TabResNet", {"num_embedding": None}),
+    "resnet-paper": ("TabResNet", {"num_embedding": None}),
     "ft_transformer": ("FTTransformer", {}),
     "gmlp": ("GMLP", {}),
     "tabm": ("TabM", {}),
     "realmlp": ("RealMLP", {}),
 }
 # Those of pytabkit, by the names that peers_fit.py gives them.
-PEERS = {"pytabkit RealMLP_TD": "realmlp", "pytabkit TabM_D": "tabm", "pytabkit FTT_D": "ftt"}
+PEERS = {"pytabkit-realmlp": "realmlp", "pytabkit-tabm": "tabm", "pytabkit-ftt": "ftt"}
+PEER_CLASSES = {"realmlp": "RealMLP_TD", "tabm": "TabM_D", "ftt": "FTT_D"}
 CONFIGURATIONS = ("catboost", *NETS, *PEERS)
 
 
@@ -203,7 +205,7 @@ def _parameters(name):
     if name == "catboost":
         return "2,000 trees, early stopping after 50"
     if name in PEERS:
-        return "its defaults"
+        return f"{PEER_CLASSES[PEERS[name]]}, defaults"
     architecture, parameters = NETS[name]
     return f"{architecture}, " + (", ".join(f"{key}={value!r}" for key, value in parameters.items()) or "defaults")
 
@@ -233,8 +235,8 @@ def main(argv=None):
         print(f"Nothing to do: no development tables (datasets.json and a parquet a table) in {options.data}.")
         return
     records = run(options.data, options.results, options.tables, configurations, options.seeds, options.rows, options.python)
-    command = "python -m benchmarks.defaults " + " ".join(sys.argv[1:] if argv is None else argv)
-    options.report.write_text(report(records, command.strip()))
+    command = shlex.join(["python", "-m", "benchmarks.defaults", *(sys.argv[1:] if argv is None else argv)])
+    options.report.write_text(report(records, command))
     print(options.report)
 
 

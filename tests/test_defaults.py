@@ -83,7 +83,7 @@ def test_ranks_and_relative_errors():
 
 def test_pytabkit_needs_its_python(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        main(["--data", str(tmp_path), "--configurations", "pytabkit FTT_D"])
+        main(["--data", str(tmp_path), "--configurations", "pytabkit-ftt"])
     assert "need --python" in capsys.readouterr().err
 
 
