@@ -50,9 +50,8 @@ NETS = {
     "tabm": ("TabM", {}),
     "realmlp": ("RealMLP", {}),
 }
-# Those of pytabkit, by the names that peers_fit.py gives them.
-PEERS = {"pytabkit-realmlp": "realmlp", "pytabkit-tabm": "tabm", "pytabkit-ftt": "ftt"}
-PEER_CLASSES = {"realmlp": "RealMLP_TD", "tabm": "TabM_D", "ftt": "FTT_D"}
+# Those of pytabkit: the name in peers_fit.py, and pytabkit's.
+PEERS = {"pytabkit-realmlp": ("realmlp", "RealMLP_TD"), "pytabkit-tabm": ("tabm", "TabM_D"), "pytabkit-ftt": ("ftt", "FTT_D")}
 CONFIGURATIONS = ("catboost", *NETS, *PEERS)
 
 
@@ -97,7 +96,7 @@ def evaluate(configuration, table, is_regression, n_rows, seed, python=None):
     """
     train, val, test = three = parts(table, is_regression, n_rows, seed)
     if configuration in PEERS:
-        predictions, seconds = fit_theirs(python, PEERS[configuration], not is_regression, complete(three), seed, None)
+        predictions, seconds = fit_theirs(python, PEERS[configuration][0], not is_regression, complete(three), seed, None)
         classes = None if is_regression else np.unique(train[1])
         return {"error": error(test[1], predictions, classes), "val_error": None, "cpu_s": seconds[1]}
     start = time.process_time()
@@ -205,7 +204,7 @@ def _parameters(name):
     if name == "catboost":
         return "2,000 trees, early stopping after 50"
     if name in PEERS:
-        return f"{PEER_CLASSES[PEERS[name]]}, defaults"
+        return f"{PEERS[name][1]}, defaults"
     architecture, parameters = NETS[name]
     return f"{architecture}, " + (", ".join(f"{key}={value!r}" for key, value in parameters.items()) or "defaults")
 

@@ -11,13 +11,13 @@ from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
 
 import tabdl
 from benchmarks.datasets import DATASETS
+from benchmarks.speed.cases import NUM_EMBEDDINGS
 
 NETWORKS = {
     "ft_transformer": (tabdl.FTTransformerClassifier, tabdl.FTTransformerRegressor),
     "resnet": (tabdl.TabResNetClassifier, tabdl.TabResNetRegressor),
     "mlp": (tabdl.TabMLPClassifier, tabdl.TabMLPRegressor),
 }
-NUM_EMBEDDINGS = {"ft_transformer": "linear", "resnet": None, "mlp": None}
 
 
 def measure(network, dataset, precision, seed, n_rows, device):

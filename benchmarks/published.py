@@ -24,7 +24,7 @@ CONFIGURATIONS = {
         "california_housing",
         TABM,
         {"arch": "tabm-mini", "n_blocks": 3, "d_block": 576, "dropout": 0.24050495351031098, "lr": 0.00029926241255995084}
-        | {"weight_decay": 0.0, "clip_norm": 1.0, "num_embedding": PiecewiseLinear(d_embedding=16, n_bins=30, bins="quantile")},
+        | {"weight_decay": 0.0, "clip_norm": 1.0, "num_embedding": PiecewiseLinear(d_embedding=16, n_bins=30)},
         0.42747,
     ),
     "tabm": (

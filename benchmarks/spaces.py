@@ -61,7 +61,7 @@ def ft_transformer(trial, data):
 
 
 def tabm(trial, data):
-    """With piecewise-linear embeddings, and the ranges of the paper on TabM (2410.24210, appendix D)."""
+    """With piecewise-linear embeddings, and the ranges of the paper on TabM (2410.24210)."""
     return {
         "n_blocks": trial.suggest_int("n_blocks", 1, 4),
         "d_block": trial.suggest_int("d_block", 64, 1024, step=16),
@@ -76,7 +76,7 @@ def tabm(trial, data):
 
 
 def realmlp(trial, data):
-    """A part of RealMLP's own (2407.04491, appendix C): width and depth, dropout, weight decay, activation, learning rate."""
+    """A part of its paper's (2407.04491): width and depth, dropout, weight decay, activation, learning rate."""
     n_blocks, d_block = {"3 of 256": (3, 256), "5 of 64": (5, 64), "1 of 512": (1, 512)}[
         trial.suggest_categorical("layers", ["3 of 256", "5 of 64", "1 of 512"])
     ]
