@@ -21,7 +21,8 @@ class Optimizer:
     Parameters
     ----------
     networks : Members
-        Open; ``decayed`` and ``lr_factors`` of the networks' modules say how their parameters are treated.
+        Open; ``decayed`` and ``lr_factors`` of the networks' modules say how their parameters are treated. A factor multiplies
+        the learning rate and, beside it, the weight decay.
     settings : Settings
     device : torch.device
     """
@@ -51,7 +52,8 @@ class Optimizer:
         made = {False: [], True: []}
         for (is_muon, is_decayed, factor), tensors in groups.items():
             lr = self._number(settings.lr * factor, tensors[0].device)
-            decay = settings.weight_decay * is_decayed
+            # RealMLP's 0.02 was tuned with code that decays a weight by its learning rate's factor squared; ours does the same.
+            decay = settings.weight_decay * is_decayed * factor
             made[is_muon].append({"params": tensors, "lr": lr, "base_lr": settings.lr * factor, "weight_decay": decay})
         return made[False], made[True]
 

@@ -184,7 +184,7 @@ def test_factors_multiply():
 
 @pytest.mark.parametrize("decay_schedule", ["constant", "flat_cosine"])
 def test_factors_and_schedules_are_torchs(decay_schedule):
-    """Beside a plain loop with torch.optim.AdamW whose rates and decay are set by hand before each step."""
+    """Beside a plain loop with torch.optim.AdamW whose rates and decay are set by hand, times the factors, before each step."""
     net = TabularNet(Numbers(), Factored(), nn.Sequential(nn.Linear(5, 1))).double()
     initialize(net, torch.Generator().manual_seed(0))
     plain, rows = copy.deepcopy(net), small_table(torch.float64)
@@ -197,7 +197,7 @@ def test_factors_and_schedules_are_torchs(decay_schedule):
     for step, index in enumerate(batches(3)):
         for group, (parameter, factor) in zip(optimizer.param_groups, factors.items(), strict=True):
             group["lr"] = 0.01 * factor * SCHEDULES["coslog4"](step / 9)
-            group["weight_decay"] = 2.0 * SCHEDULES[decay_schedule](step / 9) * (parameter.ndim == 2)
+            group["weight_decay"] = 2.0 * factor * SCHEDULES[decay_schedule](step / 9) * (parameter.ndim == 2)
         optimizer.zero_grad()
         squared(plain(rows.x_num[index], rows.x_cat), rows.y[index]).mean().backward()
         optimizer.step()
