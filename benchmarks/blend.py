@@ -78,10 +78,9 @@ def _some(part, n_rows, is_regression):
 
 def members(X, is_regression, time_limit, n_jobs):
     """Return the five members by name."""
-    text = X.select_dtypes(exclude="number").columns.tolist()
     task = "Regressor" if is_regression else "Classifier"
     nets = {name: getattr(tabdl, cls + task)(time_limit=time_limit, n_jobs=n_jobs) for name, cls in NETWORKS.items()}
-    return nets | boosted_trees(is_regression, text, n_jobs)
+    return nets | boosted_trees(X, is_regression, n_jobs)
 
 
 def measure(path, options):

@@ -1,49 +1,71 @@
 """Boosted trees on tables as they are: categories as each library takes them, early stopping in its own words."""
 
+import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import make_pipeline
 
 N_TREES, PATIENCE = 2000, 50
+_MOMENTS = ["datetime", "datetimetz", "timedelta"]
+
+
+def names_of_categories(X):
+    """Return the names of the columns that are no numbers, dates or durations."""
+    return X.select_dtypes(exclude=["number", *_MOMENTS]).columns.tolist()
 
 
 class Texts(TransformerMixin, BaseEstimator):
-    """Columns that are no numbers as text, with the word "missing" where there is none; for CatBoost."""
+    """Categories as text, with the word "missing" where there is none, dates and durations as days; for CatBoost."""
 
     def fit(self, X, y=None):
-        """Find the columns that are no numbers."""
-        self.names_ = X.select_dtypes(exclude="number").columns.tolist()
+        """Find the columns that are categories."""
+        self.names_ = names_of_categories(X)
         return self
 
     def transform(self, X):
         """Return X with these columns as text."""
-        return X.assign(**{name: X[name].astype(object).where(X[name].notna(), "missing").astype(str) for name in self.names_})
+        texts = {name: X[name].astype(object).where(X[name].notna(), "missing").astype(str) for name in self.names_}
+        return dates_as_days(X).assign(**texts)
 
 
 class Categories(Texts):
-    """Such text as pandas categories, those of the rows of ``fit``; for XGBoost and LightGBM."""
+    """Categories as pandas has them, those of the rows of ``fit``, dates and durations as days; for XGBoost and LightGBM."""
 
     def fit(self, X, y=None):
         """Learn the categories of each column."""
         super().fit(X)
-        texts = super().transform(X)
-        self.dtypes_ = {name: texts[name].astype("category").dtype for name in self.names_}
+        seen = {name: sorted(X[name].dropna().astype(str).unique()) for name in self.names_}
+        # XGBoost takes no column without categories.
+        self.dtypes_ = {name: pd.CategoricalDtype(values or ["missing"]) for name, values in seen.items()}
         return self
 
     def transform(self, X):
         """Return X with these categories; others are missing."""
         texts = super().transform(X)
-        known = {name: texts[name].where(texts[name].isin(dtype.categories)) for name, dtype in self.dtypes_.items()}
-        return X.assign(**{name: values.astype(self.dtypes_[name]) for name, values in known.items()})
+        known = {}
+        for name, dtype in self.dtypes_.items():
+            is_known = X[name].notna() & texts[name].isin(dtype.categories)
+            known[name] = texts[name].where(is_known).astype(dtype)
+        return texts.assign(**known)
 
 
-def boosted_trees(is_regression, text_columns, n_jobs):
+def dates_as_days(X):
+    """Return X with dates (since 1970) and durations as days, float; missing ones as NaN."""
+
+    def days(column):
+        start = pd.Timedelta(0) if column.dtype.kind == "m" else pd.Timestamp(0, tz=column.dt.tz)
+        return (column - start) / pd.Timedelta(days=1)
+
+    return X.assign(**{name: days(X[name]) for name in X.select_dtypes(_MOMENTS).columns})
+
+
+def boosted_trees(X, is_regression, n_jobs):
     """Return CatBoost, XGBoost and LightGBM by name, as pipelines; 2,000 trees at most, stopped after 50 without a better score.
 
     Parameters
     ----------
+    X : DataFrame
+        The table, for the names of its categories.
     is_regression : bool
-    text_columns : list of str
-        The columns that are categories.
     n_jobs : int
     """
     import catboost
@@ -59,7 +81,7 @@ def boosted_trees(is_regression, text_columns, n_jobs):
             of(catboost, "CatBoost")(
                 iterations=N_TREES,
                 early_stopping_rounds=PATIENCE,
-                cat_features=text_columns,
+                cat_features=names_of_categories(X),
                 thread_count=n_jobs,
                 allow_writing_files=False,
                 logging_level="Silent",

@@ -22,6 +22,7 @@ from sklearn.metrics import log_loss, root_mean_squared_error
 from sklearn.model_selection import train_test_split
 
 import tabdl
+from benchmarks.boosted import N_TREES, PATIENCE, Texts, names_of_categories
 from benchmarks.peers import fit_theirs
 
 REPORT = Path(__file__).parent / "reports" / "defaults.md"
@@ -67,20 +68,16 @@ def fit_catboost(train, val, is_regression, seed):
     from catboost import CatBoostClassifier, CatBoostRegressor
 
     cls = CatBoostRegressor if is_regression else CatBoostClassifier
-    categories = train[0].select_dtypes(exclude="number").columns.tolist()
-    model = cls(
-        iterations=2000, early_stopping_rounds=50, random_seed=seed, thread_count=1, allow_writing_files=False, verbose=False
-    )
-    return model.fit(*train, cat_features=categories, eval_set=val)
+    options = {"iterations": N_TREES, "early_stopping_rounds": PATIENCE, "random_seed": seed, "thread_count": 1}
+    model = cls(**options, allow_writing_files=False, verbose=False)
+    return model.fit(*train, cat_features=names_of_categories(train[0]), eval_set=val)
 
 
 def parts(table, is_regression, n_rows, seed):
     """Return (X, y) of training, validation and test rows: 80 and 20 per cent of ``n_rows``, and at most 3,000 others."""
     X, y = table.drop(columns=["target", "split"], errors="ignore"), table["target"]
     n_rows = min(n_rows, len(table) * 4 // 5)
-    names = X.select_dtypes(exclude="number").columns
-    # CatBoost takes no missing category.
-    X = X.assign(**{name: X[name].astype(object).where(X[name].notna(), "missing").astype(str) for name in names})
+    X = Texts().fit_transform(X)  # CatBoost takes no missing category
     y = y.astype(float) if is_regression else y.astype(str)
     options = {"random_state": seed, "stratify": None if is_regression else y}
     X, X_test, y, y_test = train_test_split(X, y, train_size=n_rows, test_size=min(len(y) - n_rows, TEST_ROWS), **options)

@@ -174,8 +174,7 @@ def with_dates(X, X_test):
 
 def estimators(competition, is_regression, options):
     """Return the models by name, those first that need less time."""
-    text = competition.X.select_dtypes(exclude="number").columns.tolist()
-    models = boosted_trees(is_regression, text, options.n_jobs or -1)
+    models = boosted_trees(competition.X, is_regression, options.n_jobs or -1)
     task = "Regressor" if is_regression else "Classifier"
     models |= {name: getattr(tabdl, cls + task)(device=options.device, n_jobs=options.n_jobs) for name, cls in NETWORKS.items()}
     if options.models and (unknown := set(options.models) - set(models)):

@@ -7,11 +7,9 @@
 import os
 
 import numpy as np
-import pandas as pd
 
+from benchmarks.boosted import N_TREES, PATIENCE, Categories, Texts, dates_as_days, names_of_categories
 from benchmarks.fits import Fit, Watch
-
-N_TREES, EARLY_STOPPING_ROUNDS = 2000, 50
 
 
 class _Target:
@@ -44,51 +42,18 @@ class _Target:
         return Fit(predict, n_leaves, n_iter, best_iter, watch.was_cut, proba, self.classes, device)
 
 
-def _names_of_categories(X):
-    return X.select_dtypes(exclude=["number", "datetime", "datetimetz", "timedelta"]).columns.tolist()
-
-
-def _dates_as_numbers(X):
-    """Return X with dates and durations as days, float; missing ones as NaN."""
-    moments = X.select_dtypes(["datetime", "datetimetz", "timedelta"]).columns
-    if not len(moments):
-        return X
-
-    def days(column):
-        start = pd.Timedelta(0) if column.dtype.kind == "m" else pd.Timestamp(0, tz=column.dt.tz)
-        return (column - start) / pd.Timedelta(days=1)
-
-    return X.assign(**{name: days(X[name]) for name in moments})
-
-
-def _as_categorical(X_train):
-    """Return the function from X to X with categorical columns: the training part's categories, others missing."""
-    kinds = {
-        name: pd.CategoricalDtype(sorted(X_train[name].dropna().astype(str).unique())) for name in _names_of_categories(X_train)
-    }
-
-    def column(values, kind):
-        texts = values.astype(str)
-        return texts.astype(object).where(values.notna() & texts.isin(kind.categories), None).astype(kind)
-
-    def table(X):
-        return _dates_as_numbers(X).assign(**{name: column(X[name], kind) for name, kind in kinds.items()})
-
-    return table
-
-
 def _one_hot(X_train):
     """Return the function from X to an array (N, F') of float32 whose categories are columns of zeros and ones."""
     from sklearn.preprocessing import OneHotEncoder
 
-    names = _names_of_categories(X_train)
+    names = names_of_categories(X_train)
     if not names:
-        return _dates_as_numbers
+        return dates_as_days
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)
     encoder.fit(X_train[names].astype(object))
 
     def table(X):
-        numbers = _dates_as_numbers(X.drop(columns=names)).to_numpy(np.float32)
+        numbers = dates_as_days(X.drop(columns=names)).to_numpy(np.float32)
         return np.concatenate([encoder.transform(X[names].astype(object)), numbers], axis=1)
 
     return table
@@ -102,7 +67,7 @@ def xgboost(dataset, config, seed, device, time_limit, is_hopeless=None):
 def xgboost_native(dataset, config, seed, device, time_limit, is_hopeless=None):
     """XGBoost with its own splits over categories, which the paper's version did not have."""
     config = {"enable_categorical": True} | config
-    return _xgboost(dataset, config, seed, device, time_limit, is_hopeless, _as_categorical(dataset.train[0]))
+    return _xgboost(dataset, config, seed, device, time_limit, is_hopeless, Categories().fit(dataset.train[0]).transform)
 
 
 def _xgboost(dataset, config, seed, device, time_limit, is_hopeless, table):
@@ -118,7 +83,7 @@ def _xgboost(dataset, config, seed, device, time_limit, is_hopeless, table):
 
     metric = "rmse" if dataset.is_regression else "error" if target.is_binary else "merror"
     on_gpu = str(device).startswith("cuda")
-    settings = {"n_estimators": N_TREES, "early_stopping_rounds": EARLY_STOPPING_ROUNDS} | config
+    settings = {"n_estimators": N_TREES, "early_stopping_rounds": PATIENCE} | config
     model = (XGBRegressor if dataset.is_regression else XGBClassifier)(
         eval_metric=metric, random_state=seed, device=str(device) if on_gpu else "cpu", callbacks=[Watched()], **settings
     )
@@ -143,14 +108,9 @@ def catboost(dataset, config, seed, device, time_limit, is_hopeless=None):
             score = info.metrics["validation"][metric][-1]
             return not watch(info.iteration, -score if dataset.is_regression else score)
 
-    names = _names_of_categories(dataset.train[0])
-
-    def table(X):
-        texts = {name: X[name].astype(object).where(X[name].notna(), "missing").astype(str) for name in names}
-        return _dates_as_numbers(X).assign(**texts) if names else _dates_as_numbers(X)
-
+    texts = Texts().fit(dataset.train[0])
     on_gpu = str(device).startswith("cuda")
-    settings = {"iterations": N_TREES, "early_stopping_rounds": EARLY_STOPPING_ROUNDS} | config
+    settings = {"iterations": N_TREES, "early_stopping_rounds": PATIENCE} | config
     model = (CatBoostRegressor if dataset.is_regression else CatBoostClassifier)(
         eval_metric=metric,
         random_seed=seed,
@@ -162,11 +122,12 @@ def catboost(dataset, config, seed, device, time_limit, is_hopeless=None):
     )
     # CatBoost calls back on a CPU only: on a GPU there is no time limit and no pruning.
     callbacks = {} if on_gpu else {"callbacks": [Watched()]}
-    eval_set = (table(dataset.val[0]), target.val)
-    model.fit(table(dataset.train[0]), target.train, cat_features=names, eval_set=eval_set, **callbacks)
+    eval_set = (texts.transform(dataset.val[0]), target.val)
+    X = texts.transform(dataset.train[0])
+    model.fit(X, target.train, cat_features=texts.names_, eval_set=eval_set, **callbacks)
     n_leaves = int(np.sum(model.get_tree_leaf_counts()))
     n_iter = len(model.get_evals_result()["validation"][metric])
-    return target.finish(model, table, n_leaves, n_iter, model.tree_count_, watch, "cuda" if on_gpu else "cpu")
+    return target.finish(model, texts.transform, n_leaves, n_iter, model.tree_count_, watch, "cuda" if on_gpu else "cpu")
 
 
 def lightgbm(dataset, config, seed, device, time_limit, is_hopeless=None):
@@ -174,9 +135,9 @@ def lightgbm(dataset, config, seed, device, time_limit, is_hopeless=None):
     from lightgbm import LGBMClassifier, LGBMRegressor, early_stopping
     from lightgbm.callback import EarlyStopException
 
-    watch, target, table = Watch(time_limit, is_hopeless), _Target(dataset), _as_categorical(dataset.train[0])
+    watch, target, table = Watch(time_limit, is_hopeless), _Target(dataset), Categories().fit(dataset.train[0]).transform
     metric = "rmse" if dataset.is_regression else "binary_error" if target.is_binary else "multi_error"
-    settings = {"n_estimators": N_TREES, "early_stopping_rounds": EARLY_STOPPING_ROUNDS} | config
+    settings = {"n_estimators": N_TREES, "early_stopping_rounds": PATIENCE} | config
     rounds = settings.pop("early_stopping_rounds")
     seen = []
 
