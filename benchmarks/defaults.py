@@ -175,8 +175,8 @@ def report(records, command):
         f"At most {frame['rows'].iloc[0]:,} rows for training and validation, at most {TEST_ROWS:,} test rows, "
         f"{frame['seed'].nunique()} seeds. Error: RMSE of regression, log loss of classification, mean over the seeds. Relative "
         "error: how much larger than the smallest error of the table, mean over the tables. The rank on the validation rows, "
-        "by which a default is chosen, is among our estimators and CatBoost. pytabkit's networks stop by the log loss and "
-        "smooth no labels. Seconds are one thread's, the median.",
+        "by which a default is chosen, is among our estimators and CatBoost. pytabkit's networks stop by the log loss, "
+        "TabM_D by accuracy (see peers_fit.py), and smooth no labels. Seconds are one thread's, the median.",
         "",
         "| configuration | parameters | mean rank | relative error | best on | better than CatBoost on | rank, validation | "
         "fit s |",

@@ -16,7 +16,8 @@ CLASSES = {
     "ftt": (pytabkit.FTT_D_Classifier, pytabkit.FTT_D_Regressor),
 }
 SCORE = {"val_metric_name": "cross_entropy"}
-PARAMETERS = {"realmlp": ({**SCORE, "use_ls": False}, {}), "tabm": (SCORE, {}), "ftt": (SCORE, {})}
+# TabM_D stops by accuracy, its default: 1.7.3 takes its probabilities for logits where it computes the cross entropy.
+PARAMETERS = {"realmlp": ({**SCORE, "use_ls": False}, {}), "tabm": ({}, {}), "ftt": (SCORE, {})}
 EPOCHS = {"realmlp": "n_epochs", "tabm": "n_epochs", "ftt": "max_epochs"}
 
 
