@@ -400,4 +400,5 @@ class FlatEmbedding(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def _of(self, x_cat, features):
-        return x_cat if len(features) == x_cat.shape[1] else x_cat[:, features]
+        # Not by a list, which would be copied to the device: no CUDA graph can record that.
+        return x_cat if len(features) == x_cat.shape[1] else torch.stack([x_cat[:, i] for i in features], 1)

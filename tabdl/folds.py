@@ -79,7 +79,7 @@ class SharedTraining:
         self.table = on_device(table, self.device)
         self.seeds = [_derive_seeds(estimator.random_state, first.n_members) for estimator in estimators]
         self.parts = [self._parts(*fold, seeds[0], stop_by_fold) for fold, seeds in zip(folds, self.seeds, strict=True)]
-        self.members = [self._members(*fold) for fold in zip(estimators, self.parts, self.seeds, strict=True)]
+        self.members = [self._members(table, *fold) for fold in zip(estimators, self.parts, self.seeds, strict=True)]
 
     def _parts(self, train_rows, test_rows, split_seed, stop_by_fold):
         """Return a fold's training rows, and its validation rows or None, as parts of all rows."""
@@ -88,8 +88,8 @@ class SharedTraining:
             return own, test
         return self.first._parts(own, (None, None, None), split_seed)
 
-    def _members(self, estimator, parts, seeds):
-        """Return the members of one fold, and give its estimator the fold's encoder."""
+    def _members(self, table, estimator, parts, seeds):
+        """Return the members of one fold, whose networks are made from ``table``, and give its estimator the fold's encoder."""
         train_part, val_part = parts
         estimator.encoder_ = self.encoder.narrowed(self.codes[self._at(train_part)])
         index, val = self._index(train_part), None
@@ -97,7 +97,7 @@ class SharedTraining:
             codes = [torch.from_numpy(codes).to(index.device) for codes in estimator.encoder_.known_codes()]
             val = TableRows(self.table, self._index(val_part), codes)
         score = self.first._score(self.target, val_part)
-        nets = [self._net(init_seed) for init_seed in seeds[1::2]]
+        nets = [self._net(table, init_seed) for init_seed in seeds[1::2]]
         return [Member(net, self.table, val, score, seed, index) for net, seed in zip(nets, seeds[2::2], strict=True)]
 
     def _at(self, part):
@@ -107,8 +107,8 @@ class SharedTraining:
     def _index(self, part):
         return torch.from_numpy(self._at(part)).to(self.table.x_num.device)
 
-    def _net(self, seed):
-        return self.first._new_net(self.encoder.schema, self.target, self.table, seed).to(self.device, self.dtype)
+    def _net(self, table, seed):
+        return self.first._new_net(self.encoder.schema, self.target, table, seed).to(self.device, self.dtype)
 
     @property
     def is_faster(self):

@@ -187,7 +187,8 @@ def attention(qkv, n_heads, kept=None, scale=1.0):
     -------
     Tensor of shape (B, T, D)
     """
-    if kept is None and qkv.is_cuda:
+    # Its backward pass fails for several networks at once ("LSE is not correctly aligned", torch 2.11).
+    if kept is None and qkv.is_cuda and not torch.is_grad_enabled():
         q, k, v = qkv.unflatten(-1, (3, n_heads, -1)).permute(2, 0, 3, 1, 4)
         return torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
     return _Attention.apply(qkv, kept, 1.0 if kept is None else scale, n_heads)[0]

@@ -1,10 +1,14 @@
 """A function of one tensor as a CUDA graph: recorded once, replayed without Python."""
 
+import contextlib
+import gc
+import threading
 import warnings
 
 import torch
 
 _WARM_UPS = 3
+_OF_THIS_THREAD = threading.local()
 
 
 class Replayed:
@@ -28,7 +32,7 @@ class Replayed:
         self.calls, self.graphs = {}, {}
         self.can_record = device.type == "cuda"
         if self.can_record:
-            self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+            self.stream, self.pool = _stream(device), torch.cuda.graph_pool_handle()
 
     def __call__(self, index):
         if not self.can_record:
@@ -51,15 +55,43 @@ class Replayed:
         torch.cuda.current_stream(self.device).wait_stream(self.stream)
 
     def _record(self, index):
+        states = [generator.clone_state() for generator in self.generators]
         try:
             graph, static_index = torch.cuda.CUDAGraph(), index.clone()
             for generator in self.generators:
                 graph.register_generator_state(generator)
-            with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
+            with _recording(graph, self.pool, self.stream):
                 self.function(static_index)
         except RuntimeError as error:
             self.can_record = False
             self.graphs.clear()
+            for generator, state in zip(self.generators, states, strict=True):
+                generator.graphsafe_set_state(state)  # its own may believe that the recording goes on
             warnings.warn(f"The training step cannot be recorded as a CUDA graph and runs slower without: {error}", stacklevel=2)
         else:
             self.graphs[tuple(index.shape)] = graph, static_index
+
+
+def _stream(device):
+    """Return the thread's stream for recordings on a device: libraries keep a workspace for each stream that they ever met."""
+    streams = vars(_OF_THIS_THREAD)
+    if device not in streams:
+        streams[device] = torch.cuda.Stream(device)
+    return streams[device]
+
+
+@contextlib.contextmanager
+def _recording(graph, pool, stream):
+    """Record what is done inside.
+
+    No garbage is collected meanwhile: freeing an older graph in this thread would spoil the recording. Other threads may do what
+    they like. The stream of before comes back, also when the recording fails, where torch leaves its own.
+    """
+    is_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with torch.cuda.stream(stream), torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            yield
+    finally:
+        if is_collecting:
+            gc.enable()

@@ -58,6 +58,7 @@ class Members:
             for net in self.nets:
                 for _, tensor in _tensors(net):
                     tensor.data = tensor.data.clone()
+            self._forward = None  # it refers to this object: the stacked weights would wait for the garbage collector
 
     def __len__(self):
         return len(self.nets)

@@ -66,6 +66,7 @@ class Steps:
         if self.average is not None:
             self.average.leave()
         self.networks.__exit__(*exception)
+        self.step = None  # it refers to this object: a recorded step's memory would wait for the garbage collector
 
     def kept_weights(self):
         """Return a context in which the networks have the weights that are evaluated and kept: the averages, if wanted."""

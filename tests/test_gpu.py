@@ -1,4 +1,4 @@
-"""On a CUDA device: ``python -m pytest -m gpu``. Needs torch, scikit-learn, numpy, pandas and narwhals only."""
+"""On a CUDA device: ``python -m pytest tests/test_gpu.py``. Needs torch, scikit-learn, numpy, pandas and narwhals only."""
 
 import os
 import pickle
@@ -233,15 +233,18 @@ def test_an_interrupted_fit_leaves_nothing_behind(architecture):
 
 
 def test_members_train_together(architecture):
-    """The first member of several is the one that trains alone; sums on a GPU have no fixed order."""
+    """The first member of several is the one that trains alone.
+
+    In float64: where batch normalisation takes a bias out again, AdamW makes steps of what rounding leaves of its gradient.
+    """
     X, y = people(300)
-    parameters = {"device": "cuda", "precision": "float32", "max_epochs": 6, "early_stopping": False}
+    parameters = {"device": "cuda", "precision": "float64", "max_epochs": 6, "early_stopping": False}
     parameters |= no_dropout(architecture)
     alone = make(architecture, "Regressor", **parameters).fit(X, y)
     model = make(architecture, "Regressor", n_members=3, **parameters).fit(X, y)
     several = model.predict(X)
     model.module_ = model.module_.nets[0]
-    np.testing.assert_allclose(model.predict(X), alone.predict(X), rtol=1e-2, atol=1e-2)
+    np.testing.assert_allclose(model.predict(X), alone.predict(X), rtol=1e-3, atol=1e-3)
     assert not np.allclose(several, alone.predict(X), rtol=1e-3)
 
 
