@@ -203,12 +203,20 @@ def _not_written(folder, error):
 def provenance():
     """Return versions, commit, machine and time of this process."""
     return {
-        "versions": {name: metadata.version(name) for name in PACKAGES}
+        "versions": {name: _version(name) for name in PACKAGES}
         | {"tabdl": tabdl.__version__, "python": platform.python_version()},
         "commit": commit(),
         "machine": {"processor": _processor(), "cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS")},
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def _version(name):
+    """Return a package's version; None where it is not installed: a network's fit is not lost for want of boosted trees."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 @lru_cache

@@ -52,6 +52,11 @@ class Plan:
         """Return the experiments that nothing has happened to."""
         return [experiment for experiment in self.experiments if _name(experiment) not in self.failures]
 
+    def fail(self, name, reason):
+        """Keep why something failed, and say it at once: the rest may take hours."""
+        self.failures[name] = reason
+        self.say(f"failed: {name}: {reason}")
+
 
 def _name(experiment):
     return f"{experiment.source.name} {experiment.name}"
@@ -65,14 +70,14 @@ def tune(plan):
             try:
                 searches[experiment] = _search(plan, experiment)
             except HarnessError as error:
-                plan.failures[_name(experiment)] = str(error)
+                plan.fail(_name(experiment), str(error))
     while searches:
         _trials(plan, searches)
         for experiment, search in list(searches.items()):
             try:
                 report = None if _name(experiment) in plan.failures else tuning.finish(experiment, search)
             except HarnessError as error:
-                plan.failures[_name(experiment)] = str(error)
+                plan.fail(_name(experiment), str(error))
             if _name(experiment) in plan.failures:
                 del searches[experiment]
             elif report is not None:
@@ -95,7 +100,7 @@ def _trials(plan, searches):
         name = _name(tasks[i][0])
         plan.step(f"{name} trial", n_done, len(tasks))
         if error is not None:
-            plan.failures[name] = error
+            plan.fail(name, error)
         elif number is not None:
             plan.say(f"{name}: trial {number}")
 
@@ -108,7 +113,7 @@ def evaluate(plan):
         experiment, seed = tasks[i]
         plan.step(f"{_name(experiment)} seed {seed}", n_done, len(tasks))
         if error is not None:
-            plan.failures[_name(experiment)] = error
+            plan.fail(_name(experiment), error)
             continue
         score, cut = report["metrics"]["test"]["score"], " (cut)" if report["was_cut"] else ""
         note = "found" if report["was_there"] else f"{report['seconds']['fit']:.1f} s"
@@ -133,7 +138,7 @@ def ensemble(plan):
         try:
             plan.say(f"{name} ensemble: {task()['metrics']['test']['score']:.4f}")
         except HarnessError as error:
-            plan.failures[name] = str(error)
+            plan.fail(name, str(error))
 
 
 def remove(plan, stages):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,12 @@ def test_what_a_report_says(tmp_path):
     assert arrays["test"].shape == (80, 2) and arrays["classes"].dtype.kind in "iU"
     y = load(Source("smoke_adult")).test[1].to_numpy()
     assert np.mean(arrays["classes"][arrays["test"].argmax(1)] == y) == result["metrics"]["test"]["accuracy"]
+
+
+def test_a_package_that_is_not_installed_costs_no_fit(monkeypatch):
+    monkeypatch.setattr(results, "PACKAGES", ("torch", "no-such-package"))
+    versions = results.provenance()["versions"]
+    assert versions["torch"] == metadata.version("torch") and versions["no-such-package"] is None
 
 
 def test_killed_anywhere_it_ends_the_same(tmp_path):

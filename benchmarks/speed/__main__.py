@@ -45,7 +45,7 @@ def arguments(argv=None):
     add("--rows", type=int, default=16_000, help="training rows of networks, others and memory")
     add("--batch-sizes", type=int, nargs="+", help="others and scaling take the first (default 256; GPU: 256 4096)")
     add("--repeats", type=int, default=3)
-    add("--epochs", type=int, help="epochs of a fit of networks and scaling; the last is timed (default 1; GPU: 3)")
+    add("--epochs", type=int, help="epochs of a fit of networks and scaling; the last is timed (default 1; GPU: 6)")
     add("--fit-epochs", type=int, default=2, help="epochs of a fit of others")
     add("--overhead-rows", type=int, default=500_000)
     add("--axes", nargs="+", default=list(scaling.AXES), choices=list(scaling.AXES), help="of scaling")
@@ -58,7 +58,7 @@ def arguments(argv=None):
     kind = torch.device(options.device).type
     options.parts = options.parts or DEFAULT_PARTS[kind]
     options.batch_sizes = options.batch_sizes or ([256, 4096] if kind == "cuda" else [256])
-    options.epochs = options.epochs or (3 if kind == "cuda" else 1)
+    options.epochs = options.epochs or (6 if kind == "cuda" else 1)
     return options
 
 
