@@ -30,16 +30,16 @@ class Replayed:
     def __init__(self, function, device, generators):
         self.function, self.device, self.generators = function, device, generators
         self.calls, self.graphs = {}, {}
-        self.can_record = device.type == "cuda"
+        self.can_record, self.stream = device.type == "cuda", None
         if self.can_record:
             self.stream, self.pool = _stream(device), torch.cuda.graph_pool_handle()
 
     def __call__(self, index):
-        if not self.can_record:
+        if self.stream is None:
             return self.function(index)
         shape = tuple(index.shape)
         self.calls[shape] = self.calls.get(shape, 0) + 1
-        if shape not in self.graphs and self.calls[shape] > _WARM_UPS:
+        if self.can_record and shape not in self.graphs and self.calls[shape] > _WARM_UPS:
             self._record(index)
         if shape not in self.graphs:
             return self._run_aside(index)
