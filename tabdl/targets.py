@@ -77,7 +77,8 @@ class BinaryTarget:
         It scales the answer, whose probabilities are the mean over K, and not each of the K: one temperature is then all that is
         between the old probabilities and the new ones, and no order of the classes changes.
         """
-        self.temperature = fit_temperature(self.loss, self._combined(outputs.double()), y, weight, self.n_temperatures)
+        outputs, y, weight = outputs.cpu().double(), y.cpu(), None if weight is None else weight.cpu()
+        self.temperature = fit_temperature(self.loss, self._combined(outputs), y, weight, self.n_temperatures)
 
     def probabilities(self, outputs):
         """Return the mean over K of the probabilities, (N, 2)."""

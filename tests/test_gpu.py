@@ -262,6 +262,13 @@ def test_folds_share_one_table_on_the_device(architecture, task):
     assert model.score(X, y) > (0.7 if task == "Regressor" else 0.9) and not np.isnan(model.oof_prediction_).any()
 
 
+def test_folds_on_the_device_are_calibrated(architecture):
+    X, y = people(300)
+    estimator = make(architecture, "Classifier", device="cuda", max_epochs=30, calibrate=True)
+    model = tabdl.CrossValEnsembleClassifier(estimator, cv=4, random_state=0).fit(X, target(y - 3, "Classifier"))
+    assert all(0.05 < fitted.temperature_ < 20 for fitted in model.estimators_)
+
+
 def test_folds_cost_their_parameters_not_tables():
     X = np.random.default_rng(0).normal(size=(200_000, 50)).astype(np.float32)
     estimator = make("TabMLP", "Regressor", device="cuda", max_epochs=2, batch_size=1024)
