@@ -147,7 +147,8 @@ def lightgbm(dataset, config, seed, device, time_limit, is_hopeless=None):
             best = int(np.argmin([results[0][2] for results in seen]))
             raise EarlyStopException(best, seen[best])
 
-    model = (LGBMRegressor if dataset.is_regression else LGBMClassifier)(random_state=seed, verbosity=-1, **settings)
+    # n_jobs=0: as many threads as OpenMP is told to take; LightGBM's default is one a physical core, whatever it is told.
+    model = (LGBMRegressor if dataset.is_regression else LGBMClassifier)(random_state=seed, verbosity=-1, n_jobs=0, **settings)
     callbacks = [watched] + ([early_stopping(rounds, verbose=False)] if rounds else [])
     X_val = table(dataset.val[0])
     model.fit(table(dataset.train[0]), target.train, eval_X=X_val, eval_y=target.val, eval_metric=metric, callbacks=callbacks)
