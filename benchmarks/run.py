@@ -209,8 +209,8 @@ def main(argv=None):
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for name, reason in plan.failures.items():
-        print(f"failed: {name}: {reason}", file=sys.stderr)
+    if plan.failures:
+        print(f"{len(plan.failures)} failed: {', '.join(plan.failures)}", file=sys.stderr)
     return 1 if plan.failures else 0
 
 

@@ -174,7 +174,7 @@ def from_table(name, X, y, split=None, task=None):
     if not kept.all():
         X, y, split = X[kept], y[kept], None if split is None else split[kept]
     if y.nunique() < 2:
-        raise HarnessError(f"{name}: the target column {y.name!r} is constant ({y.iloc[0]!r} in every row): nothing to learn")
+        raise HarnessError(f"{name}: the target column {y.name!r} is constant (always {y.iloc[0]}): nothing to learn")
     task, y = _task_and_target(name, y, task)
     rows = split_rows(y, task) if split is None else _rows_of(name, y, split, task)
     if min(len(r) for r in rows) == 0:

@@ -1,6 +1,7 @@
 """What each subcommand does: tasks for an executor, in an order in which each finds what it needs."""
 
 import shutil
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -55,7 +56,7 @@ class Plan:
     def fail(self, name, reason):
         """Keep why something failed, and say it at once: the rest may take hours."""
         self.failures[name] = reason
-        self.say(f"failed: {name}: {reason}")
+        print(f"failed: {name}: {reason}", file=sys.stderr, flush=True)
 
 
 def _name(experiment):
