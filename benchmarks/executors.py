@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.errors import HarnessError
 
 RETRIES = 3
+GPU_SHARE = "TABDL_GPU_SHARE"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class Executor:
     cpus: float = 1
     gpus: float = 0
 
+    @property
+    def gpu_share(self):
+        """The part of a GPU's memory that a task may fill; ``TABDL_GPU_SHARE`` overrides it."""
+        share = min(self.gpus, 1) if self.kind == "ray" else 1 / self.workers
+        return float(os.environ.get(GPU_SHARE, share))
+
     def run(self, tasks):
         """Yield ``(i, result, error)`` for each task as it ends; ``error`` is None or a text."""
         if not tasks:
@@ -48,7 +55,7 @@ class Executor:
         for attempt in range(RETRIES + 1):
             pool = Parallel(self.workers, backend="loky", return_as="generator_unordered")
             try:
-                for i, result, error in pool(delayed(_attempt)(i, task) for i, task in left.copy().items()):
+                for i, result, error in pool(delayed(_attempt)(i, task, self.gpu_share) for i, task in left.copy().items()):
                     del left[i]
                     yield i, result, error
                 return
@@ -70,7 +77,7 @@ class Executor:
             path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
             ray.init(**place, runtime_env={"env_vars": {"PYTHONPATH": path}}, log_to_driver=False)
         remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)(_attempt)
-        waiting = {remote.remote(i, task): i for i, task in enumerate(tasks)}
+        waiting = {remote.remote(i, task, self.gpu_share): i for i, task in enumerate(tasks)}
         while waiting:
             [ended], _ = ray.wait(list(waiting))
             i = waiting.pop(ended)
@@ -80,8 +87,10 @@ class Executor:
                 yield i, None, f"{type(error).__name__}: {error}"
 
 
-def _attempt(i, task):
+def _attempt(i, task, gpu_share=None):
     """Return ``(i, result, error)``: one task's failure must not end the others."""
+    if gpu_share is not None:  # in a process of its own
+        os.environ[GPU_SHARE] = str(gpu_share)
     try:
         return i, task(), None
     except HarnessError as error:

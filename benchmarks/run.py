@@ -93,7 +93,9 @@ def _add_how(parser):
     parser.add_argument("--executor", default="local", choices=["local", "ray"])
     parser.add_argument("--ray-address", metavar="ADDRESS", help="of a Ray cluster (default: one is started here)")
     parser.add_argument("--cpus", default=1.0, type=_at_least(float, 0), help="of a Ray task (default 1)")
-    parser.add_argument("--gpus", default=0.0, type=_at_least(float, 0), help="of a Ray task; fractions share a GPU (default 0)")
+    parser.add_argument(
+        "--gpus", type=_at_least(float, 0), help="of a Ray task; fractions share a GPU (default 1 on a GPU, else 0)"
+    )
     parser.add_argument("--storage", metavar="URL", help="of an Optuna database, for workers on several machines")
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
 
@@ -146,7 +148,8 @@ def experiments(options):
 
 def execute(options, console):
     """Do the stages; return the plan with what failed."""
-    executor = Executor(options.executor, options.workers, options.ray_address, options.cpus, options.gpus)
+    gpus = float(options.device.startswith("cuda")) if options.gpus is None else options.gpus
+    executor = Executor(options.executor, options.workers, options.ray_address, options.cpus, gpus)
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=None)

@@ -5,10 +5,13 @@
 """
 
 import os
+import warnings
 
 import numpy as np
+import torch
 
 from benchmarks.boosted import N_TREES, PATIENCE, Categories, Texts, dates_as_days, names_of_categories
+from benchmarks.executors import GPU_SHARE
 from benchmarks.fits import Fit, Watch
 
 
@@ -83,6 +86,8 @@ def _xgboost(dataset, config, seed, device, time_limit, is_hopeless, table):
 
     metric = "rmse" if dataset.is_regression else "error" if target.is_binary else "merror"
     on_gpu = str(device).startswith("cuda")
+    if on_gpu:  # tables come from the host, of which it warns in each process
+        warnings.filterwarnings("ignore", ".*Falling back to prediction using DMatrix", UserWarning)
     settings = {"n_estimators": N_TREES, "early_stopping_rounds": PATIENCE} | config
     model = (XGBRegressor if dataset.is_regression else XGBClassifier)(
         eval_metric=metric, random_state=seed, device=str(device) if on_gpu else "cpu", callbacks=[Watched()], **settings
@@ -111,6 +116,11 @@ def catboost(dataset, config, seed, device, time_limit, is_hopeless=None):
     texts = Texts().fit(dataset.train[0])
     on_gpu = str(device).startswith("cuda")
     settings = {"iterations": N_TREES, "early_stopping_rounds": PATIENCE} | config
+    if on_gpu:
+        # It takes this part of the memory at once, whoever has some already, and without "devices" on every GPU. The other
+        # half is for nets that were trained in this process: torch keeps their memory.
+        ram_part = 0.5 * float(os.environ.get(GPU_SHARE, 1))
+        settings |= {"devices": str(torch.device(device).index or 0), "gpu_ram_part": ram_part}
     model = (CatBoostRegressor if dataset.is_regression else CatBoostClassifier)(
         eval_metric=metric,
         random_seed=seed,
