@@ -18,6 +18,7 @@ def peak_memory(device):
     peaks = {}
     on_gpu = device.startswith("cuda")
     if on_gpu:
+        torch.cuda.init()  # without it the next line fails where nothing has used the GPU yet, as with boosted trees
         torch.cuda.reset_peak_memory_stats(device)
     _reset_host()
     try:
