@@ -1,5 +1,9 @@
-"""On a CUDA device: ``python -m pytest tests/test_gpu.py``. Needs torch, scikit-learn, numpy, pandas and narwhals only."""
+"""On a CUDA device: ``python -m pytest tests/test_gpu.py``. Needs torch, scikit-learn, numpy, pandas and narwhals only.
 
+The harness's tests are skipped where its packages are not installed; CatBoost takes half of the GPU's memory: not for ``-n``.
+"""
+
+import json
 import os
 import pickle
 import subprocess
@@ -270,8 +274,9 @@ def test_folds_on_the_device_are_calibrated(architecture):
 
 
 def test_folds_cost_their_parameters_not_tables():
-    X = np.random.default_rng(0).normal(size=(200_000, 50)).astype(np.float32)
-    estimator = make("TabMLP", "Regressor", device="cuda", max_epochs=2, batch_size=1024)
+    X = np.random.default_rng(0).normal(size=(100_000, 100)).astype(np.float32)
+    # Numbers as they are: the piecewise encodings of a batch are as much as a tenth of such a table, for each fold.
+    estimator = make("TabMLP", "Regressor", device="cuda", max_epochs=2, batch_size=1024, num_embedding=None)
     peaks = []
     for n_folds in (2, 8):
         torch.cuda.empty_cache()
@@ -280,3 +285,48 @@ def test_folds_cost_their_parameters_not_tables():
         tabdl.CrossValEnsembleRegressor(estimator, cv=n_folds, random_state=0).fit(X, X[:, 0])
         peaks.append(torch.cuda.max_memory_allocated() - before)
     assert peaks[1] - peaks[0] < X.nbytes
+
+
+@pytest.mark.parametrize("dataset", ["smoke_housing", "smoke_adult"])
+@pytest.mark.parametrize("model", ["xgboost", "xgboost-native", "catboost"])
+def test_boosted_trees_of_the_harness(model, dataset, tmp_path):
+    pytest.importorskip(model.split("-")[0])
+    pytest.importorskip("optuna")
+    from benchmarks.datasets import Source
+    from benchmarks.evaluate import evaluate
+    from benchmarks.results import Experiment
+
+    reports = [
+        evaluate(Experiment(Source(dataset), model, "default", device, None, str(tmp_path / device)), 0)
+        for device in ("cpu", "cuda:0")
+    ]
+    assert [report["device"] for report in reports] == ["cpu", "cuda"]
+    on_cpu, on_gpu = (report["metrics"]["test"]["score"] for report in reports)
+    assert on_gpu == pytest.approx(on_cpu, abs=0.1)
+
+
+@pytest.mark.parametrize("how", [["--workers", "2"], ["--executor", "ray", "--gpus", "0.5"], ["--executor", "ray"]])
+@pytest.mark.parametrize("model", ["mlp", "catboost"])
+def test_runs_of_the_harness_share_the_gpu(how, model, tmp_path):
+    pytest.importorskip("optuna")
+    if "ray" in how:
+        pytest.importorskip("ray")
+    if model == "catboost":
+        pytest.importorskip("catboost")
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.run",
+        "evaluate",
+        "--datasets",
+        "smoke_adult",
+        "--models",
+        model,
+        "--seeds",
+        "0",
+        "1",
+    ]
+    done = subprocess.run([*command, "--device", "cuda", "--out", tmp_path, *how], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    reports = [json.loads(path.read_text()) for path in tmp_path.rglob("report.json")]
+    assert [report["device"] for report in reports] == ["cuda", "cuda"]
