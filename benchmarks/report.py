@@ -9,7 +9,7 @@ from benchmarks import figures
 from benchmarks.errors import HarnessError
 from benchmarks.models import TREES
 from benchmarks.results import read
-from benchmarks.table import collect, complete_scores, later, names, published, summary, win_rates
+from benchmarks.table import collect, complete_scores, later, listed, names, published, summary, win_rates
 
 __all__ = ["HEADINGS", "as_markdown", "collect", "footnote", "rows", "write"]
 
@@ -110,11 +110,9 @@ def _blocks(table, captions):
 
 
 def _made_with(table):
-    def listed(column):
-        return ", ".join(sorted(table[column].dropna().unique())) or "unknown"
-
+    tabdl, commits, processors = (listed(table[name]) or "unknown" for name in ("tabdl", "commit", "processor"))
     return (
-        f"tabdl {listed('tabdl')}, commit {listed('commit')}. Processor: {listed('processor')}. Device: {listed('device')}. "
+        f"tabdl {tabdl}, commit {commits}. Processor: {processors}. "
         "Scores are of the test rows: accuracy, or minus RMSE in the target's units; higher is better; mean ± standard deviation "
         "of n fits with different seeds, or of n ensembles of five. Paper: Gorishniy et al. 2021, 15 seeds and 3 ensembles. "
         "Difference: ours minus the paper's mean, in the paper's standard deviations."
@@ -126,26 +124,27 @@ def _scores(table):
     models = dict.fromkeys(zip(found["model"], found["config"], strict=True))
     models |= dict.fromkeys(zip(trials["model"], trials["config"], strict=True))
     indexed = found.set_index(["dataset", "model", "config", "stage"])
-    headings = ("model", "config", "n", "score", "paper", "difference", "fit s", "ensembles", "score", "paper", "difference")
+    scores = "score", "paper", "difference"
+    headings = ("model", "config", "n", *scores, "device", "fit s", "ensembles", *scores)
     for dataset in table["dataset"].unique():
         yield "heading", dataset
         lines = []
         for model, config in models:
             single = _cells(indexed, (dataset, model, config, "evaluation"))
             several = _cells(indexed, (dataset, model, config, "ensemble"))
-            lines.append((model, config, *single, *several[:-1]))
+            lines.append((model, config, *single, *several[:-2]))
         yield "table", (headings, lines)
 
 
 def _cells(found, key):
-    """Return n, score, paper, difference and seconds of one kind of run."""
+    """Return n, score, paper, difference, device and seconds of one kind of run."""
     paper = _paper(published(*key))
     if key not in found.index:
-        return "0", "missing", paper, "–", "–"
+        return "0", "missing", paper, "–", "–", "–"
     row = found.loc[key]
     difference = f"{row['difference']:+.1f}" if row["difference"] == row["difference"] else "–"
     cut = " cut" if row["was_cut"] else ""
-    return str(row["n"]), _spread(row["mean"], row["std"]) + cut, paper, difference, f"{row['fit_s']:.1f}"
+    return str(row["n"]), _spread(row["mean"], row["std"]) + cut, paper, difference, row["device"], f"{row['fit_s']:.1f}"
 
 
 def _ranking(table, captions):

@@ -109,7 +109,7 @@ def summary(table):
         scores, paper = group["test_score"], published(*key)
         row = dict(zip(("dataset", "model", "config", "stage"), key, strict=True))
         row |= {"n": len(scores), "mean": scores.mean(), "std": scores.std(ddof=1) if len(scores) > 1 else np.nan}
-        row |= {"was_cut": bool(group["was_cut"].fillna(False).any())}
+        row |= {"was_cut": bool(group["was_cut"].fillna(False).any()), "device": listed(group["device"])}
         row |= {name: group[name].median() for name in ("fit_s", "predict_s", "n_parameters", "n_iter")}
         if paper is not None:
             row |= {"paper_mean": paper["mean"], "paper_std": paper["std"], "paper_n": paper["runs"]}
@@ -125,12 +125,18 @@ def summary(table):
         "mean",
         "std",
         "was_cut",
+        "device",
         "fit_s",
         "predict_s",
         "n_parameters",
         "n_iter",
     ]
     return pd.DataFrame(rows, columns=[*columns, "paper_mean", "paper_std", "paper_n", "difference"])
+
+
+def listed(column):
+    """Return the different texts of a column, one after the other."""
+    return ", ".join(sorted(column.dropna().unique()))
 
 
 def names(table):
