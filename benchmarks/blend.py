@@ -1,4 +1,4 @@
-"""A greedy blend of two networks and three boosted trees beside its members: ``python -m benchmarks.blend FOLDER``.
+"""A greedy blend of three networks and three boosted trees beside its members: ``python -m benchmarks.blend FOLDER``.
 
 FOLDER holds a table ``NAME.parquet`` each, with its target in the column ``target`` and, where there is one, an official split in
 ``split``. Each table is written to ``reports/blend.json`` and ``reports/blend.md`` when it is done; a second start goes on with
@@ -32,7 +32,7 @@ TABLES = (
     "concrete",
     "phoneme",
 )
-NETWORKS = {"ft_transformer": "FTTransformer", "resnet": "TabResNet"}
+NETWORKS = {"tabm": "TabM", "ft_transformer": "FTTransformer", "resnet": "TabResNet"}
 REPORTS = Path(__file__).parent / "reports"
 _TEST_ROWS = 10_000
 
@@ -77,7 +77,7 @@ def _some(part, n_rows, is_regression):
 
 
 def members(X, is_regression, time_limit, n_jobs):
-    """Return the five members by name."""
+    """Return the members by name."""
     task = "Regressor" if is_regression else "Classifier"
     nets = {name: getattr(tabdl, cls + task)(time_limit=time_limit, n_jobs=n_jobs) for name, cls in NETWORKS.items()}
     return nets | boosted_trees(X, is_regression, n_jobs)
@@ -123,7 +123,7 @@ def report(results, settings, command):
     lines = [
         "# A greedy blend beside its members",
         "",
-        "Error on the test part (log loss, or RMSE), lower is better: of a greedy blend of five members, and of each member.",
+        "Error on the test part (log loss, or RMSE), lower is better: of a greedy blend, and of each member.",
         "All are means over the folds of one cross-validation; weights are chosen on out-of-fold predictions and never see the",
         f"test part. Members have their defaults, networks at most {settings['time_limit']:g} s a fold (which ended "
         f"{reasons.count('time_limit')} of {len(reasons)}",
@@ -157,6 +157,7 @@ def main(argv=None):
     options = arguments(argv)
     out = options.out / "blend.json"
     settings = {name: getattr(options, name) for name in ("rows", "folds", "time_limit", "n_jobs")}
+    settings["networks"] = list(NETWORKS)
     stored = json.loads(out.read_text()) if out.exists() else {"settings": settings, "results": []}
     if stored["settings"] != settings:
         sys.exit(f"{out} has results of other settings: {stored['settings']}; move it away, or give --out another folder.")

@@ -83,7 +83,7 @@ def test_a_blend_beside_its_members(tmp_path):
     command = [str(tmp_path), "--tables", "some", "--rows", "100", "--folds", "2", "--time-limit", "0.2", "--out", str(tmp_path)]
     blend.main(command)
     [result] = json.loads((tmp_path / "blend.json").read_text())["results"]
-    assert list(result["members"]) == ["ft_transformer", "resnet", "catboost", "xgboost", "lightgbm"]
+    assert list(result["members"]) == ["tabm", "ft_transformer", "resnet", "catboost", "xgboost", "lightgbm"]
     assert result["n_rows"] == [100, 40] and 0 < result["blend"] < 2
     before = (tmp_path / "blend.md").read_text()
     assert "| some | 100, 40 | 4 (0) | – | RMSE |" in before
