@@ -5,6 +5,8 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from benchmarks.errors import HarnessError
 
 RETRIES = 3
@@ -70,11 +72,9 @@ class Executor:
         except ImportError:
             raise HarnessError("--executor ray needs Ray: pip install 'tabdl[ray]'") from None
         if not ray.is_initialized():  # once for all stages; Ray ends with the process
-            place = (
-                {"address": self.ray_address} if self.ray_address else {"num_cpus": os.cpu_count(), "include_dashboard": False}
-            )
             root = str(Path(__file__).parent.parent)
             path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+            place = {"address": self.ray_address} if self.ray_address else self._this_machine()
             ray.init(**place, runtime_env={"env_vars": {"PYTHONPATH": path}}, log_to_driver=False)
         remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)(_attempt)
         waiting = {remote.remote(i, task, self.gpu_share): i for i, task in enumerate(tasks)}
@@ -85,6 +85,14 @@ class Executor:
                 yield ray.get(ended)
             except ray.exceptions.RayError as error:
                 yield i, None, f"{type(error).__name__}: {error}"
+
+    def _this_machine(self):
+        """Return what Ray is started with; it would wait for ever for what is not there."""
+        there = {"cpus": os.cpu_count(), "gpus": torch.cuda.device_count()}
+        for name, number in there.items():
+            if getattr(self, name) > number:
+                raise HarnessError(f"--{name} {getattr(self, name):g} is more than this machine has: {number}")
+        return {"num_cpus": there["cpus"], "num_gpus": there["gpus"], "include_dashboard": False}
 
 
 def _attempt(i, task, gpu_share=None):

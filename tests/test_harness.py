@@ -160,6 +160,17 @@ def fail():
     raise HarnessError("one failed")
 
 
+def share_of_gpu():
+    return os.environ["TABDL_GPU_SHARE"]
+
+
+def test_workers_share_a_gpu(monkeypatch):
+    assert [result for _, result, _ in Executor(workers=4).run([share_of_gpu])] == ["0.25"]
+    assert Executor("ray", gpus=0.5).gpu_share == 0.5 and Executor("ray", gpus=2.0).gpu_share == 1.0
+    monkeypatch.setenv("TABDL_GPU_SHARE", "0.2")
+    assert [result for _, result, _ in Executor(workers=4).run([share_of_gpu])] == ["0.2"]
+
+
 def test_a_killed_worker_is_replaced(tmp_path):
     from functools import partial
 
@@ -180,6 +191,14 @@ def test_ray_gives_the_same_directories(tmp_path):
     assert ray.returncode == 0, output
     local_results, ray_results = results_of(tmp_path / "local"), results_of(tmp_path / "ray")
     assert local_results.keys() == ray_results.keys()
+
+
+@pytest.mark.parametrize("what", ["cpus", "gpus"])
+def test_ray_does_not_wait_for_what_is_not_there(what, tmp_path, capsys):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    command = ["evaluate", "--datasets", "smoke_housing", "--models", "xgboost", "--out", str(tmp_path), "--device", "cpu"]
+    assert run.main([*command, "--executor", "ray", f"--{what}", "999"]) == 1
+    assert f"--{what} 999 is more than this machine has" in capsys.readouterr().err
 
 
 def test_another_run_is_refused(tmp_path, capsys):
