@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
 
 import tabdl
 from benchmarks.datasets import DATASETS
+from benchmarks.results import PAPER
 from benchmarks.speed.cases import NUM_EMBEDDINGS
 
 NETWORKS = {
@@ -20,12 +21,12 @@ NETWORKS = {
 }
 
 
-def measure(network, dataset, precision, seed, n_rows, device):
+def measure(network, dataset, config, precision, seed, n_rows, device):
     """Return the figures of one fit on the test rows, by name."""
     X, y = (part.iloc[:n_rows] for part in dataset.train)
     cls = NETWORKS[network][dataset.is_regression]
     common = {"eval_metric": dataset.eval_metric, "precision": precision, "device": device}
-    model = cls(num_embedding=NUM_EMBEDDINGS[network], random_state=seed, **common)
+    model = cls(**{"num_embedding": NUM_EMBEDDINGS[network]} | config, random_state=seed, **common)
     model.fit(X, y, X_val=dataset.val[0], y_val=dataset.val[1])
     X_test, y_test = dataset.test
     times = {"epochs": model.n_iter_, "seconds": sum(record["seconds"] for record in model.history_)}
@@ -41,6 +42,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=list(DATASETS))
+    parser.add_argument("--config", default="default", choices=["default", "paper-tuned"])
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"], choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, help="training rows (default: all)")
@@ -49,10 +51,11 @@ def main(argv=None):
     for name in options.datasets:
         dataset = DATASETS[name]()
         for network in options.networks:
+            config = {} if options.config == "default" else PAPER["tuned_configs"][name][network]
             for precision in options.precisions:
                 fits = []
                 for seed in options.seeds:
-                    fits.append(measure(network, dataset, precision, seed, options.rows, options.device))
+                    fits.append(measure(network, dataset, config, precision, seed, options.rows, options.device))
                     print(f"{name} {network} {precision} seed {seed}: {_text(fits[-1])}", flush=True)
                 values = {key: np.array([fit[key] for fit in fits]) for key in fits[0]}
                 spread = {key: (value.mean(), value.std(ddof=min(1, len(fits) - 1))) for key, value in values.items()}
