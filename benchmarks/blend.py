@@ -1,4 +1,4 @@
-"""A greedy blend of three networks and three boosted trees beside its members: ``python -m benchmarks.blend FOLDER``.
+"""A greedy blend of networks and three boosted trees beside its members: ``python -m benchmarks.blend FOLDER``.
 
 FOLDER holds a table ``NAME.parquet`` each, with its target in the column ``target`` and, where there is one, an official split in
 ``split``. Each table is written to ``reports/blend.json`` and ``reports/blend.md`` when it is done; a second start goes on with
@@ -42,6 +42,7 @@ def arguments(argv=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.blend", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the tables are")
     parser.add_argument("--tables", nargs="+", default=list(TABLES), metavar="NAME")
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS), help="members beside the trees")
     parser.add_argument("--rows", type=int, default=2000, help="training rows, drawn at random (default 2000)")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--time-limit", type=float, default=25, metavar="S", help="seconds a fold of a network (default 25)")
@@ -76,17 +77,18 @@ def _some(part, n_rows, is_regression):
     return train_test_split(common, train_size=n_rows, random_state=0, stratify=common["target"])[0].reset_index(drop=True)
 
 
-def members(X, is_regression, time_limit, n_jobs):
+def members(X, is_regression, options):
     """Return the members by name."""
     task = "Regressor" if is_regression else "Classifier"
-    nets = {name: getattr(tabdl, cls + task)(time_limit=time_limit, n_jobs=n_jobs) for name, cls in NETWORKS.items()}
-    return nets | boosted_trees(X, is_regression, n_jobs)
+    common = {"time_limit": options.time_limit, "n_jobs": options.n_jobs}
+    nets = {name: getattr(tabdl, NETWORKS[name] + task)(**common) for name in options.networks}
+    return nets | boosted_trees(X, is_regression, options.n_jobs)
 
 
 def measure(path, options):
     """Return what one table gives: the error on the test part of the blend and of each member, weights and seconds."""
     X, y, X_test, y_test, is_regression = read(path, options.rows)
-    chosen = members(X, is_regression, options.time_limit, options.n_jobs)
+    chosen = members(X, is_regression, options)
     kind = tabdl.GreedyEnsembleRegressor if is_regression else tabdl.GreedyEnsembleClassifier
     start = time.perf_counter()
     blend = kind(list(chosen.items()), cv=options.folds, random_state=0, verbose=2).fit(X, y)
@@ -107,7 +109,7 @@ def measure(path, options):
         "members": {name: error(member) for name, member in blend.members_.items()},
         "out_of_fold": {"blend": -max(blend.score_path_)} | {name: -score for name, score in blend.member_scores_.items()},
         "weights": blend.weights_,
-        "stop_reasons": {name: [fit.stop_reason_ for fit in blend.members_[name].estimators_] for name in NETWORKS},
+        "stop_reasons": {name: [fit.stop_reason_ for fit in blend.members_[name].estimators_] for name in options.networks},
         "seconds": seconds,
     }
 
@@ -155,9 +157,9 @@ def main(argv=None):
     """Measure the tables that have no result yet, and write the report after each."""
     argv = sys.argv[1:] if argv is None else argv
     options = arguments(argv)
+    options.out.mkdir(parents=True, exist_ok=True)
     out = options.out / "blend.json"
-    settings = {name: getattr(options, name) for name in ("rows", "folds", "time_limit", "n_jobs")}
-    settings["networks"] = list(NETWORKS)
+    settings = {name: getattr(options, name) for name in ("networks", "rows", "folds", "time_limit", "n_jobs")}
     stored = json.loads(out.read_text()) if out.exists() else {"settings": settings, "results": []}
     if stored["settings"] != settings:
         sys.exit(f"{out} has results of other settings: {stored['settings']}; move it away, or give --out another folder.")

@@ -89,5 +89,9 @@ def test_a_blend_beside_its_members(tmp_path):
     assert "| some | 100, 40 | 4 (0) | – | RMSE |" in before
     blend.main(command)
     assert (tmp_path / "blend.md").read_text() == before
-    with pytest.raises(SystemExit, match="has results of other settings"):
-        blend.main([*command, "--rows", "90"])
+    for other in (["--rows", "90"], ["--networks", "resnet"]):
+        with pytest.raises(SystemExit, match="has results of other settings"):
+            blend.main([*command, *other])
+    blend.main([*command, "--networks", "resnet", "--out", str(tmp_path / "without")])
+    [result] = json.loads((tmp_path / "without" / "blend.json").read_text())["results"]
+    assert list(result["members"]) == ["resnet", "catboost", "xgboost", "lightgbm"]
