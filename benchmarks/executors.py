@@ -10,7 +10,7 @@ import torch
 from benchmarks.errors import HarnessError
 
 RETRIES = 3
-GPU_SHARE = "TABDL_GPU_SHARE"
+_GPU_SHARE = "TABDL_GPU_SHARE"
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,7 @@ class Executor:
     @property
     def gpu_share(self):
         """The part of a GPU's memory that a task may fill; ``TABDL_GPU_SHARE`` overrides it."""
-        share = min(self.gpus, 1) if self.kind == "ray" else 1 / self.workers
-        return float(os.environ.get(GPU_SHARE, share))
+        return gpu_share(min(self.gpus or 1, 1) if self.kind == "ray" else 1 / self.workers)
 
     def run(self, tasks):
         """Yield ``(i, result, error)`` for each task as it ends; ``error`` is None or a text."""
@@ -95,10 +94,21 @@ class Executor:
         return {"num_cpus": there["cpus"], "num_gpus": there["gpus"], "include_dashboard": False}
 
 
-def _attempt(i, task, gpu_share=None):
+def gpu_share(default=1.0):
+    """Return ``TABDL_GPU_SHARE``, the part of a GPU's memory that a process may fill, or ``default``."""
+    text = os.environ.get(_GPU_SHARE, str(default))
+    try:
+        if 0 < float(text) <= 1:
+            return float(text)
+    except ValueError:
+        pass
+    raise HarnessError(f"{_GPU_SHARE}: must be a number > 0 and <= 1, got {text!r}")
+
+
+def _attempt(i, task, share=None):
     """Return ``(i, result, error)``: one task's failure must not end the others."""
-    if gpu_share is not None:  # in a process of its own
-        os.environ[GPU_SHARE] = str(gpu_share)
+    if share is not None:  # in a process of its own
+        os.environ[_GPU_SHARE] = str(share)
     try:
         return i, task(), None
     except HarnessError as error:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from benchmarks.boosted import N_TREES, PATIENCE, Categories, Texts, dates_as_days, names_of_categories
-from benchmarks.executors import GPU_SHARE
+from benchmarks.executors import gpu_share
 from benchmarks.fits import Fit, Watch
 
 
@@ -119,8 +119,7 @@ def catboost(dataset, config, seed, device, time_limit, is_hopeless=None):
     if on_gpu:
         # It takes this part of the memory at once, whoever has some already, and without "devices" on every GPU. The other
         # half is for nets that were trained in this process: torch keeps their memory.
-        ram_part = 0.5 * float(os.environ.get(GPU_SHARE, 1))
-        settings |= {"devices": str(torch.device(device).index or 0), "gpu_ram_part": ram_part}
+        settings |= {"devices": str(torch.device(device).index or 0), "gpu_ram_part": 0.5 * gpu_share()}
     model = (CatBoostRegressor if dataset.is_regression else CatBoostClassifier)(
         eval_metric=metric,
         random_seed=seed,

@@ -166,9 +166,13 @@ def share_of_gpu():
 
 def test_workers_share_a_gpu(monkeypatch):
     assert [result for _, result, _ in Executor(workers=4).run([share_of_gpu])] == ["0.25"]
-    assert Executor("ray", gpus=0.5).gpu_share == 0.5 and Executor("ray", gpus=2.0).gpu_share == 1.0
+    assert [Executor("ray", gpus=gpus).gpu_share for gpus in (0, 0.5, 2.0)] == [1, 0.5, 1]
     monkeypatch.setenv("TABDL_GPU_SHARE", "0.2")
     assert [result for _, result, _ in Executor(workers=4).run([share_of_gpu])] == ["0.2"]
+    for wrong in ("much", "0", "1.5", ""):
+        monkeypatch.setenv("TABDL_GPU_SHARE", wrong)
+        with pytest.raises(HarnessError, match="TABDL_GPU_SHARE: must be a number > 0 and <= 1"):
+            list(Executor(workers=4).run([share_of_gpu]))
 
 
 def test_a_killed_worker_is_replaced(tmp_path):
