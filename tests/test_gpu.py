@@ -313,19 +313,8 @@ def test_runs_of_the_harness_share_the_gpu(how, model, tmp_path):
         pytest.importorskip("ray")
     if model == "catboost":
         pytest.importorskip("catboost")
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.run",
-        "evaluate",
-        "--datasets",
-        "smoke_adult",
-        "--models",
-        model,
-        "--seeds",
-        "0",
-        "1",
-    ]
+    command = [sys.executable, "-m", "benchmarks.run", "evaluate", "--datasets", "smoke_adult", "--models", model]
+    command += ["--seeds", "0", "1"]
     done = subprocess.run([*command, "--device", "cuda", "--out", tmp_path, *how], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     reports = [json.loads(path.read_text()) for path in tmp_path.rglob("report.json")]
