@@ -52,7 +52,7 @@ def test_widths_of_an_mlp():
     assert [block[0].out_features for block in model.module_.backbone] == [8, 16, 4]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device: asking for one is no error")
 def test_no_such_device(architecture):
     X, y = numbers()
     with pytest.raises(ValueError, match=f"{architecture}Regressor: device='cuda' was asked for, but this machine has none"):

@@ -14,7 +14,7 @@ def test_a_cpu_just_calls():
     assert [index.item() for index in seen] == list(range(6))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="wants a torch that cannot record")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="recording works on this machine: tests/test_gpu.py tries it")
 def test_what_cannot_be_recorded_runs_on_with_one_warning():
     """A torch without CUDA really fails to record."""
     seen = []
