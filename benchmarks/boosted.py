@@ -1,4 +1,5 @@
-"""Boosted trees on tables as they are: categories as each library takes them, early stopping in its own words."""
+"""Boosted trees on tables as they are: categories as each library takes them, early stopping in its
+own words."""
 
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -14,7 +15,8 @@ def names_of_categories(X):
 
 
 class Texts(TransformerMixin, BaseEstimator):
-    """Categories as text, with the word "missing" where there is none, dates and durations as days; for CatBoost."""
+    """Categories as text, with the word "missing" where there is none, dates and durations as days;
+    for CatBoost."""
 
     def fit(self, X, y=None):
         """Find the columns that are categories."""
@@ -23,19 +25,25 @@ class Texts(TransformerMixin, BaseEstimator):
 
     def transform(self, X):
         """Return X with these columns as text."""
-        texts = {name: X[name].astype(object).where(X[name].notna(), "missing").astype(str) for name in self.names_}
+        texts = {
+            name: X[name].astype(object).where(X[name].notna(), "missing").astype(str)
+            for name in self.names_
+        }
         return dates_as_days(X).assign(**texts)
 
 
 class Categories(Texts):
-    """Categories as pandas has them, those of the rows of ``fit``, dates and durations as days; for XGBoost and LightGBM."""
+    """Categories as pandas has them, those of the rows of ``fit``, dates and durations as days; for
+    XGBoost and LightGBM."""
 
     def fit(self, X, y=None):
         """Learn the categories of each column."""
         super().fit(X)
         seen = {name: sorted(X[name].dropna().astype(str).unique()) for name in self.names_}
         # XGBoost takes no column without categories.
-        self.dtypes_ = {name: pd.CategoricalDtype(values or ["missing"]) for name, values in seen.items()}
+        self.dtypes_ = {
+            name: pd.CategoricalDtype(values or ["missing"]) for name, values in seen.items()
+        }
         return self
 
     def transform(self, X):
@@ -59,7 +67,8 @@ def dates_as_days(X):
 
 
 def boosted_trees(X, is_regression, n_jobs):
-    """Return CatBoost, XGBoost and LightGBM by name, as pipelines; 2,000 trees at most, stopped after 50 without a better score.
+    """Return CatBoost, XGBoost and LightGBM by name, as pipelines; 2,000 trees at most, stopped
+    after 50 without a better score.
 
     Parameters
     ----------
@@ -90,11 +99,17 @@ def boosted_trees(X, is_regression, n_jobs):
         "xgboost": make_pipeline(
             Categories(),
             of(xgboost, "XGB")(
-                n_estimators=N_TREES, early_stopping_rounds=PATIENCE, enable_categorical=True, tree_method="hist", n_jobs=n_jobs
+                n_estimators=N_TREES,
+                early_stopping_rounds=PATIENCE,
+                enable_categorical=True,
+                tree_method="hist",
+                n_jobs=n_jobs,
             ),
         ),
         "lightgbm": make_pipeline(
             Categories(),
-            of(lightgbm, "LGBM")(n_estimators=N_TREES, early_stopping_round=PATIENCE, verbose=-1, n_jobs=n_jobs),
+            of(lightgbm, "LGBM")(
+                n_estimators=N_TREES, early_stopping_round=PATIENCE, verbose=-1, n_jobs=n_jobs
+            ),
         ),
     }

@@ -1,7 +1,9 @@
-"""The datasets: the paper's eleven tables, each with its fixed split, and any table of the user's own.
+"""The datasets: the paper's eleven tables, each with its fixed split, and any table of the user's
+own.
 
-California Housing and Adult are shipped. The others come from the authors' archive, where one is given, or are downloaded from
-their public source and kept as arrays, so that the next start reads nothing but these.
+California Housing and Adult are shipped. The others come from the authors' archive, where one is
+given, or are downloaded from their public source and kept as arrays, so that the next start reads
+nothing but these.
 """
 
 from dataclasses import dataclass, replace
@@ -13,10 +15,26 @@ from filelock import FileLock
 
 from benchmarks import public
 from benchmarks.errors import HarnessError, unknown
-from benchmarks.sources import data_home, fetch_openml_table, from_table, read_archive, read_file, write_archive
+from benchmarks.sources import (
+    data_home,
+    fetch_openml_table,
+    from_table,
+    read_archive,
+    read_file,
+    write_archive,
+)
 from benchmarks.splits import Dataset, SearchData
 
-__all__ = ["DATASETS", "ELEVEN", "Dataset", "SearchData", "Source", "adult", "california_housing", "load"]
+__all__ = [
+    "DATASETS",
+    "ELEVEN",
+    "Dataset",
+    "SearchData",
+    "Source",
+    "adult",
+    "california_housing",
+    "load",
+]
 
 DATA = Path(__file__).parent / "data"
 
@@ -37,15 +55,18 @@ def california_housing():
 
 
 def adult():
-    """UCI Adult (Kohavi 1996), 48,842 rows, 6 numbers, 8 categories with missing values; the official test part. CC BY 4.0.
+    """UCI Adult (Kohavi 1996), 48,842 rows, 6 numbers, 8 categories with missing values; the
+    official test part. CC BY 4.0.
 
-    Training and validation rows by the rule that gives the paper's sizes: ``train_test_split`` of the first 32,561 rows with
-    ``test_size=0.2, random_state=0``, stratified.
+    Training and validation rows by the rule that gives the paper's sizes: ``train_test_split`` of
+    the first 32,561 rows with ``test_size=0.2, random_state=0``, stratified.
     """
     return _shipped("adult", "binary")
 
 
-DATASETS = {function.__name__: function for function in (california_housing, adult)}  # those that need no download
+DATASETS = {
+    function.__name__: function for function in (california_housing, adult)
+}  # those that need no download
 
 
 @dataclass(frozen=True)
@@ -61,7 +82,8 @@ class Entry:
     numeric_transform : str
         What the paper does to its numbers before a net sees them.
     fetch : callable or None
-        Returns three of (numbers (N, Fn), y (N,)) from the public source; None where the table is shipped.
+        Returns three of (numbers (N, Fn), y (N,)) from the public source; None where the table is
+        shipped.
     """
 
     task: str
@@ -82,11 +104,17 @@ ELEVEN = {
     "year": Entry("regression", (370_972, 92_743, 51_630), 90, "quantile", public.year),
     "covtype": Entry("multiclass", (371_847, 92_962, 116_203), 54, "quantile", public.covtype),
     "yahoo": Entry("regression", (473_134, 71_083, 165_660), 699, "quantile", public.yahoo),
-    "microsoft": Entry("regression", (723_412, 235_259, 241_521), 136, "quantile", public.microsoft),
+    "microsoft": Entry(
+        "regression", (723_412, 235_259, 241_521), 136, "quantile", public.microsoft
+    ),
 }
-"""The paper's table 2. Its splits are fixed; the public sources are split by its rule (``benchmarks/splits.py``)."""
+"""The paper's table 2. Its splits are fixed; the public sources are split by its rule
+(``benchmarks/splits.py``)."""
 
-SMOKE = {"smoke_housing": ("california_housing", (240, 80, 80)), "smoke_adult": ("adult", (240, 80, 80))}
+SMOKE = {
+    "smoke_housing": ("california_housing", (240, 80, 80)),
+    "smoke_adult": ("adult", (240, 80, 80)),
+}
 """The first rows of the shipped tables: (table, training, validation and test rows)."""
 
 
@@ -116,7 +144,8 @@ class Source:
 
 @lru_cache(maxsize=1)
 def load(source):
-    """Return the dataset of a :class:`Source`; the last one is kept, so that a worker reads a table once.
+    """Return the dataset of a :class:`Source`; the last one is kept, so that a worker reads a table
+    once.
 
     Raises
     ------
@@ -136,22 +165,31 @@ def load(source):
         return DATASETS[source.name]()
     folder = data_home() / "prepared" / source.name
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{source.name}.lock"):  # the other workers wait for the one that downloads
+    with FileLock(
+        folder.parent / f".{source.name}.lock"
+    ):  # the other workers wait for the one that downloads
         if not folder.exists():
             write_archive(folder, entry.task, entry.fetch())
     dataset = read_archive(folder, source.name, entry.numeric_transform)
     sizes = tuple(len(X) for X, _ in (dataset.train, dataset.val, dataset.test))
     if sizes != entry.sizes:
-        raise HarnessError(f"{source.name}: {folder} has {sizes} rows in its parts, the paper {entry.sizes}; delete that folder")
+        raise HarnessError(
+            f"{source.name}: {folder} has {sizes} rows in its parts, the paper {entry.sizes}; "
+            f"delete that folder"
+        )
     return dataset
 
 
 def _of_the_user(source):
     if not source.data.startswith("openml:"):
-        return replace(read_file(source.data, source.target, source.split, source.task), name=source.name)
+        return replace(
+            read_file(source.data, source.target, source.split, source.task), name=source.name
+        )
     number = source.data.removeprefix("openml:")
     if not number.isdecimal():
-        raise HarnessError(f"--data openml:NUMBER takes the number of an OpenML dataset, got {number!r}")
+        raise HarnessError(
+            f"--data openml:NUMBER takes the number of an OpenML dataset, got {number!r}"
+        )
     X, y = fetch_openml_table(int(number))
     return from_table(source.name, X, y, task=source.task)
 

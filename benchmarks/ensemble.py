@@ -22,20 +22,32 @@ def groups(seeds):
 
 
 def average(experiment, i, seeds):
-    """Return the report of ensemble ``i`` of a model: the mean of the predictions of ``seeds``, as in the paper's section 4.5."""
+    """Return the report of ensemble ``i`` of a model: the mean of the predictions of ``seeds``, as
+    in the paper's section 4.5."""
     members = [(experiment, seed) for seed in seeds]
-    return _ensemble(experiment, i, members, lambda val, y, classes: np.full(len(members), 1 / len(members)))
+    return _ensemble(
+        experiment, i, members, lambda val, y, classes: np.full(len(members), 1 / len(members))
+    )
 
 
 def greedy(experiments, i, seeds):
     """Return the report of the ``i``-th greedy ensemble of all models of a dataset, nets and trees.
 
-    Every fit of ``seeds`` may be taken, several times (Caruana et al. 2004): in each of 50 steps the one that improves the mean's
-    validation loss (squared error, log loss) most; the weights after the best step are kept.
+    Every fit of ``seeds`` may be taken, several times (Caruana et al. 2004): in each of 50 steps
+    the one that improves the mean's validation loss (squared error, log loss) most; the weights
+    after the best step are kept.
     """
-    members = [(experiment, seed) for experiment in experiments for seed in seeds if _is_evaluated(experiment, seed)]
+    members = [
+        (experiment, seed)
+        for experiment in experiments
+        for seed in seeds
+        if _is_evaluated(experiment, seed)
+    ]
     if not members:
-        raise HarnessError(f"{experiments[0].source.name}: no evaluation to make an ensemble of: run the stage evaluate first")
+        raise HarnessError(
+            f"{experiments[0].source.name}: no evaluation to make an ensemble of: run the "
+            f"stage evaluate first"
+        )
     first = experiments[0]
     own = Experiment(first.source, GREEDY, first.config, first.device, first.time_limit, first.out)
     return _ensemble(own, i, members, _chosen)
@@ -46,8 +58,14 @@ def _is_evaluated(experiment, seed):
 
 
 def _chosen(val, y, classes):
-    """Return the greedy weight of each member, (M,), by its validation predictions, (M, N) or (M, N, C)."""
-    return greedy_weights(list(val), np.asarray(y), lambda y, predicted: -_loss(y, predicted, classes), n_rounds=N_STEPS)
+    """Return the greedy weight of each member, (M,), by its validation predictions, (M, N) or (M,
+    N, C)."""
+    return greedy_weights(
+        list(val),
+        np.asarray(y),
+        lambda y, predicted: -_loss(y, predicted, classes),
+        n_rounds=N_STEPS,
+    )
 
 
 def _loss(y, predicted, classes):
@@ -57,7 +75,8 @@ def _loss(y, predicted, classes):
 
 
 def _ensemble(experiment, i, members, weigh):
-    """Make or find an ensemble; ``weigh`` is from the members' validation predictions, y and classes to their weights."""
+    """Make or find an ensemble; ``weigh`` is from the members' validation predictions, y and
+    classes to their weights."""
     folder = experiment.folder / "ensemble" / str(i)
     files = [folder_of(*member) for member in members]
     missing = [str(file) for file in files if read(file) is None]
@@ -65,7 +84,10 @@ def _ensemble(experiment, i, members, weigh):
         raise HarnessError(f"{folder} needs {', '.join(missing)}: run the stage evaluate first")
     identity = experiment.identity() | {
         "stage": "ensemble",
-        "members": {str(file.relative_to(experiment.out)): _sha256(file / "predictions.npz") for file in files},
+        "members": {
+            str(file.relative_to(experiment.out)): _sha256(file / "predictions.npz")
+            for file in files
+        },
     }
     with locked(folder):
         report = done(folder, identity)
@@ -74,12 +96,22 @@ def _ensemble(experiment, i, members, weigh):
         dataset, arrays = load(experiment.source), [read_predictions(file) for file in files]
         classes = arrays[0].get("classes")
         weights = weigh(np.stack([a["val"] for a in arrays]), dataset.val[1], classes)
-        mean = {part: np.tensordot(weights, np.stack([a[part] for a in arrays]), 1) for part in ("val", "test")}
+        mean = {
+            part: np.tensordot(weights, np.stack([a[part] for a in arrays]), 1)
+            for part in ("val", "test")
+        }
         report = {
             "identity": identity,
             "weights": dict(zip(identity["members"], weights.tolist(), strict=True)),
-            "metrics": {part: metrics(getattr(dataset, part)[1], mean[part], classes) for part in mean},
-            "seconds": {"fit": sum(w and read(file)["seconds"]["fit"] for w, file in zip(weights.tolist(), files, strict=True))},
+            "metrics": {
+                part: metrics(getattr(dataset, part)[1], mean[part], classes) for part in mean
+            },
+            "seconds": {
+                "fit": sum(
+                    w and read(file)["seconds"]["fit"]
+                    for w, file in zip(weights.tolist(), files, strict=True)
+                )
+            },
         }
         saved = mean if classes is None else mean | {"classes": classes}
         write(folder, report, {"predictions.npz": lambda path: np.savez_compressed(path, **saved)})
@@ -90,4 +122,6 @@ def _sha256(path):
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise HarnessError(f"{path} cannot be read ({error}): repeat that run with --force") from error
+        raise HarnessError(
+            f"{path} cannot be read ({error}): repeat that run with --force"
+        ) from error

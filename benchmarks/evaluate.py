@@ -1,4 +1,5 @@
-"""The stage evaluate: one configuration, one seed, one directory with its report and its predictions."""
+"""The stage evaluate: one configuration, one seed, one directory with its report and its
+predictions."""
 
 import time
 
@@ -22,10 +23,15 @@ def evaluate(experiment, seed):
     Raises
     ------
     HarnessError
-        When the directory holds another run, is damaged or cannot be written, or the dataset cannot be had.
+        When the directory holds another run, is damaged or cannot be written, or the dataset cannot
+        be had.
     """
     folder = folder_of(experiment, seed)
-    identity = experiment.identity() | {"stage": "evaluation", "seed": seed, "parameters": experiment.parameters()}
+    identity = experiment.identity() | {
+        "stage": "evaluation",
+        "seed": seed,
+        "parameters": experiment.parameters(),
+    }
     with locked(folder):
         report = done(folder, identity)
         if report is not None:
@@ -40,7 +46,9 @@ def _fit(experiment, seed, parameters):
     dataset = load(experiment.source)
     with peak_memory(experiment.device) as peaks:
         start = time.perf_counter()
-        fit = MODELS[experiment.model](dataset.search_data, parameters, seed, experiment.device, experiment.time_limit)
+        fit = MODELS[experiment.model](
+            dataset.search_data, parameters, seed, experiment.device, experiment.time_limit
+        )
         fitted = time.perf_counter()
         arrays = {"test": predictions(fit, dataset.test[0])}
         predicted = time.perf_counter()
@@ -49,16 +57,20 @@ def _fit(experiment, seed, parameters):
     others = time.perf_counter() - predicted
     parts |= {part: (getattr(dataset, part)[1], array) for part, array in arrays.items()}
     report = {
-        "metrics": {part: metrics(y, predicted, fit.classes) for part, (y, predicted) in parts.items()},
+        "metrics": {
+            part: metrics(y, predicted, fit.classes) for part, (y, predicted) in parts.items()
+        },
         "seconds": {"fit": fitted - start, "predict": predicted - fitted, "predict_others": others},
         "peak_memory": peaks,
         "n_parameters": fit.n_parameters,
         "n_iter": fit.n_iter,
         "best_iter": fit.best_iter,
-        "was_cut": bool(fit.was_cut),
+        "hit_time_limit": bool(fit.hit_time_limit),
         "device": fit.device,
     }
-    classes = {} if fit.classes is None else {"classes": np.array(fit.classes.tolist())}  # texts as numpy's, not as objects
+    classes = (
+        {} if fit.classes is None else {"classes": np.array(fit.classes.tolist())}
+    )  # texts as numpy's, not as objects
     return report, arrays | classes
 
 

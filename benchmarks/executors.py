@@ -1,4 +1,5 @@
-"""Where tasks run: this process, joblib's worker processes, or Ray. A task is a function that may be repeated."""
+"""Where tasks run: this process, joblib's worker processes, or Ray. A task is a function that may
+be repeated."""
 
 import os
 import traceback
@@ -21,7 +22,8 @@ class Executor:
     ----------
     kind : {"local", "ray"}
     workers : int
-        Processes on this machine (local), or tasks at once (ray: as many as the cluster has room for).
+        Processes on this machine (local), or tasks at once (ray: as many as the cluster has room
+        for).
     ray_address : str or None
         A cluster; None starts Ray here.
     cpus, gpus : float
@@ -45,10 +47,15 @@ class Executor:
             return iter(())
         if self.kind == "ray":
             return self._ray(tasks)
-        return self._processes(tasks) if self.workers > 1 else (_attempt(i, task) for i, task in enumerate(tasks))
+        return (
+            self._processes(tasks)
+            if self.workers > 1
+            else (_attempt(i, task) for i, task in enumerate(tasks))
+        )
 
     def _processes(self, tasks):
-        """Run in worker processes; when one is killed, joblib's pool is gone, and another does what is left."""
+        """Run in worker processes; when one is killed, joblib's pool is gone, and another does what
+        is left."""
         from joblib import Parallel, delayed
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
@@ -56,13 +63,18 @@ class Executor:
         for attempt in range(RETRIES + 1):
             pool = Parallel(self.workers, backend="loky", return_as="generator_unordered")
             try:
-                for i, result, error in pool(delayed(_attempt)(i, task, self.gpu_share) for i, task in left.copy().items()):
+                for i, result, error in pool(
+                    delayed(_attempt)(i, task, self.gpu_share) for i, task in left.copy().items()
+                ):
                     del left[i]
                     yield i, result, error
                 return
             except TerminatedWorkerError:
                 if attempt == RETRIES:
-                    message = f"worker processes were killed {RETRIES + 1} times (out of memory? fewer --workers)"
+                    message = (
+                        f"worker processes were killed {RETRIES + 1} times (out of "
+                        f"memory? fewer --workers)"
+                    )
                     yield from ((i, None, message) for i in left)
 
     def _ray(self, tasks):
@@ -90,12 +102,15 @@ class Executor:
         there = {"cpus": os.cpu_count(), "gpus": torch.cuda.device_count()}
         for name, number in there.items():
             if getattr(self, name) > number:
-                raise HarnessError(f"--{name} {getattr(self, name):g} is more than this machine has: {number}")
+                raise HarnessError(
+                    f"--{name} {getattr(self, name):g} is more than this machine has: {number}"
+                )
         return {"num_cpus": there["cpus"], "num_gpus": there["gpus"], "include_dashboard": False}
 
 
 def gpu_share(default=1.0):
-    """Return ``TABDL_GPU_SHARE``, the part of a GPU's memory that a process may fill, or ``default``."""
+    """Return ``TABDL_GPU_SHARE``, the part of a GPU's memory that a process may fill, or
+    ``default``."""
     text = os.environ.get(_GPU_SHARE, str(default))
     try:
         if 0 < float(text) <= 1:
@@ -115,4 +130,8 @@ def _attempt(i, task, share=None):
         return i, None, str(error)
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        return i, None, f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+        return (
+            i,
+            None,
+            f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})",
+        )

@@ -16,13 +16,19 @@ def draw(table, folder):
 
     matplotlib.use("Agg")
     drawers = {"scores.png": scores, "time.png": time, "tuning.png": tuning, "ranks.png": ranks}
-    return {name: caption for name, drawer in drawers.items() if (caption := drawer(table, Path(folder) / name))}
+    return {
+        name: caption
+        for name, drawer in drawers.items()
+        if (caption := drawer(table, Path(folder) / name))
+    }
 
 
 def _axes(n_rows, n_columns, width, height):
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(n_rows, n_columns, figsize=(width, height), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        n_rows, n_columns, figsize=(width, height), squeeze=False, layout="constrained"
+    )
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
@@ -39,7 +45,9 @@ def _log_ticks(axis):
     from matplotlib.ticker import LogLocator, NullFormatter
 
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1000 else (1,)))  # more labels would meet
+    axis.set_major_locator(
+        LogLocator(subs=(1, 2, 5) if high / low < 1000 else (1,))
+    )  # more labels would meet
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 
@@ -47,7 +55,11 @@ def _log_ticks(axis):
 def _label(dataset):
     from benchmarks.results import PAPER
 
-    scores = [figure["mean"] for model in PAPER["scores"].get(dataset, {}).values() for figure in model.values()]
+    scores = [
+        figure["mean"]
+        for model in PAPER["scores"].get(dataset, {}).values()
+        for figure in model.values()
+    ]
     return "score" if not scores else "minus RMSE" if max(scores) < 0 else "accuracy"
 
 
@@ -62,30 +74,67 @@ def scores(table, path):
     for axis, dataset in zip(axes[0], datasets, strict=True):
         _scores(axis, runs[runs["dataset"] == dataset])
         axis.set(title=dataset, xlabel=f"test score ({_label(dataset)}; right is better)")
-    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    handles = {
+        label: handle
+        for axis in axes[0]
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+        fontsize=8,
+    )
     _save(figure, path)
     return "Test scores: every fit, every ensemble, and the paper's mean ± standard deviation."
 
 
 def _scores(axis, runs):
     dataset = runs["dataset"].iloc[0]
-    order = runs.assign(name=names(runs)).groupby(["name", "model", "config"])["test_score"].mean().sort_values().reset_index()
-    for y, (name, model, config) in enumerate(order[["name", "model", "config"]].itertuples(index=False)):
-        for stage, offset, colour in (("evaluation", 0.12, "tab:blue"), ("ensemble", -0.12, "tab:orange")):
+    order = (
+        runs.assign(name=names(runs))
+        .groupby(["name", "model", "config"])["test_score"]
+        .mean()
+        .sort_values()
+        .reset_index()
+    )
+    for y, (name, model, config) in enumerate(
+        order[["name", "model", "config"]].itertuples(index=False)
+    ):
+        for stage, offset, colour in (
+            ("evaluation", 0.12, "tab:blue"),
+            ("ensemble", -0.12, "tab:orange"),
+        ):
             found = runs[(names(runs) == name) & (runs["stage"] == stage)]["test_score"]
-            label = {"evaluation": "a fit", "ensemble": "an ensemble"}[stage] if y == 0 and len(found) else None
-            axis.plot(found, np.full(len(found), y + offset), "|", color=colour, markersize=9, label=label)
+            label = (
+                {"evaluation": "a fit", "ensemble": "an ensemble"}[stage]
+                if y == 0 and len(found)
+                else None
+            )
+            axis.plot(
+                found, np.full(len(found), y + offset), "|", color=colour, markersize=9, label=label
+            )
             paper = published(dataset, model, config, stage)
             if paper is not None:
                 label = "the paper" if y == 0 and stage == "evaluation" else None
-                style = {"fmt": "D", "color": "black", "alpha": 0.55, "markersize": 3.5, "capsize": 2, "label": label}
+                style = {
+                    "fmt": "D",
+                    "color": "black",
+                    "alpha": 0.55,
+                    "markersize": 3.5,
+                    "capsize": 2,
+                    "label": label,
+                }
                 axis.errorbar(paper["mean"], y + offset, xerr=paper["std"], **style)
     axis.set_yticks(range(len(order)), order["name"])
     axis.grid(axis="x", alpha=0.3)
     best = later(dataset)
     if len(best):
-        axis.axvline(best["single"].max(), color="tab:green", linestyle=":", label="best later single model")
+        axis.axvline(
+            best["single"].max(), color="tab:green", linestyle=":", label="best later single model"
+        )
 
 
 def time(table, path):
@@ -99,13 +148,28 @@ def time(table, path):
         rows = single[single["dataset"] == dataset]
         for name, group in rows.groupby(names(rows)):
             spread = group["test_score"].std(ddof=1) if len(group) > 1 else 0
-            axis.errorbar(group["fit_s"].median(), group["test_score"].mean(), yerr=spread, fmt="o", capsize=3, label=name)
-        axis.set(xscale="log", title=dataset, xlabel="seconds of a fit (median)", ylabel=f"test score ({_label(dataset)})")
+            axis.errorbar(
+                group["fit_s"].median(),
+                group["test_score"].mean(),
+                yerr=spread,
+                fmt="o",
+                capsize=3,
+                label=name,
+            )
+        axis.set(
+            xscale="log",
+            title=dataset,
+            xlabel="seconds of a fit (median)",
+            ylabel=f"test score ({_label(dataset)})",
+        )
         _log_ticks(axis.xaxis)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7, frameon=False)
     _save(figure, path)
-    return "Test score (mean ± standard deviation) against the median seconds of a fit, on the machine and device named above."
+    return (
+        "Test score (mean ± standard deviation) against the median seconds of a fit, on "
+        "the machine and device named above."
+    )
 
 
 def tuning(table, path):
@@ -122,8 +186,12 @@ def tuning(table, path):
             row[1].step(group["hours"], best, where="post", label=model)
         values = trials.loc[trials["dataset"] == dataset, "val_score"]
         low = values.quantile(0.3)
-        for axis, xlabel in zip(row, ("trial", "hours of fitting, all trials before together"), strict=True):
-            axis.set(title=dataset, xlabel=xlabel, ylabel=f"best validation score ({_label(dataset)})")
+        for axis, xlabel in zip(
+            row, ("trial", "hours of fitting, all trials before together"), strict=True
+        ):
+            axis.set(
+                title=dataset, xlabel=xlabel, ylabel=f"best validation score ({_label(dataset)})"
+            )
             axis.set_ylim(low - 0.05 * (values.max() - low), None)
             axis.grid(alpha=0.3)
         row[0].xaxis.get_major_locator().set_params(integer=True)
@@ -131,11 +199,15 @@ def tuning(table, path):
         _log_ticks(row[1].xaxis)
         row[0].legend(fontsize=8, frameon=False)
     _save(figure, path)
-    return "The best validation score after each trial, and after each hour of fitting. The axis begins at their 30 % quantile."
+    return (
+        "The best validation score after each trial, and after each hour of fitting. The "
+        "axis begins at their 30 % quantile."
+    )
 
 
 def ranks(table, path):
-    """Average ranks with groups that a Nemenyi test does not part; needs three datasets and three models."""
+    """Average ranks with groups that a Nemenyi test does not part; needs three datasets and three
+    models."""
     scores = complete_scores(table)
     if len(scores) < MIN_DATASETS or scores.shape[1] < 3:
         return None

@@ -20,7 +20,7 @@ class Fit:
         Trained weights of a net; leaves of boosted trees.
     n_iter, best_iter : int
         Epochs, or trees: trained, and kept.
-    was_cut : bool
+    hit_time_limit : bool
         Whether the time limit ended the fit.
     predict_proba : callable or None
         From X to probabilities, (N, C), in the order of ``classes``; None for regression.
@@ -33,7 +33,7 @@ class Fit:
     n_parameters: int
     n_iter: int
     best_iter: int
-    was_cut: bool
+    hit_time_limit: bool
     predict_proba: Callable[[pd.DataFrame], np.ndarray] | None = None
     classes: np.ndarray | None = None
     device: str = "cpu"
@@ -41,26 +41,29 @@ class Fit:
 
 @dataclass
 class Watch:
-    """Called by a model after each epoch or tree with its number and validation score; True asks it to stop.
+    """Called by a model after each epoch or tree with its number and validation score; True asks it
+    to stop.
 
     Attributes
     ----------
     time_limit : float or None
         Seconds from now on.
-    is_hopeless : callable or None
+    should_prune : callable or None
         From number and score to whether to give up; the pruning of a search.
-    was_cut, was_pruned : bool
+    hit_time_limit, was_pruned : bool
         Why it asked to stop.
     """
 
     time_limit: float | None = None
-    is_hopeless: Callable[[int, float], bool] | None = None
-    was_cut: bool = False
+    should_prune: Callable[[int, float], bool] | None = None
+    hit_time_limit: bool = False
     was_pruned: bool = False
     _start: float = field(default_factory=time.monotonic)
 
     def __call__(self, number, score):
-        self.was_cut = self.time_limit is not None and time.monotonic() - self._start > self.time_limit
-        if self.is_hopeless is not None and not self.was_cut:
-            self.was_pruned = self.is_hopeless(number, score)
-        return self.was_cut or self.was_pruned
+        self.hit_time_limit = (
+            self.time_limit is not None and time.monotonic() - self._start > self.time_limit
+        )
+        if self.should_prune is not None and not self.hit_time_limit:
+            self.was_pruned = self.should_prune(number, score)
+        return self.hit_time_limit or self.was_pruned

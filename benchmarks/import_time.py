@@ -1,4 +1,5 @@
-"""The cost of ``import tabdl`` beside that of what it stands on: ``python -m benchmarks.import_time``."""
+"""The cost of ``import tabdl`` beside that of what it stands on: ``python -m
+benchmarks.import_time``."""
 
 import statistics
 import subprocess
@@ -20,8 +21,14 @@ def main(repeats=7):
     seconds(OURS), seconds(BELOW)  # fills the disk's cache
     pairs = [(seconds(OURS), seconds(BELOW)) for _ in range(repeats)]
     ratios = [ours / below for ours, below in pairs]
-    print(f"{OURS}: {statistics.median(p[0] for p in pairs):.2f} s; {BELOW}: {statistics.median(p[1] for p in pairs):.2f} s")
-    print(f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f}) over {repeats} pairs")
+    print(
+        f"{OURS}: {statistics.median(p[0] for p in pairs):.2f} s; {BELOW}: "
+        f"{statistics.median(p[1] for p in pairs):.2f} s"
+    )
+    print(
+        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f}) over "
+        f"{repeats} pairs"
+    )
 
 
 if __name__ == "__main__":

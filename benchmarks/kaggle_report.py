@@ -1,4 +1,5 @@
-"""The one-page report of ``benchmarks.kaggle``: scores, weights and learning curves, with figures inside the file."""
+"""The one-page report of ``benchmarks.kaggle``: scores, weights and learning curves, with figures
+inside the file."""
 
 import base64
 import html
@@ -7,9 +8,10 @@ import io
 import numpy as np
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
-table { border-collapse: collapse; } th, td { padding: .25rem .9rem .25rem 0; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; } img { max-width: 100%; } .best { font-weight: 600; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+color: #1a1a1a; } table { border-collapse: collapse; } th, td { padding: .25rem .9rem .25rem 0;
+text-align: right; border-bottom: 1px solid #ddd; } th:first-child, td:first-child { text-align:
+left; } img { max-width: 100%; } .best { font-weight: 600; }
 """
 
 
@@ -31,7 +33,10 @@ def write_report(path, options, facts, reports, weights, score_path):
     """
     reports = sorted(reports, key=lambda report: -report["score"])
     rows = [_row("blend", max(score_path), None, None, None, "best")]
-    rows += [_row(r["name"], r["score"], r["scores"], weights[r["name"]], r["seconds"], "") for r in reports]
+    rows += [
+        _row(r["name"], r["score"], r["scores"], weights[r["name"]], r["seconds"], "")
+        for r in reports
+    ]
     title = f"{html.escape(options.target)}: {options.metric} of {options.folds} folds"
     page = f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>
@@ -51,8 +56,18 @@ Scores are of out-of-fold predictions, higher is better.</p>
 
 def _row(name, score, scores, weight, seconds, style):
     spread = "" if scores is None else f"{np.mean(scores):.5f} ± {np.std(scores):.5f}"
-    cells = [name, f"{score:.5f}", spread, "" if weight is None else f"{weight:.2f}", "" if seconds is None else f"{seconds:.0f}"]
-    return f'<tr class="{style}">' + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+    cells = [
+        name,
+        f"{score:.5f}",
+        spread,
+        "" if weight is None else f"{weight:.2f}",
+        "" if seconds is None else f"{seconds:.0f}",
+    ]
+    return (
+        f'<tr class="{style}">'
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        + "</tr>"
+    )
 
 
 def _png(draw, height):
@@ -85,7 +100,9 @@ def _draw_curves(figure, reports):
         for curve in report["curves"]:
             axis.plot(range(1, len(curve) + 1), curve, linewidth=1, alpha=0.7)
         axis.set_title(report["name"], fontsize=10)
-        axis.set_xlabel("tree" if report["name"] in ("catboost", "xgboost", "lightgbm") else "epoch", fontsize=8)
+        axis.set_xlabel(
+            "tree" if report["name"] in ("catboost", "xgboost", "lightgbm") else "epoch", fontsize=8
+        )
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.tick_params(labelsize=8)
     for axis in axes[len(reports) :]:

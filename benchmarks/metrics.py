@@ -5,7 +5,9 @@ import numpy as np
 
 def predictions(fit, X):
     """Return values, (N,), or probabilities, (N, C)."""
-    return np.asarray(fit.predict_proba(X) if fit.classes is not None else fit.predict(X)).astype(np.float64)
+    return np.asarray(fit.predict_proba(X) if fit.classes is not None else fit.predict(X)).astype(
+        np.float64
+    )
 
 
 def metrics(y, predicted, classes=None):
@@ -27,7 +29,12 @@ def metrics(y, predicted, classes=None):
 def _of_values(y, predicted):
     error = y - predicted
     rmse, spread = float(np.sqrt(np.mean(error**2))), float(np.mean((y - y.mean()) ** 2))
-    return {"score": -rmse, "rmse": rmse, "mae": float(np.mean(np.abs(error))), "r2": 1 - rmse**2 / spread if spread else None}
+    return {
+        "score": -rmse,
+        "rmse": rmse,
+        "mae": float(np.mean(np.abs(error))),
+        "r2": 1 - rmse**2 / spread if spread else None,
+    }
 
 
 def _of_probabilities(y, probabilities, classes):
@@ -37,7 +44,11 @@ def _of_probabilities(y, probabilities, classes):
     codes = np.searchsorted(classes, y).clip(0, len(classes) - 1)
     # A class that no training row has was given no probability.
     own = np.where(classes[codes] == y, probabilities[np.arange(len(y)), codes], 0)
-    result = {"score": accuracy, "accuracy": accuracy, "log_loss": float(-np.log(own.clip(1e-15, 1)).mean())}
+    result = {
+        "score": accuracy,
+        "accuracy": accuracy,
+        "log_loss": float(-np.log(own.clip(1e-15, 1)).mean()),
+    }
     if len(classes) == 2 and len(np.unique(y)) == 2:
         result["roc_auc"] = float(roc_auc_score(y == classes[1], probabilities[:, 1]))
     return result

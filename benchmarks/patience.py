@@ -1,9 +1,10 @@
 """How long should small tables wait for a better epoch? ``python -m benchmarks.patience``.
 
-Trains default networks with a patience of 64 epochs on samples of the development tables, and reads from the validation and test
-error of each epoch what a shorter patience would have given. A rule "16 epochs, or 832 steps" waits as many epochs as the paper's
-16 on its smallest table (52 steps each), at most a number of epochs. Each fit is one line of the results file, and a fit that has
-its line is not made again.
+Trains default networks with a patience of 64 epochs on samples of the development tables, and reads
+from the validation and test error of each epoch what a shorter patience would have given. A rule
+"16 epochs, or 832 steps" waits as many epochs as the paper's 16 on its smallest table (52 steps
+each), at most a number of epochs. Each fit is one line of the results file, and a fit that has its
+line is not made again.
 """
 
 import argparse
@@ -22,7 +23,16 @@ import tabdl
 from benchmarks.defaults import parts, resume
 
 REPORT = Path(__file__).parent / "reports" / "patience.md"
-TABLES = ("concrete", "california_housing", "wine_quality", "bike_sharing", "phoneme", "credit_g", "telco_churn", "sleep")
+TABLES = (
+    "concrete",
+    "california_housing",
+    "wine_quality",
+    "bike_sharing",
+    "phoneme",
+    "credit_g",
+    "telco_churn",
+    "sleep",
+)
 NETS = {  # and how numbers are embedded
     "mlp": ("TabMLP", None),
     "resnet": ("TabResNet", None),
@@ -66,24 +76,36 @@ class Watch:
             def error(rows):
                 return root_mean_squared_error(y[rows], answers[rows])
 
-        for errors, rows in ((self.val, slice(None, self.n_val)), (self.test, slice(self.n_val, None))):
+        for errors, rows in (
+            (self.val, slice(None, self.n_val)),
+            (self.test, slice(self.n_val, None)),
+        ):
             errors.append(float(error(rows)))
         return -self.val[-1]
 
 
 def curves(network, table, is_regression, n_rows, seed):
-    """Return the record of one fit: the errors of each epoch, the steps of an epoch and the seconds."""
+    """Return the record of one fit: the errors of each epoch, the steps of an epoch and the
+    seconds."""
     train, val, test = parts(table, is_regression, n_rows, seed)
     watch = Watch(len(val[1]))
-    architecture, num_embedding = NETS[network]
+    architecture, numeric_embedding = NETS[network]
     cls = getattr(tabdl, architecture + ("Regressor" if is_regression else "Classifier"))
     common = {"random_state": seed, "batch_size": BATCH_SIZE, "patience": LONGEST}
-    model = cls(num_embedding=num_embedding, eval_metric=watch, **common)
+    model = cls(numeric_embedding=numeric_embedding, scoring=watch, **common)
     start = time.perf_counter()
-    X, y = (pd.concat(pair, ignore_index=True) for pair in zip(val, (part.iloc[:1000] for part in test), strict=True))
+    X, y = (
+        pd.concat(pair, ignore_index=True)
+        for pair in zip(val, (part.iloc[:1000] for part in test), strict=True)
+    )
     model.fit(*train, X_val=X, y_val=y)
     n_steps = math.ceil(len(train[1]) / BATCH_SIZE)
-    return {"val": watch.val, "test": watch.test, "n_steps": n_steps, "seconds": time.perf_counter() - start}
+    return {
+        "val": watch.val,
+        "test": watch.test,
+        "n_steps": n_steps,
+        "seconds": time.perf_counter() - start,
+    }
 
 
 def stopped(record, patience):
@@ -99,37 +121,65 @@ def stopped(record, patience):
 
 def report(records, command):
     """Return the report in Markdown."""
-    lines = ["# Patience on small tables", "", f"`{command}`", "", __doc__.split("\n\n")[1].replace("\n", " "), ""]
+    lines = [
+        "# Patience on small tables",
+        "",
+        f"`{command}`",
+        "",
+        __doc__.split("\n\n")[1].replace("\n", " "),
+        "",
+    ]
     lines += [
-        "Change of the test error (RMSE or log loss) against a patience of 16, mean over tables and seeds (in brackets: how many",
-        "fits get better and worse), and how many times as many epochs train. A table that has fewer rows gives four fifths of",
+        (
+            "Change of the test error (RMSE or log loss) against a patience of 16, mean over "
+            "tables and seeds (in brackets: how many"
+        ),
+        (
+            "fits get better and worse), and how many times as many epochs train. A table that "
+            "has fewer rows gives four fifths of"
+        ),
         "what it has, the same for all larger numbers (concrete 824, credit_g 800).",
         "",
     ]
     names = list(RULES)
-    lines += ["| network | rows | fits | " + " | ".join(names[1:]) + " |", "| --- | --- | --- |" + " --- |" * (len(names) - 1)]
+    lines += [
+        "| network | rows | fits | " + " | ".join(names[1:]) + " |",
+        "| --- | --- | --- |" + " --- |" * (len(names) - 1),
+    ]
     frame = pd.DataFrame(records)
     for (network, n_rows), group in frame.groupby(["network", "rows"], sort=False):
         cells = [_change(group, RULES[name]) for name in names[1:]]
         lines.append(f"| {network} | {n_rows:,} | {len(group)} | " + " | ".join(cells) + " |")
-    lines += ["", "| network | table | rows | steps an epoch | " + " | ".join(names) + " |", "| --- " * (4 + len(names)) + "|"]
+    lines += [
+        "",
+        "| network | table | rows | steps an epoch | " + " | ".join(names) + " |",
+        "| --- " * (4 + len(names)) + "|",
+    ]
     for (network, table, n_rows), group in frame.groupby(["network", "table", "rows"], sort=False):
         cells = [_mean_error(group, RULES[name]) for name in names]
         n_steps = group["n_steps"].iloc[0]
-        lines.append(f"| {network} | {table} | {n_rows:,} | {n_steps} | " + " | ".join(cells) + " |")
+        lines.append(
+            f"| {network} | {table} | {n_rows:,} | {n_steps} | " + " | ".join(cells) + " |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def _pairs(group, rule):
     least, largest = rule
-    return [stopped(record, min(max(least, math.ceil(832 / record["n_steps"])), largest)) for record in group.to_dict("records")]
+    return [
+        stopped(record, min(max(least, math.ceil(832 / record["n_steps"])), largest))
+        for record in group.to_dict("records")
+    ]
 
 
 def _change(group, rule):
     before, after = (np.array(_pairs(group, r)) for r in (RULES["16"], rule))
     change = after[:, 0] / before[:, 0] - 1
     better, worse = (change < 0).sum(), (change > 0).sum()
-    return f"{change.mean():+.2%} ({better} better, {worse} worse), {after[:, 1].sum() / before[:, 1].sum():.2f} × epochs"
+    return (
+        f"{change.mean():+.2%} ({better} better, {worse} worse), "
+        f"{after[:, 1].sum() / before[:, 1].sum():.2f} × epochs"
+    )
 
 
 def _mean_error(group, rule):
@@ -138,19 +188,30 @@ def _mean_error(group, rule):
 
 def main(argv=None):
     """Run what is missing and write the report."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.patience", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="where the development tables are")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.patience", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path("../shared/data"), help="where the development tables are"
+    )
     parser.add_argument("--tables", nargs="+", default=TABLES)
     parser.add_argument("--networks", nargs="+", default=["mlp", "resnet"], choices=NETS)
     parser.add_argument(
-        "--rows", type=int, nargs="+", default=[500, 1000, 2000], help="training and validation rows, 3,500 at most"
+        "--rows",
+        type=int,
+        nargs="+",
+        default=[500, 1000, 2000],
+        help="training and validation rows, 3,500 at most",
     )
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--results", type=Path, default=Path("results/patience.jsonl"))
     parser.add_argument("--report", type=Path, default=REPORT)
     options = parser.parse_args(argv)
     if not (options.data / "datasets.json").exists():
-        print(f"Nothing to do: no development tables (datasets.json and a parquet a table) in {options.data}.")
+        print(
+            f"Nothing to do: no development tables (datasets.json and a parquet a table) in "
+            f"{options.data}."
+        )
         return
     described = json.loads((options.data / "datasets.json").read_text())
     options.results.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +222,9 @@ def main(argv=None):
 
     names = ("seed", "rows", "table", "network")
     every = itertools.product(range(options.seeds), options.rows, options.tables, options.networks)
-    records = resume(options.results, [dict(zip(names, values, strict=True)) for values in every], measure)
+    records = resume(
+        options.results, [dict(zip(names, values, strict=True)) for values in every], measure
+    )
     command = "python -m benchmarks.patience " + " ".join(sys.argv[1:] if argv is None else argv)
     options.report.write_text(report(records, command.strip()))
     print(options.report)

@@ -10,15 +10,17 @@ from pathlib import Path
 def peak_memory(device):
     """Yield a dict that holds, after the block, ``host_mb`` and, for nets on a GPU, ``gpu_mb``.
 
-    ``host_mb`` is the whole process, with its libraries. On Linux it starts anew with the block; elsewhere it is the most since
-    the process began. Boosted trees ask the driver for GPU memory themselves: that is not counted.
+    ``host_mb`` is the whole process, with its libraries. On Linux it starts anew with the block;
+    elsewhere it is the most since the process began. Boosted trees ask the driver for GPU memory
+    themselves: that is not counted.
     """
     import torch
 
     peaks = {}
     on_gpu = device.startswith("cuda")
     if on_gpu:
-        torch.cuda.init()  # without it the next line fails where nothing has used the GPU yet, as with boosted trees
+        # Without it the next line fails where nothing has used the GPU yet, as with boosted trees.
+        torch.cuda.init()
         torch.cuda.reset_peak_memory_stats(device)
     _reset_host()
     try:
@@ -37,7 +39,11 @@ def _reset_host():
 
 def _host_peak():
     try:
-        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+        line = next(
+            line
+            for line in Path("/proc/self/status").read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
         return int(line.split()[1]) / 1024
     except (OSError, StopIteration):
         units = 2**20 if sys.platform == "darwin" else 1024

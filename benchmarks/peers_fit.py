@@ -1,4 +1,5 @@
-"""One fit of pytabkit's estimator, in the environment that has it: ``python benchmarks/peers_fit.py FOLDER``; see peers.py."""
+"""One fit of pytabkit's estimator, in the environment that has it: ``python benchmarks/peers_fit.py
+FOLDER``; see peers.py."""
 
 import json
 import sys
@@ -16,7 +17,8 @@ CLASSES = {
     "ftt": (pytabkit.FTT_D_Classifier, pytabkit.FTT_D_Regressor),
 }
 SCORE = {"val_metric_name": "cross_entropy"}
-# TabM_D stops by accuracy, its default: 1.7.3 takes its probabilities for logits where it computes the cross entropy.
+# TabM_D stops by accuracy, its default: 1.7.3 takes its probabilities for logits where it computes
+# the cross entropy.
 PARAMETERS = {"realmlp": ({**SCORE, "use_ls": False}, {}), "tabm": ({}, {}), "ftt": (SCORE, {})}
 EPOCHS = {"realmlp": "n_epochs", "tabm": "n_epochs", "ftt": "max_epochs"}
 
@@ -36,12 +38,17 @@ def main(folder):
     common = {"device": "cpu", "random_state": task["seed"], "n_threads": task["threads"]}
     make = CLASSES[task["model"]][kind]
     one_epoch = parameters | {EPOCHS[task["model"]]: 1}
-    make(**common, **one_epoch).fit(X, y, X_val=X_val, y_val=y_val)  # makes what a process makes once
+    make(**common, **one_epoch).fit(
+        X, y, X_val=X_val, y_val=y_val
+    )  # makes what a process makes once
     estimator = make(**common, **parameters)
     start = time.perf_counter(), time.process_time()
     estimator.fit(X, y, X_val=X_val, y_val=y_val)
     seconds = time.perf_counter() - start[0], time.process_time() - start[1]
-    np.save(folder / "predictions.npy", estimator.predict_proba(X_test) if kind == 0 else estimator.predict(X_test))
+    np.save(
+        folder / "predictions.npy",
+        estimator.predict_proba(X_test) if kind == 0 else estimator.predict(X_test),
+    )
     (folder / "seconds.json").write_text(json.dumps(seconds))
 
 

@@ -1,7 +1,7 @@
 """Does bfloat16 cost accuracy? ``python -m benchmarks.precision``.
 
-Fits the paper's networks in float32 and in bfloat16 with the same seeds, on its splits, and prints what each is worth on the test
-rows: RMSE, or accuracy and log loss.
+Fits the paper's networks in float32 and in bfloat16 with the same seeds, on its splits, and prints
+what each is worth on the test rows: RMSE, or accuracy and log loss.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
 import tabdl
 from benchmarks.datasets import DATASETS
 from benchmarks.results import PAPER
-from benchmarks.speed.cases import NUM_EMBEDDINGS
+from benchmarks.speed.cases import NUMERIC_EMBEDDINGS
 
 NETWORKS = {
     "ft_transformer": (tabdl.FTTransformerClassifier, tabdl.FTTransformerRegressor),
@@ -25,11 +25,16 @@ def measure(network, dataset, config, precision, seed, n_rows, device):
     """Return the figures of one fit on the test rows, by name."""
     X, y = (part.iloc[:n_rows] for part in dataset.train)
     cls = NETWORKS[network][dataset.is_regression]
-    common = {"eval_metric": dataset.eval_metric, "precision": precision, "device": device}
-    model = cls(**{"num_embedding": NUM_EMBEDDINGS[network]} | config, random_state=seed, **common)
+    common = {"scoring": dataset.scoring, "precision": precision, "device": device}
+    model = cls(
+        **{"numeric_embedding": NUMERIC_EMBEDDINGS[network]} | config, random_state=seed, **common
+    )
     model.fit(X, y, X_val=dataset.val[0], y_val=dataset.val[1])
     X_test, y_test = dataset.test
-    times = {"epochs": model.n_iter_, "seconds": sum(record["seconds"] for record in model.history_)}
+    times = {
+        "epochs": model.n_iter_,
+        "seconds": sum(record["seconds"] for record in model.history_),
+    }
     if dataset.is_regression:
         return {"RMSE": root_mean_squared_error(y_test, model.predict(X_test))} | times
     probabilities = model.predict_proba(X_test)
@@ -39,11 +44,18 @@ def measure(network, dataset, config, precision, seed, n_rows, device):
 
 def main(argv=None):
     """Print every fit, then mean and standard deviation over the seeds."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.precision", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=list(DATASETS))
     parser.add_argument("--config", default="default", choices=["default", "paper-tuned"])
-    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"], choices=["auto", "float32", "bfloat16"])
+    parser.add_argument(
+        "--precisions",
+        nargs="+",
+        default=["float32", "bfloat16"],
+        choices=["auto", "float32", "bfloat16"],
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, help="training rows (default: all)")
     parser.add_argument("--device", default="cpu")
@@ -55,10 +67,19 @@ def main(argv=None):
             for precision in options.precisions:
                 fits = []
                 for seed in options.seeds:
-                    fits.append(measure(network, dataset, config, precision, seed, options.rows, options.device))
-                    print(f"{name} {network} {precision} seed {seed}: {_text(fits[-1])}", flush=True)
+                    fits.append(
+                        measure(
+                            network, dataset, config, precision, seed, options.rows, options.device
+                        )
+                    )
+                    print(
+                        f"{name} {network} {precision} seed {seed}: {_text(fits[-1])}", flush=True
+                    )
                 values = {key: np.array([fit[key] for fit in fits]) for key in fits[0]}
-                spread = {key: (value.mean(), value.std(ddof=min(1, len(fits) - 1))) for key, value in values.items()}
+                spread = {
+                    key: (value.mean(), value.std(ddof=min(1, len(fits) - 1)))
+                    for key, value in values.items()
+                }
                 print(f"{name} {network} {precision}: {_text(spread)}", flush=True)
 
 

@@ -1,7 +1,8 @@
-"""The public sources of the paper's tables: one function a table, each returns three of (numbers (N, Fn), y (N,)).
+"""The public sources of the paper's tables: one function a table, each returns three of (numbers
+(N, Fn), y (N,)).
 
-Splits: the official one where there is one, else the paper's rule (``benchmarks/splits.py``). Texts are read in pieces straight
-into float32 arrays, so that a large table is in memory once.
+Splits: the official one where there is one, else the paper's rule (``benchmarks/splits.py``). Texts
+are read in pieces straight into float32 arrays, so that a large table is in memory once.
 """
 
 import bz2
@@ -50,15 +51,21 @@ def aloi():
 
 
 def epsilon():
-    """Epsilon (PASCAL challenge 2008), LIBSVM: 400,000 rows and 100,000 official test rows of 2,000 numbers, 2 classes."""
-    X, y = _libsvm(download(f"{LIBSVM}/epsilon_normalized.bz2", "epsilon_normalized.bz2"), 400_000, 2000)
-    X_test, y_test = _libsvm(download(f"{LIBSVM}/epsilon_normalized.t.bz2", "epsilon_normalized.t.bz2"), 100_000, 2000)
+    """Epsilon (PASCAL challenge 2008), LIBSVM: 400,000 rows and 100,000 official test rows of 2,000
+    numbers, 2 classes."""
+    X, y = _libsvm(
+        download(f"{LIBSVM}/epsilon_normalized.bz2", "epsilon_normalized.bz2"), 400_000, 2000
+    )
+    X_test, y_test = _libsvm(
+        download(f"{LIBSVM}/epsilon_normalized.t.bz2", "epsilon_normalized.t.bz2"), 100_000, 2000
+    )
     train, val = split_train(y, "binary")
     return [(X[train], y[train]), (X[val], y[val]), (X_test, y_test)]
 
 
 def _libsvm(path, n_rows, n_features):
-    """Read ``label index:value …``, every index present, a row at a time; labels -1 and 1 become 0 and 1."""
+    """Read ``label index:value …``, every index present, a row at a time; labels -1 and 1 become 0
+    and 1."""
     X, y = np.empty((n_rows, n_features), np.float32), np.empty(n_rows, np.int64)
     i = -1
     with bz2.open(path, "rt") as lines:
@@ -66,17 +73,25 @@ def _libsvm(path, n_rows, n_features):
             label, rest = line.split(" ", 1)
             pairs = np.array(rest.replace(":", " ").split(), np.float32).reshape(-1, 2)
             if i >= n_rows or len(pairs) != n_features:
-                raise HarnessError(f"{path}: row {i + 1} has {len(pairs)} numbers instead of {n_features}, or is one too many")
+                raise HarnessError(
+                    f"{path}: row {i + 1} has {len(pairs)} numbers instead of {n_features}, "
+                    f"or is one too many"
+                )
             X[i], y[i] = pairs[:, 1], int(float(label) > 0)
     if i + 1 != n_rows:
-        raise HarnessError(f"{path}: {i + 1} rows instead of {n_rows}: delete it, so that it is downloaded again")
+        raise HarnessError(
+            f"{path}: {i + 1} rows instead of {n_rows}: delete it, so that it is downloaded again"
+        )
     return X, y
 
 
 def year():
-    """Year Prediction MSD (Bertin-Mahieux et al. 2011), UCI: 515,345 rows of 90 numbers; the last 51,630 are the test rows."""
+    """Year Prediction MSD (Bertin-Mahieux et al. 2011), UCI: 515,345 rows of 90 numbers; the last
+    51,630 are the test rows."""
     path = download(f"{UCI}/00203/YearPredictionMSD.txt.zip", "YearPredictionMSD.txt.zip")
-    table = np.concatenate([chunk.to_numpy(np.float32) for chunk in pd.read_csv(path, header=None, chunksize=100_000)])
+    table = np.concatenate(
+        [chunk.to_numpy(np.float32) for chunk in pd.read_csv(path, header=None, chunksize=100_000)]
+    )
     X, y = table[:, 1:], table[:, 0].astype(np.float64)
     n_train = len(X) - 51_630
     train, val = split_train(y[:n_train], "regression")
@@ -86,26 +101,39 @@ def year():
 def covtype():
     """Covertype (Blackard and Dean 1999), UCI: 581,012 rows of 54 numbers, 7 classes."""
     path = download(f"{UCI}/covtype/covtype.data.gz", "covtype.data.gz")
-    table = np.concatenate([chunk.to_numpy(np.float32) for chunk in pd.read_csv(path, header=None, chunksize=100_000)])
+    table = np.concatenate(
+        [chunk.to_numpy(np.float32) for chunk in pd.read_csv(path, header=None, chunksize=100_000)]
+    )
     return _by_rule(table[:, :-1], table[:, -1].astype(np.int64) - 1, "multiclass")
 
 
 def yahoo():
-    """Yahoo Learning to Rank (Chapelle and Chang 2011), set 1: 709,877 rows of 699 numbers, official parts."""
+    """Yahoo Learning to Rank (Chapelle and Chang 2011), set 1: 709,877 rows of 699 numbers,
+    official parts."""
     names = ("set1.train.txt", "set1.valid.txt", "set1.test.txt")
     folder = _by_hand(
-        "yahoo", names, "ask for dataset C14B at https://webscope.sandbox.yahoo.com, accept its licence, unpack ltrc_yahoo.tgz"
+        "yahoo",
+        names,
+        "ask for dataset C14B at https://webscope.sandbox.yahoo.com, accept its licence, "
+        "unpack ltrc_yahoo.tgz",
     )
     return [_ranking((folder / name).open(), 699) for name in names]
 
 
 def microsoft():
-    """Microsoft Learning to Rank (Qin and Liu 2013), MSLR-WEB10K, fold 1: 1,200,192 rows of 136 numbers, official parts."""
-    place = "accept the licence at https://www.microsoft.com/en-us/research/project/mslr/ and download MSLR-WEB10K.zip"
+    """Microsoft Learning to Rank (Qin and Liu 2013), MSLR-WEB10K, fold 1: 1,200,192 rows of 136
+    numbers, official parts."""
+    place = (
+        "accept the licence at https://www.microsoft.com/en-us/research/project/mslr/ "
+        "and download MSLR-WEB10K.zip"
+    )
     folder = _by_hand("microsoft", ("MSLR-WEB10K.zip",), place)
     with zipfile.ZipFile(folder / "MSLR-WEB10K.zip") as archive:
         parts = ("train", "vali", "test")
-        return [_ranking((line.decode() for line in archive.open(f"Fold1/{part}.txt")), 136) for part in parts]
+        return [
+            _ranking((line.decode() for line in archive.open(f"Fold1/{part}.txt")), 136)
+            for part in parts
+        ]
 
 
 def _by_hand(name, files, how):
@@ -114,14 +142,15 @@ def _by_hand(name, files, how):
     absent = [file for file in files if not (folder / file).exists()]
     if absent:
         raise HarnessError(
-            f"{name} needs a licence that only you can accept: {how}, and put {', '.join(absent)} into {folder} "
-            "(or give a folder of the authors' arrays by --archive)"
+            f"{name} needs a licence that only you can accept: {how}, and put {', '.join(absent)} "
+            f"into {folder} (or give a folder of the authors' arrays by --archive)"
         )
     return folder
 
 
 def _ranking(lines, n_features):
-    """Read ``relevance qid:q index:value …``, indices from 1, absent ones 0; in pieces, so that Python's numbers stay few."""
+    """Read ``relevance qid:q index:value …``, indices from 1, absent ones 0; in pieces, so that
+    Python's numbers stay few."""
     pieces, relevance, piece = [], [], []
 
     def close():

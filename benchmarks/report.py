@@ -9,7 +9,16 @@ from benchmarks import figures
 from benchmarks.errors import HarnessError
 from benchmarks.models import TREES
 from benchmarks.results import read
-from benchmarks.table import collect, complete_scores, later, listed, names, published, summary, win_rates
+from benchmarks.table import (
+    collect,
+    complete_scores,
+    later,
+    listed,
+    names,
+    published,
+    summary,
+    win_rates,
+)
 
 __all__ = ["HEADINGS", "as_markdown", "collect", "footnote", "rows", "write"]
 
@@ -44,7 +53,7 @@ def _row(found, dataset, model, config):
         model,
         config,
         str(figures["n"]),
-        _spread(figures["mean"], figures["std"]) + (" cut" if figures["was_cut"] else ""),
+        _spread(figures["mean"], figures["std"]) + (" cut" if figures["hit_time_limit"] else ""),
         *paper,
         f"{figures['fit_s']:.1f}",
         f"{figures['predict_s']:.2f}",
@@ -64,20 +73,30 @@ def _paper(figure):
 def footnote(table, experiments):
     """Return what a reader of the printed table has to know."""
     lines = [
-        "score: accuracy (classes) or minus RMSE (numbers) of the test rows; higher is better; mean ± deviation of the seeds.",
-        "paper: Gorishniy et al. 2021, 15 seeds. Medians of seconds, parameters (trees: leaves) and epochs.",
+        "score: accuracy (classes) or minus RMSE (numbers) of the test rows; higher is "
+        "better; mean ± deviation of the seeds.",
+        "paper: Gorishniy et al. 2021, 15 seeds. Medians of seconds, parameters (trees: "
+        "leaves) and epochs.",
     ]
     asked = {(e.source.name, e.model, e.config) for e in experiments}
     keys = table[["dataset", "model", "config"]].apply(tuple, axis=1) if len(table) else []
-    cut = table[[key in asked for key in keys] & table["was_cut"].fillna(False).to_numpy(bool)] if len(table) else table
+    cut = (
+        table[[key in asked for key in keys] & table["hit_time_limit"].fillna(False).to_numpy(bool)]
+        if len(table)
+        else table
+    )
     if len(cut):
         limits = ", ".join(f"{limit:g}" for limit in sorted(cut["time_limit"].unique()))
-        lines.append(f"cut: training was stopped after {limits} s (--time-limit 0 lifts that): not the model's best score.")
+        lines.append(
+            f"cut: training was stopped after {limits} s (--time-limit 0 lifts that): not the "
+            f"model's best score."
+        )
     return "\n".join(lines)
 
 
 def write(table, out):
-    """Write ``report/`` into a results folder: table.parquet, figures, report.md, report.html; return the folder."""
+    """Write ``report/`` into a results folder: table.parquet, figures, report.md, report.html;
+    return the folder."""
     folder = Path(out) / "report"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +120,11 @@ def _blocks(table, captions):
         return
     yield "text", _made_with(table)
     yield from _scores(table)
-    yield from (("figure", (name, captions[name])) for name in ("scores.png", "time.png") if name in captions)
+    yield from (
+        ("figure", (name, captions[name]))
+        for name in ("scores.png", "time.png")
+        if name in captions
+    )
     yield from _ranking(table, captions)
     yield from _anchors(table)
     if "tuning.png" in captions:
@@ -110,12 +133,15 @@ def _blocks(table, captions):
 
 
 def _made_with(table):
-    tabdl, commits, processors = (listed(table[name]) or "unknown" for name in ("tabdl", "commit", "processor"))
+    tabdl, commits, processors = (
+        listed(table[name]) or "unknown" for name in ("tabdl", "commit", "processor")
+    )
     return (
-        f"tabdl {tabdl}, commit {commits}. Processor: {processors}. "
-        "Scores are of the test rows: accuracy, or minus RMSE in the target's units; higher is better; mean ± standard deviation "
-        "of n fits with different seeds, or of n ensembles of five. Paper: Gorishniy et al. 2021, 15 seeds and 3 ensembles. "
-        "Difference: ours minus the paper's mean, in the paper's standard deviations."
+        f"tabdl {tabdl}, commit {commits}. Processor: {processors}. Scores are of the test rows: "
+        "accuracy, or minus RMSE in the target's units; higher is better; mean ± standard "
+        "deviation of n fits with different seeds, or of n ensembles of five. Paper: Gorishniy et "
+        "al. 2021, 15 seeds and 3 ensembles. Difference: ours minus the paper's mean, in the "
+        "paper's standard deviations."
     )
 
 
@@ -143,8 +169,15 @@ def _cells(found, key):
         return "0", "missing", paper, "–", "–", "–"
     row = found.loc[key]
     difference = f"{row['difference']:+.1f}" if row["difference"] == row["difference"] else "–"
-    cut = " cut" if row["was_cut"] else ""
-    return str(row["n"]), _spread(row["mean"], row["std"]) + cut, paper, difference, row["device"], f"{row['fit_s']:.1f}"
+    cut = " cut" if row["hit_time_limit"] else ""
+    return (
+        str(row["n"]),
+        _spread(row["mean"], row["std"]) + cut,
+        paper,
+        difference,
+        row["device"],
+        f"{row['fit_s']:.1f}",
+    )
 
 
 def _ranking(table, captions):
@@ -158,33 +191,63 @@ def _ranking(table, captions):
         yield "text", f"No critical-difference figure: it needs {needs}; here are {there}."
     if scores.size:
         ranks = scores.rank(axis="columns", ascending=False).mean().sort_values()
-        yield "table", (("model", "average rank"), [(name, f"{rank:.2f}") for name, rank in ranks.items()])
+        yield (
+            "table",
+            (("model", "average rank"), [(name, f"{rank:.2f}") for name, rank in ranks.items()]),
+        )
     wins = win_rates(table)
     if len(wins):
         yield (
             "text",
-            "How often a fit beats one of CatBoost with the same kind of configuration, mean over datasets (a tie is half).",
+            "How often a fit beats one of CatBoost with the same kind of configuration, mean "
+            "over datasets (a tie is half).",
         )
-        lines = [(row.model, row.config, str(row.datasets), f"{row.rate:.0%}") for row in wins.itertuples()]
+        lines = [
+            (row.model, row.config, str(row.datasets), f"{row.rate:.0%}")
+            for row in wins.itertuples()
+        ]
         yield "table", (("model", "config", "datasets", "wins"), lines)
 
 
 def _anchors(table):
-    """Our single fits beside later papers' figures: of the same model, and the best of each study."""
+    """Our single fits beside later papers' figures: of the same model, and the best of each
+    study."""
     ours = summary(table[table["stage"] == "evaluation"])
     for dataset in table["dataset"].unique():
         published_later = later(dataset)
         if published_later.empty:
             continue
         best = published_later.sort_values("single", ascending=False).groupby("study").head(3)
-        shown = published_later[published_later["model"].isin(ours["model"]) | published_later.index.isin(best.index)]
+        shown = published_later[
+            published_later["model"].isin(ours["model"]) | published_later.index.isin(best.index)
+        ]
         yield "heading", f"{dataset}: later papers"
         mine = ours[ours["dataset"] == dataset]
         lines = [
-            (row.study, row.model, _number(row.single), _number(row.ensemble_of_5), _differences(mine, row))
-            for row in shown.dropna(subset=["single"]).sort_values("single", ascending=False).itertuples()
+            (
+                row.study,
+                row.model,
+                _number(row.single),
+                _number(row.ensemble_of_5),
+                _differences(mine, row),
+            )
+            for row in shown.dropna(subset=["single"])
+            .sort_values("single", ascending=False)
+            .itertuples()
         ]
-        yield "table", (("study", "model", "single", "ensemble of 5", "ours minus it, in our standard deviations"), lines)
+        yield (
+            "table",
+            (
+                (
+                    "study",
+                    "model",
+                    "single",
+                    "ensemble of 5",
+                    "ours minus it, in our standard deviations",
+                ),
+                lines,
+            ),
+        )
 
 
 def _number(value):
@@ -193,7 +256,12 @@ def _number(value):
 
 def _differences(mine, anchor):
     same = mine[(mine["model"] == anchor.model) & (mine["std"] > 0)]
-    return ", ".join(f"{name} {(row.mean - anchor.single) / row.std:+.1f}" for name, row in _named(same)) or "–"
+    return (
+        ", ".join(
+            f"{name} {(row.mean - anchor.single) / row.std:+.1f}" for name, row in _named(same)
+        )
+        or "–"
+    )
 
 
 def _named(found):
@@ -205,18 +273,23 @@ def _searches(out):
     for path in sorted(Path(out).glob("*/*/tuning/report.json")):
         report = read(path.parent)
         best, identity, counted = report["best"], report["identity"], report["trials"]
-        states = ", ".join(f"{number} {state.lower()}" for state, number in counted.items() if number)
+        states = ", ".join(
+            f"{number} {state.lower()}" for state, number in counted.items() if number
+        )
         yield (
             "text",
-            f"{identity['dataset']}, {identity['model']}: {states}; best validation score {best['val_score']:.4f} in trial "
-            f"{best['number']}; {report['seconds']['fit'] / 60:.1f} minutes of fitting.",
+            f"{identity['dataset']}, {identity['model']}: {states}; best validation score "
+            f"{best['val_score']:.4f} in trial {best['number']}; "
+            f"{report['seconds']['fit'] / 60:.1f} minutes of fitting.",
         )
         yield "code", json.dumps(report["parameters"])
 
 
 def as_markdown(headings, lines):
     """Return a table in Markdown."""
-    return "\n".join("| " + " | ".join(line) + " |" for line in [headings, ["---"] * len(headings), *lines])
+    return "\n".join(
+        "| " + " | ".join(line) + " |" for line in [headings, ["---"] * len(headings), *lines]
+    )
 
 
 def _markdown(block):
@@ -230,9 +303,10 @@ def _markdown(block):
     return f"`{contents}`" if kind == "code" else contents
 
 
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:1em 0;font-size:13px;display:block;overflow-x:auto}
-th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0
+1em;color:#222} table{border-collapse:collapse;margin:1em
+0;font-size:13px;display:block;overflow-x:auto} th,td{padding:.25em
+.7em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}
 th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}
 img{max-width:100%}figure{margin:1.5em 0}figcaption{color:#555;font-size:13px}
 code{font-size:12px;overflow-wrap:anywhere}.missing{color:#b00}"""
@@ -241,7 +315,8 @@ code{font-size:12px;overflow-wrap:anywhere}.missing{color:#b00}"""
 def _page(blocks, folder):
     body = "\n".join(_html(block, folder) for block in blocks)
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
         f"<title>tabdl: the comparison</title><style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
     )
 
@@ -256,11 +331,17 @@ def _html(block, folder):
         name, caption = contents
         data = base64.b64encode((folder / name).read_bytes()).decode()
         text = html.escape(caption)
-        return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
+        return (
+            f'<figure><img alt="{text}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{text}</figcaption></figure>"
+        )
     tag = {"heading": "h2", "text": "p", "code": "code"}[kind]
     return f"<{tag}>{html.escape(contents)}</{tag}>"
 
 
 def _html_line(cells):
-    marked = (f'<td class="missing">{cell}</td>' if cell == "missing" else f"<td>{html.escape(cell)}</td>" for cell in cells)
+    marked = (
+        f'<td class="missing">{cell}</td>' if cell == "missing" else f"<td>{html.escape(cell)}</td>"
+        for cell in cells
+    )
     return f"<tr>{''.join(marked)}</tr>"

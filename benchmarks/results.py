@@ -1,7 +1,8 @@
 """Run directories: ``report.json`` and the files beside it, there as a whole or not at all.
 
-A directory that has ``report.json`` is done. It is written beside its place and renamed, under a lock, so that a command that
-is killed leaves nothing half-written, and two commands on one folder do not do the same work twice.
+A directory that has ``report.json`` is done. It is written beside its place and renamed, under a
+lock, so that a command that is killed leaves nothing half-written, and two commands on one folder
+do not do the same work twice.
 """
 
 import json
@@ -39,7 +40,8 @@ class Experiment:
     model : str
         A name of :data:`benchmarks.models.MODELS`.
     config : {"default", "paper-tuned", "tuned"}
-        The model's defaults, the paper's tuned configuration, or the best of the search in this folder.
+        The model's defaults, the paper's tuned configuration, or the best of the search in this
+        folder.
     device : str
     time_limit : float or None
         Seconds of training.
@@ -77,11 +79,15 @@ class Experiment:
             return self.published
         report = read(self.folder / "tuning")
         if report is None:
-            raise HarnessError(f"{self.folder} has no tuning/report.json: run the stage tune first, or use --config default")
+            raise HarnessError(
+                f"{self.folder} has no tuning/report.json: run the stage tune first, or use "
+                f"--config default"
+            )
         return report["parameters"]
 
     def identity(self):
-        """Return what every run of this must agree in; a report that says otherwise belongs to another."""
+        """Return what every run of this must agree in; a report that says otherwise belongs to
+        another."""
         return {
             "format": FORMAT,
             "tabdl": tabdl.__version__,
@@ -114,8 +120,8 @@ def read(folder):
 def damaged(path, error):
     """Return the error for a file of a run that cannot be read."""
     return HarnessError(
-        f"{path} is damaged ({type(error).__name__}: {error}). Remove its folder, or repeat that run with --force "
-        "and its dataset, model and seed."
+        f"{path} is damaged ({type(error).__name__}: {error}). Remove its folder, or repeat that "
+        "run with --force and its dataset, model and seed."
     )
 
 
@@ -132,11 +138,13 @@ def done(folder, identity):
         return None
     asked = json.loads(json.dumps(identity))
     different = [
-        f"{name} is {there} there, {here} here" for name, there, here in _differences(report.get("identity", {}), asked, "")
+        f"{name} is {there} there, {here} here"
+        for name, there, here in _differences(report.get("identity", {}), asked, "")
     ]
     if different:
         raise HarnessError(
-            f"{folder} holds a run of something else: {'; '.join(different)}. Use another --out, or --force to do it again."
+            f"{folder} holds a run of something else: {'; '.join(different)}. Use another "
+            f"--out, or --force to do it again."
         )
     return report
 
@@ -197,7 +205,10 @@ def write(folder, report, files=None):
 
 
 def _not_written(folder, error):
-    return HarnessError(f"{folder} could not be written ({error}): it is not marked done; the same command does it again")
+    return HarnessError(
+        f"{folder} could not be written ({error}): it is not marked done; the same command "
+        f"does it again"
+    )
 
 
 def provenance():
@@ -206,13 +217,18 @@ def provenance():
         "versions": {name: _version(name) for name in PACKAGES}
         | {"tabdl": tabdl.__version__, "python": platform.python_version()},
         "commit": commit(),
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS")},
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": os.environ.get("OMP_NUM_THREADS"),
+        },
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
 
 def _version(name):
-    """Return a package's version; None where it is not installed: a network's fit is not lost for want of boosted trees."""
+    """Return a package's version; None where it is not installed: a network's fit is not lost for
+    want of boosted trees."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -221,11 +237,16 @@ def _version(name):
 
 @lru_cache
 def commit():
-    """Return the commit of this checkout, with ``+`` where files differ from it; None where it is not a checkout."""
+    """Return the commit of this checkout, with ``+`` where files differ from it; None where it is
+    not a checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + "+" * bool(changed)

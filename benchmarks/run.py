@@ -1,14 +1,21 @@
 """Deep tabular models and boosted trees side by side: ``python -m benchmarks.run``.
 
-Without arguments: six models with their defaults on California Housing and Adult, at most 10 minutes on two cores. The
-same command continues where it was stopped.
+Without arguments: six models with their defaults on California Housing and Adult, at most 10
+minutes on two cores. The same command continues where it was stopped.
 """
 
 import argparse
 import sys
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from benchmarks import report, stages
@@ -48,14 +55,25 @@ PRESETS = {
         "trials": 3,
     },
 }
-"""quick: a look in ten minutes. paper: its protocol on its eleven datasets. smoke: every stage on a tiny table."""
+"""quick: a look in ten minutes. paper: its protocol on its eleven datasets. smoke: every stage on a
+tiny table."""
 
 
 def arguments(argv=None):
     """Return the parsed command line, with the preset filled in."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.splitlines()[0])
-    parser.add_argument("stage", nargs="?", default="all", type=_one_of("stage", ("all", *STAGES)), help=", ".join(STAGES))
-    parser.add_argument("--preset", default="quick", type=_one_of("preset", PRESETS), help=", ".join(PRESETS))
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.run", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "stage",
+        nargs="?",
+        default="all",
+        type=_one_of("stage", ("all", *STAGES)),
+        help=", ".join(STAGES),
+    )
+    parser.add_argument(
+        "--preset", default="quick", type=_one_of("preset", PRESETS), help=", ".join(PRESETS)
+    )
     _add_what(parser)
     _add_how(parser)
     options = parser.parse_args(argv)
@@ -68,35 +86,79 @@ def arguments(argv=None):
 
 
 def _add_what(parser):
-    parser.add_argument("--datasets", nargs="+", type=_one_of("dataset", (*ELEVEN, *SMOKE)), metavar="NAME")
-    parser.add_argument("--data", metavar="TABLE", help="a table of yours instead: FILE.csv, FILE.parquet or openml:NUMBER")
+    parser.add_argument(
+        "--datasets", nargs="+", type=_one_of("dataset", (*ELEVEN, *SMOKE)), metavar="NAME"
+    )
+    parser.add_argument(
+        "--data",
+        metavar="TABLE",
+        help="a table of yours instead: FILE.csv, FILE.parquet or openml:NUMBER",
+    )
     parser.add_argument("--target", metavar="COLUMN", help="the column of --data to predict")
-    parser.add_argument("--split", metavar="COLUMN", help="the column of --data with train, val and test (default: at random)")
-    parser.add_argument("--task", choices=["regression", "binary", "multiclass"], help="of --data (default: by the target)")
-    parser.add_argument("--archive", metavar="FOLDER", help="the paper's arrays, instead of downloads")
+    parser.add_argument(
+        "--split",
+        metavar="COLUMN",
+        help="the column of --data with train, val and test (default: at random)",
+    )
+    parser.add_argument(
+        "--task",
+        choices=["regression", "binary", "multiclass"],
+        help="of --data (default: by the target)",
+    )
+    parser.add_argument(
+        "--archive", metavar="FOLDER", help="the paper's arrays, instead of downloads"
+    )
     parser.add_argument("--models", nargs="+", type=_one_of("model", MODELS), metavar="NAME")
     help = "parameters: the defaults, the paper's tuned ones, or the best of the stage tune"
     parser.add_argument("--config", type=_one_of("configuration", CONFIGS), help=help)
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED")
     parser.add_argument(
-        "--trials", type=_at_least(int, 1), metavar="N", help="trials of a search (default: the paper's 100, or 50)"
+        "--trials",
+        type=_at_least(int, 1),
+        metavar="N",
+        help="trials of a search (default: the paper's 100, or 50)",
     )
-    parser.add_argument("--prune", action="store_true", help="end hopeless trials early (the paper does not)")
-    parser.add_argument("--time-limit", type=_at_least(float, 0), metavar="S", help="seconds of training a fit; 0: none")
+    parser.add_argument(
+        "--prune", action="store_true", help="end hopeless trials early (the paper does not)"
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=_at_least(float, 0),
+        metavar="S",
+        help="seconds of training a fit; 0: none",
+    )
 
 
 def _add_how(parser):
-    parser.add_argument("--device", default="auto", type=_device, help="cpu, cuda, …; auto: a GPU if there is one")
-    parser.add_argument("--out", default="results", metavar="FOLDER", help="where runs go (default results/)")
-    parser.add_argument("--force", action="store_true", help="do the runs of this command again")
-    parser.add_argument("--workers", default=1, type=_at_least(int, 1), metavar="N", help="processes on this machine (default 1)")
-    parser.add_argument("--executor", default="local", choices=["local", "ray"])
-    parser.add_argument("--ray-address", metavar="ADDRESS", help="of a Ray cluster (default: one is started here)")
-    parser.add_argument("--cpus", default=1.0, type=_at_least(float, 0), help="of a Ray task (default 1)")
     parser.add_argument(
-        "--gpus", type=_at_least(float, 0), help="of a Ray task; fractions share a GPU (default 1 on a GPU, else 0)"
+        "--device", default="auto", type=_device, help="cpu, cuda, …; auto: a GPU if there is one"
     )
-    parser.add_argument("--storage", metavar="URL", help="of an Optuna database, for workers on several machines")
+    parser.add_argument(
+        "--out", default="results", metavar="FOLDER", help="where runs go (default results/)"
+    )
+    parser.add_argument("--force", action="store_true", help="do the runs of this command again")
+    parser.add_argument(
+        "--workers",
+        default=1,
+        type=_at_least(int, 1),
+        metavar="N",
+        help="processes on this machine (default 1)",
+    )
+    parser.add_argument("--executor", default="local", choices=["local", "ray"])
+    parser.add_argument(
+        "--ray-address", metavar="ADDRESS", help="of a Ray cluster (default: one is started here)"
+    )
+    parser.add_argument(
+        "--cpus", default=1.0, type=_at_least(float, 0), help="of a Ray task (default 1)"
+    )
+    parser.add_argument(
+        "--gpus",
+        type=_at_least(float, 0),
+        help="of a Ray task; fractions share a GPU (default 1 on a GPU, else 0)",
+    )
+    parser.add_argument(
+        "--storage", metavar="URL", help="of an Optuna database, for workers on several machines"
+    )
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
 
 
@@ -116,7 +178,9 @@ def _at_least(kind, low):
         except ValueError:
             value = None
         if value is None or not value >= low:
-            raise argparse.ArgumentTypeError(f"must be {'an int' if kind is int else 'a number'} >= {low}, got {text!r}")
+            raise argparse.ArgumentTypeError(
+                f"must be {'an int' if kind is int else 'a number'} >= {low}, got {text!r}"
+            )
         return value
 
     return number
@@ -132,9 +196,14 @@ def _device(text):
 
 
 def experiments(options):
-    """Return what to run, and a line for each model that is left out, because the paper has no tuned configuration of it."""
+    """Return what to run, and a line for each model that is left out, because the paper has no
+    tuned configuration of it."""
     if options.data:
-        name = options.data.replace(":", "_") if options.data.startswith("openml:") else dataset_name(options.data)
+        name = (
+            options.data.replace(":", "_")
+            if options.data.startswith("openml:")
+            else dataset_name(options.data)
+        )
         name = f"my_{name}" if name in ELEVEN else name  # the paper's figures are not of this table
         sources = [Source(name, None, options.data, options.target, options.split, options.task)]
     else:
@@ -142,15 +211,26 @@ def experiments(options):
     settings = options.config, str(options.device), options.time_limit or None, options.out
     found = [Experiment(source, model, *settings) for source in sources for model in options.models]
     left_out = [e for e in found if options.config == "paper-tuned" and e.published is None]
-    reasons = {e: PAPER["unsupported"].get(e.source.name, {}).get(e.model, "the paper has none") for e in left_out}
-    return [e for e in found if e not in reasons], [f"{e.source.name} {e.name}: {reason}" for e, reason in reasons.items()]
+    reasons = {
+        e: PAPER["unsupported"].get(e.source.name, {}).get(e.model, "the paper has none")
+        for e in left_out
+    }
+    return [e for e in found if e not in reasons], [
+        f"{e.source.name} {e.name}: {reason}" for e, reason in reasons.items()
+    ]
 
 
 def execute(options, console):
     """Do the stages; return the plan with what failed."""
     gpus = float(options.device.startswith("cuda")) if options.gpus is None else options.gpus
     executor = Executor(options.executor, options.workers, options.ray_address, options.cpus, gpus)
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=None)
 

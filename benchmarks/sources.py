@@ -1,4 +1,5 @@
-"""Where tables come from: files of the user, the authors' archive, downloads; checked, cached, never half-written."""
+"""Where tables come from: files of the user, the authors' archive, downloads; checked, cached,
+never half-written."""
 
 import json
 import os
@@ -28,37 +29,44 @@ def data_home():
 
 
 def download(url, name, sha256=None, timeout=TIMEOUT_S):
-    """Return the path of a downloaded file in :func:`data_home`; a file that is there and whole is not fetched again.
+    """Return the path of a downloaded file in :func:`data_home`; a file that is there and whole is
+    not fetched again.
 
     Parameters
     ----------
     url, name : str
         Where it is, and what it is called here.
     sha256 : str, optional
-        The published checksum. Without one, that of the first download is recorded and holds from then on.
+        The published checksum. Without one, that of the first download is recorded and holds from
+        then on.
     timeout : float
         Seconds without a byte after which the server counts as gone.
 
     Raises
     ------
     HarnessError
-        When the server cannot be reached, sends less or something else than promised, or the file here has changed.
+        When the server cannot be reached, sends less or something else than promised, or the file
+        here has changed.
     """
     home = data_home()
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / f".{name}.lock"):
         known = sha256 or _recorded(home).get(name)
         hooks = {"response": _close_refused}
-        downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=timeout, hooks=hooks)
-        fetcher = pooch.create(home, base_url="", registry={name: known}, urls={name: url}, retry_if_failed=1)
+        downloader = pooch.HTTPDownloader(
+            progressbar=sys.stderr.isatty(), timeout=timeout, hooks=hooks
+        )
+        fetcher = pooch.create(
+            home, base_url="", registry={name: known}, urls={name: url}, retry_if_failed=1
+        )
         before = pooch.get_logger().level
         pooch.get_logger().setLevel("WARNING")
         try:
             path = Path(fetcher.fetch(name, downloader=downloader))
         except (requests.RequestException, ValueError, OSError) as error:
             raise HarnessError(
-                f"{name} could not be downloaded from {url}: {error}. Nothing of it was kept; try again, or put the file "
-                f"at {home / name} yourself."
+                f"{name} could not be downloaded from {url}: {error}. Nothing of it was kept; try "
+                f"again, or put the file at {home / name} yourself."
             ) from error
         finally:
             pooch.get_logger().setLevel(before)
@@ -81,7 +89,9 @@ def _recorded(home):
 def _record(home, name, sha256):
     with FileLock(home / ".checksums.lock"):
         new = home / ".checksums.json.new"
-        new.write_text(json.dumps(_recorded(home) | {name: sha256}, indent=1, sort_keys=True) + "\n")
+        new.write_text(
+            json.dumps(_recorded(home) | {name: sha256}, indent=1, sort_keys=True) + "\n"
+        )
         new.replace(home / "checksums.json")
 
 
@@ -91,18 +101,23 @@ def read_archive(folder, name, numeric_transform="quantile"):
     Parameters
     ----------
     folder : path
-        Holds ``info.json`` and ``N_train.npy`` (numbers, (N, Fn)), ``C_train.npy`` (categories, (N, Fc)), ``y_train.npy``, the
-        same for val and test; N or C may be absent. Or a folder that has such a folder called ``name``.
+        Holds ``info.json`` and ``N_train.npy`` (numbers, (N, Fn)), ``C_train.npy`` (categories, (N,
+        Fc)), ``y_train.npy``, the same for val and test; N or C may be absent. Or a folder that has
+        such a folder called ``name``.
     """
     folder = Path(folder)
     folder = folder / name if (folder / name / "info.json").exists() else folder
     if not (folder / "info.json").exists():
-        raise HarnessError(f"{folder} is no archive of {name}: it has no info.json, nor has {folder / name}")
+        raise HarnessError(
+            f"{folder} is no archive of {name}: it has no info.json, nor has {folder / name}"
+        )
     try:
         task = TASK_TYPES[json.loads((folder / "info.json").read_text())["task_type"]]
         parts = [_archived_part(folder, part) for part in PARTS]
     except (ValueError, KeyError, OSError, EOFError) as error:
-        raise HarnessError(f"{folder} cannot be read as the authors' archive: {type(error).__name__}: {error}") from error
+        raise HarnessError(
+            f"{folder} cannot be read as the authors' archive: {type(error).__name__}: {error}"
+        ) from error
     return Dataset(name, task, *parts, numeric_transform=numeric_transform)
 
 
@@ -111,13 +126,17 @@ def _archived_part(folder, part):
         path = folder / f"{kind}_{part}.npy"
         return np.load(path, mmap_mode=mode) if path.exists() else None
 
-    # Numbers stay on the disk until they are used: a large table is then held by nobody but the model that copies it.
+    # Numbers stay on the disk until they are used: a large table is then held by nobody but the
+    # model that copies it.
     numbers, categories, y = array("N", "r"), array("C", None), array("y", None)
     if y is None or (numbers is None and categories is None):
         raise OSError(f"y_{part}.npy, or both N_{part}.npy and C_{part}.npy, are not there")
     frames = [
         pd.DataFrame(values, columns=[f"{kind}{i}" for i in range(values.shape[1])], copy=False)
-        for kind, values in (("n", numbers), ("c", categories if categories is None else categories.astype(object)))
+        for kind, values in (
+            ("n", numbers),
+            ("c", categories if categories is None else categories.astype(object)),
+        )
         if values is not None
     ]
     X = frames[0] if len(frames) == 1 else pd.concat(frames, axis=1)
@@ -125,7 +144,8 @@ def _archived_part(folder, part):
 
 
 def write_archive(folder, task, parts):
-    """Write float numbers in the authors' layout, beside the place first; ``parts`` are three of (N (n, Fn), y (n,))."""
+    """Write float numbers in the authors' layout, beside the place first; ``parts`` are three of (N
+    (n, Fn), y (n,))."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -141,22 +161,31 @@ def write_archive(folder, task, parts):
 
 
 def fetch_openml_table(number):
-    """Return X and y of OpenML dataset ``number`` through scikit-learn, which caches it in :func:`data_home`."""
+    """Return X and y of OpenML dataset ``number`` through scikit-learn, which caches it in
+    :func:`data_home`."""
     from sklearn.datasets import fetch_openml
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it tries again is no news
-            bunch = fetch_openml(data_id=number, as_frame=True, data_home=str(data_home() / "openml"), parser="auto")
+            bunch = fetch_openml(
+                data_id=number, as_frame=True, data_home=str(data_home() / "openml"), parser="auto"
+            )
     except (OSError, ValueError) as error:
-        raise HarnessError(f"OpenML dataset {number} could not be fetched: {type(error).__name__}: {error}") from error
+        raise HarnessError(
+            f"OpenML dataset {number} could not be fetched: {type(error).__name__}: {error}"
+        ) from error
     if bunch.target is None:
-        raise HarnessError(f"OpenML dataset {number} names no target column; download it and use --data FILE --target COLUMN")
+        raise HarnessError(
+            f"OpenML dataset {number} names no target column; download it and use --data FILE "
+            f"--target COLUMN"
+        )
     return bunch.data, bunch.target
 
 
 def from_table(name, X, y, split=None, task=None):
-    """Return a dataset of a table: its split column's, or the paper's rule (see :func:`benchmarks.splits.split_rows`).
+    """Return a dataset of a table: its split column's, or the paper's rule (see
+    :func:`benchmarks.splits.split_rows`).
 
     Parameters
     ----------
@@ -166,7 +195,8 @@ def from_table(name, X, y, split=None, task=None):
     split : Series of {"train", "val", "test"}, optional
         Without "val", a fifth of the training rows becomes that.
     task : {"regression", "binary", "multiclass"}, optional
-        By default: classes for text, booleans and up to 20 different whole numbers, else regression.
+        By default: classes for text, booleans and up to 20 different whole numbers, else
+        regression.
     """
     kept = y.notna()
     if not kept.any():
@@ -174,7 +204,10 @@ def from_table(name, X, y, split=None, task=None):
     if not kept.all():
         X, y, split = X[kept], y[kept], None if split is None else split[kept]
     if y.nunique() < 2:
-        raise HarnessError(f"{name}: the target column {y.name!r} is constant (always {y.iloc[0]}): nothing to learn")
+        raise HarnessError(
+            f"{name}: the target column {y.name!r} is constant (always {y.iloc[0]}): nothing "
+            f"to learn"
+        )
     task, y = _task_and_target(name, y, task)
     rows = split_rows(y, task) if split is None else _rows_of(name, y, split, task)
     if min(len(r) for r in rows) == 0:
@@ -190,7 +223,9 @@ def _task_and_target(name, y, task):
         task = "regression" if is_number and not (whole and y.nunique() <= 20) else "classes"
     if task == "regression":
         if not is_number:
-            raise HarnessError(f"{name}: the target column {y.name!r} is {y.dtype}, not a number: no regression")
+            raise HarnessError(
+                f"{name}: the target column {y.name!r} is {y.dtype}, not a number: no regression"
+            )
         return task, y.astype(np.float64)
     y = y.astype(np.int64) if is_number and (y == y.round()).all() else y.astype(str)
     return ("binary" if y.nunique() == 2 else "multiclass"), y
@@ -199,8 +234,13 @@ def _task_and_target(name, y, task):
 def _rows_of(name, y, split, task):
     found = set(split.dropna().unique())
     if split.isna().any() or not {"train", "test"} <= found <= set(PARTS):
-        given = ", ".join(sorted(map(repr, found))) + (" and missing values" if split.isna().any() else "")
-        raise HarnessError(f"{name}: the split column {split.name!r} must hold train, test and perhaps val, got {given}")
+        given = ", ".join(sorted(map(repr, found))) + (
+            " and missing values" if split.isna().any() else ""
+        )
+        raise HarnessError(
+            f"{name}: the split column {split.name!r} must hold train, test and perhaps val, "
+            f"got {given}"
+        )
     train, val, test = (np.flatnonzero(split == part) for part in PARTS)
     if not len(val):
         first, second = split_train(y.iloc[train], task)
@@ -214,7 +254,8 @@ def read_file(path, target, split=None, task=None):
     Parameters
     ----------
     path : path
-        Ends in .csv (or .csv.gz and the like) or .parquet. Text columns of a CSV file that hold only ISO dates become dates.
+        Ends in .csv (or .csv.gz and the like) or .parquet. Text columns of a CSV file that hold
+        only ISO dates become dates.
     target : str
         The column to predict.
     split : str, optional
@@ -236,13 +277,19 @@ def read_file(path, target, split=None, task=None):
     except FileNotFoundError:
         raise HarnessError(f"{path}: there is no such file") from None
     except (ValueError, OSError) as error:
-        raise HarnessError(f"{path} is damaged or not what its name says: {type(error).__name__}: {error}") from error
+        raise HarnessError(
+            f"{path} is damaged or not what its name says: {type(error).__name__}: {error}"
+        ) from error
     for column in filter(None, (target, split)):
         if column not in table.columns:
-            raise HarnessError(f"{path}: {unknown('the column', column, list(map(str, table.columns)))}")
+            raise HarnessError(
+                f"{path}: {unknown('the column', column, list(map(str, table.columns)))}"
+            )
     X = table.drop(columns=[target, split] if split else [target])
     if path.suffix != ".parquet":
-        X = X.assign(**{name: dates for name in X.columns if (dates := _dates(X[name])) is not None})
+        X = X.assign(
+            **{name: dates for name in X.columns if (dates := _dates(X[name])) is not None}
+        )
     return from_table(dataset_name(path), X, table[target], table[split] if split else None, task)
 
 

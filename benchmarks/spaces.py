@@ -1,8 +1,9 @@
-"""The search spaces: one function a model, from an Optuna trial and the data to a configuration of ``benchmarks/models.py``.
+"""The search spaces: one function a model, from an Optuna trial and the data to a configuration of
+``benchmarks/models.py``.
 
-Source: Gorishniy et al. 2021 (arXiv 2106.11959), supplementary section E, and the configuration files of its authors' run
-reports; those of later models name theirs. Where a parameter is "zero with probability one half, else drawn", that is a
-categorical beside it.
+Source: Gorishniy et al. 2021 (arXiv 2106.11959), supplementary section E, and the configuration
+files of its authors' run reports; those of later models name theirs. Where a parameter is "zero
+with probability one half, else drawn", that is a categorical beside it.
 """
 
 
@@ -13,14 +14,20 @@ def _zero_or(trial, name, low, high, log=False):
 
 
 def mlp(trial, data):
-    """Up to 8 layers of 512, or 16 of 1,024 on the large tables; widths of the first, the middle and the last layer."""
+    """Up to 8 layers of 512, or 16 of 1,024 on the large tables; widths of the first, the middle
+    and the last layer."""
     n_blocks = trial.suggest_int("n_blocks", 1, 16 if data.is_large else 8)
     places = ["first", "middle", "last"] if n_blocks > 2 else ["first", "last"][:n_blocks]
-    widths = {place: trial.suggest_int(f"d_{place}", 1, 1024 if data.is_large else 512) for place in places}
+    widths = {
+        place: trial.suggest_int(f"d_{place}", 1, 1024 if data.is_large else 512)
+        for place in places
+    }
     middle = [widths.get("middle")] * (n_blocks - 2)
     return {
         "n_blocks": n_blocks,
-        "d_block": [widths["first"], *middle, widths["last"]] if n_blocks > 1 else [widths["first"]],
+        "d_block": [widths["first"], *middle, widths["last"]]
+        if n_blocks > 1
+        else [widths["first"]],
         "dropout": _zero_or(trial, "dropout", 0.0, 0.5),
         "lr": trial.suggest_float("lr", 1e-5, 1e-2, log=True),
         "weight_decay": _zero_or(trial, "weight_decay", 1e-6, 1e-3, log=True),
@@ -45,14 +52,17 @@ def resnet(trial, data):
 
 
 def ft_transformer(trial, data):
-    """The paper's group A, or its smaller B for ALOI and the large tables. The multiplier is 2/3 of the paper's, for ReGLU."""
+    """The paper's group A, or its smaller B for ALOI and the large tables. The multiplier is 2/3 of
+    the paper's, for ReGLU."""
     is_b = costs_much(data)
     return {
         "n_blocks": trial.suggest_int("n_blocks", 1, 6 if is_b else 4),
         "d_block": trial.suggest_int("d_block", 64, 512, step=8),
         "n_heads": 8,
         "attention_dropout": trial.suggest_float("attention_dropout", 0.0, 0.5),
-        "ffn_hidden_multiplier": 4 / 3 if is_b else trial.suggest_float("ffn_hidden_multiplier", 2 / 3, 8 / 3),
+        "ffn_hidden_multiplier": 4 / 3
+        if is_b
+        else trial.suggest_float("ffn_hidden_multiplier", 2 / 3, 8 / 3),
         "ffn_dropout": trial.suggest_float("ffn_dropout", 0.0, 0.5),
         "residual_dropout": 0.0 if is_b else _zero_or(trial, "residual_dropout", 0.0, 0.2),
         "lr": trial.suggest_float("lr", 3e-5 if is_b else 1e-5, 3e-4 if is_b else 1e-3, log=True),
@@ -68,7 +78,7 @@ def tabm(trial, data):
         "dropout": _zero_or(trial, "dropout", 0.0, 0.5),
         "lr": trial.suggest_float("lr", 1e-4, 5e-3, log=True),
         "weight_decay": _zero_or(trial, "weight_decay", 1e-4, 1e-1, log=True),
-        "num_embedding": {
+        "numeric_embedding": {
             "n_bins": trial.suggest_int("n_bins", 2, 128),
             "d_embedding": trial.suggest_int("d_num_embedding", 8, 32, step=4),
         },
@@ -76,7 +86,8 @@ def tabm(trial, data):
 
 
 def realmlp(trial, data):
-    """A part of its paper's (2407.04491): width and depth, dropout, weight decay, activation, learning rate."""
+    """A part of its paper's (2407.04491): width and depth, dropout, weight decay, activation,
+    learning rate."""
     n_blocks, d_block = {"3 of 256": (3, 256), "5 of 64": (5, 64), "1 of 512": (1, 512)}[
         trial.suggest_categorical("layers", ["3 of 256", "5 of 64", "1 of 512"])
     ]
@@ -104,7 +115,8 @@ def gmlp(trial, data):
 
 
 def costs_much(data):
-    """Whether the table is in the paper's group B for FT-Transformer: Jannis, in A, has 2.9 million training cells, ALOI 8.8."""
+    """Whether the table is in the paper's group B for FT-Transformer: Jannis, in A, has 2.9 million
+    training cells, ALOI 8.8."""
     return data.is_large or data.train[0].size > 5_000_000
 
 
@@ -136,7 +148,8 @@ def catboost(trial, data):
 
 
 def lightgbm(trial, data):
-    """The paper's space; without ``subsample_freq``, as there, ``subsample`` does nothing: it is not searched."""
+    """The paper's space; without ``subsample_freq``, as there, ``subsample`` does nothing: it is
+    not searched."""
     return {
         "num_leaves": trial.suggest_int("num_leaves", 10, 100),
         "learning_rate": trial.suggest_float("learning_rate", 1e-3, 1.0, log=True),
@@ -153,5 +166,6 @@ SPACES["xgboost-native"] = xgboost
 
 
 def n_trials(model, data):
-    """Return the paper's number of trials: 100; 50 for FT-Transformer on ALOI and the large tables."""
+    """Return the paper's number of trials: 100; 50 for FT-Transformer on ALOI and the large
+    tables."""
     return 50 if model == "ft_transformer" and costs_much(data) else 100

@@ -1,4 +1,5 @@
-"""What a stage may see of a table: training and validation rows for a search, test rows as well for an evaluation."""
+"""What a stage may see of a table: training and validation rows for a search, test rows as well for
+an evaluation."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -34,8 +35,9 @@ class SearchData:
         return self.task == "regression"
 
     @property
-    def eval_metric(self):
-        """The paper's metric, as a scikit-learn scorer: accuracy, or minus the root mean squared error."""
+    def scoring(self):
+        """The paper's metric, as a scikit-learn scorer: accuracy, or minus the root mean squared
+        error."""
         return "neg_root_mean_squared_error" if self.is_regression else "accuracy"
 
     @property
@@ -45,7 +47,8 @@ class SearchData:
 
     @property
     def is_large(self):
-        """Whether the table is one of the paper's largest (Epsilon, Year, Covertype, Yahoo, Microsoft), or as long as these."""
+        """Whether the table is one of the paper's largest (Epsilon, Year, Covertype, Yahoo,
+        Microsoft), or as long as these."""
         return len(self.train[0]) >= 200_000
 
 
@@ -64,11 +67,14 @@ class Dataset(SearchData):
     @property
     def search_data(self):
         """The same without the test rows."""
-        return SearchData(self.name, self.task, self.train, self.val, numeric_transform=self.numeric_transform)
+        return SearchData(
+            self.name, self.task, self.train, self.val, numeric_transform=self.numeric_transform
+        )
 
     @cached_property
     def checksums(self):
-        """``data``: sha256 of the rows, whatever their order; ``split``: of which of them stand where in which part."""
+        """``data``: sha256 of the rows, whatever their order; ``split``: of which of them stand
+        where in which part."""
         parts = [_row_hashes(*part) for part in (self.train, self.val, self.test)]
         data, split = hashlib.sha256(np.sort(np.concatenate(parts)).tobytes()), hashlib.sha256()
         for part in parts:
@@ -77,7 +83,8 @@ class Dataset(SearchData):
 
 
 def _row_hashes(X, y):
-    """Return a number a row, (N,) uint64; a column at a time, so that a large table is not copied."""
+    """Return a number a row, (N,) uint64; a column at a time, so that a large table is not
+    copied."""
     hashes = pd.util.hash_pandas_object(y, index=False).to_numpy(np.uint64, copy=True)
     for name in X.columns:
         hashes *= np.uint64(1_099_511_628_211)  # the FNV prime: the order of the columns matters
@@ -86,10 +93,11 @@ def _row_hashes(X, y):
 
 
 def split_rows(y, task, seed=0):
-    """Return the numbers of the training, validation and test rows: a fifth for test, a fifth of the rest for validation.
+    """Return the numbers of the training, validation and test rows: a fifth for test, a fifth of
+    the rest for validation.
 
-    With seed 0 this gives the paper's own split of California Housing, and the paper's sizes of its other tables. Classes are
-    stratified unless one has a single row.
+    With seed 0 this gives the paper's own split of California Housing, and the paper's sizes of its
+    other tables. Classes are stratified unless one has a single row.
     """
     train, test = _split(np.arange(len(y)), y, task, seed)
     train, val = _split(train, y, task, seed)

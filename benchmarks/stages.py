@@ -1,4 +1,5 @@
-"""What each subcommand does: tasks for an executor, in an order in which each finds what it needs."""
+"""What each subcommand does: tasks for an executor, in an order in which each finds what it
+needs."""
 
 import shutil
 import sys
@@ -51,7 +52,9 @@ class Plan:
 
     def going(self):
         """Return the experiments that nothing has happened to."""
-        return [experiment for experiment in self.experiments if _name(experiment) not in self.failures]
+        return [
+            experiment for experiment in self.experiments if _name(experiment) not in self.failures
+        ]
 
     def fail(self, name, reason):
         """Keep why something failed, and say it at once: the rest may take hours."""
@@ -76,14 +79,21 @@ def tune(plan):
         _trials(plan, searches)
         for experiment, search in list(searches.items()):
             try:
-                report = None if _name(experiment) in plan.failures else tuning.finish(experiment, search)
+                report = (
+                    None
+                    if _name(experiment) in plan.failures
+                    else tuning.finish(experiment, search)
+                )
             except HarnessError as error:
                 plan.fail(_name(experiment), str(error))
             if _name(experiment) in plan.failures:
                 del searches[experiment]
             elif report is not None:
                 best = report["best"]
-                plan.say(f"{_name(experiment)}: best of {search.n_trials} trials {best['val_score']:.4f} (validation)")
+                plan.say(
+                    f"{_name(experiment)}: best of {search.n_trials} trials "
+                    f"{best['val_score']:.4f} (validation)"
+                )
                 del searches[experiment]
 
 
@@ -96,7 +106,11 @@ def _search(plan, experiment):
 
 def _trials(plan, searches):
     """Run as many tasks as there are trials to do; a task that finds nothing to do ends at once."""
-    tasks = [(e, partial(tuning.run_trial, e, search)) for e, search in searches.items() for _ in range(search.n_trials)]
+    tasks = [
+        (e, partial(tuning.run_trial, e, search))
+        for e, search in searches.items()
+        for _ in range(search.n_trials)
+    ]
     for n_done, (i, number, error) in enumerate(plan.executor.run([task for _, task in tasks]), 1):
         name = _name(tasks[i][0])
         plan.step(f"{name} trial", n_done, len(tasks))
@@ -116,23 +130,37 @@ def evaluate(plan):
         if error is not None:
             plan.fail(_name(experiment), error)
             continue
-        score, cut = report["metrics"]["test"]["score"], " (cut)" if report["was_cut"] else ""
+        score, cut = (
+            report["metrics"]["test"]["score"],
+            " (cut)" if report["hit_time_limit"] else "",
+        )
         note = "found" if report["was_there"] else f"{report['seconds']['fit']:.1f} s"
         plan.say(f"{_name(experiment)} seed {seed}: {score:.4f}{cut}, {note}")
 
 
 def ensemble(plan):
-    """Average the seeds of every experiment in disjoint fives; and choose greedily among all models of a dataset."""
+    """Average the seeds of every experiment in disjoint fives; and choose greedily among all models
+    of a dataset."""
     fives = ensembles.groups(plan.seeds)
-    tasks = [(_name(e), partial(ensembles.average, e, i, seeds)) for e in plan.going() for i, seeds in enumerate(fives)]
+    tasks = [
+        (_name(e), partial(ensembles.average, e, i, seeds))
+        for e in plan.going()
+        for i, seeds in enumerate(fives)
+    ]
     for source in dict.fromkeys(e.source for e in plan.going()):
         models = [e for e in plan.going() if e.source == source]
         if len(models) > 1:
             for i, seeds in enumerate(fives or [tuple(plan.seeds)]):
-                tasks.append((f"{source.name} {ensembles.GREEDY}", partial(ensembles.greedy, models, i, seeds)))
+                tasks.append(
+                    (
+                        f"{source.name} {ensembles.GREEDY}",
+                        partial(ensembles.greedy, models, i, seeds),
+                    )
+                )
     if not tasks and plan.going():
         raise HarnessError(
-            "nothing to average: an ensemble is of five seeds (--seeds 0 1 2 3 4), a greedy one of two models or more"
+            "nothing to average: an ensemble is of five seeds (--seeds 0 1 2 3 4), a greedy "
+            "one of two models or more"
         )
     for n_done, (name, task) in enumerate(tasks, 1):
         plan.step(f"{name} ensemble", n_done, len(tasks))
@@ -152,7 +180,9 @@ def remove(plan, stages):
         if "evaluate" in stages:
             _remove(*(folder_of(experiment, seed) for seed in plan.seeds))
         if {"evaluate", "ensemble"} & set(stages):  # an ensemble does not outlive its members
-            greedy = experiment.folder.parent / experiment.name.replace(experiment.model, ensembles.GREEDY, 1)
+            greedy = experiment.folder.parent / experiment.name.replace(
+                experiment.model, ensembles.GREEDY, 1
+            )
             _remove(experiment.folder / "ensemble", greedy / "ensemble")
 
 
@@ -167,4 +197,6 @@ def _remove_study(plan, experiment):
     except KeyError:
         return
     except Exception as error:
-        raise HarnessError(f"the study cannot be deleted: {type(error).__name__}: {error}") from error
+        raise HarnessError(
+            f"the study cannot be deleted: {type(error).__name__}: {error}"
+        ) from error

@@ -1,7 +1,7 @@
 """Which validation score should end training? ``python -m benchmarks.stopping``.
 
-Stops the paper's MLP and ResNet on Adult by the validation loss, which is the estimators' default, and by accuracy, which is the
-paper's, and prints what each is worth on the test rows.
+Stops the paper's MLP and ResNet on Adult by the validation loss, which is the estimators' default,
+and by accuracy, which is the paper's, and prints what each is worth on the test rows.
 """
 
 import argparse
@@ -15,11 +15,11 @@ from benchmarks.datasets import adult
 FIGURES = ("test accuracy", "test log loss", "test ROC AUC", "best epoch")
 
 
-def measure(cls, eval_metric, seed, n_rows):
+def measure(cls, scoring, seed, n_rows):
     """Return accuracy, log loss and ROC AUC of the test rows, and the best epoch."""
     dataset = adult()
     X, y = (part.iloc[:n_rows] for part in dataset.train)
-    model = cls(num_embedding=None, random_state=seed, eval_metric=eval_metric)
+    model = cls(numeric_embedding=None, random_state=seed, scoring=scoring)
     model.fit(X, y, X_val=dataset.val[0], y_val=dataset.val[1])
     X_test, y_test = dataset.test
     probabilities = model.predict_proba(X_test)
@@ -34,17 +34,21 @@ def measure(cls, eval_metric, seed, n_rows):
 
 def main(argv=None):
     """Print mean and standard deviation over the seeds."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.stopping", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.stopping", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=None, help="training rows (default: all)")
     options = parser.parse_args(argv)
     for cls in (tabdl.TabMLPClassifier, tabdl.TabResNetClassifier):
-        for eval_metric in (None, "accuracy"):
-            figures = np.array([measure(cls, eval_metric, seed, options.rows) for seed in range(options.seeds)])
+        for scoring in (None, "accuracy"):
+            figures = np.array(
+                [measure(cls, scoring, seed, options.rows) for seed in range(options.seeds)]
+            )
             spread = figures.std(0, ddof=1) if options.seeds > 1 else np.zeros(4)
             columns = zip(FIGURES, figures.mean(0), spread, strict=True)
             line = ", ".join(f"{name} {mean:.4f} ± {std:.4f}" for name, mean, std in columns)
-            print(f"{cls.__name__} stopped by {eval_metric or 'validation loss'}: {line}", flush=True)
+            print(f"{cls.__name__} stopped by {scoring or 'validation loss'}: {line}", flush=True)
 
 
 if __name__ == "__main__":

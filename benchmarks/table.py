@@ -23,7 +23,7 @@ COLUMNS = {
     "n_parameters": "float64",
     "n_iter": "float64",
     "best_iter": "float64",
-    "was_cut": "boolean",
+    "hit_time_limit": "boolean",
     "time_limit": "float64",
     "host_mb": "float64",
     "gpu_mb": "float64",
@@ -45,7 +45,9 @@ def collect(out):
     """
     rows = [row for folder in _folders(out) for row in _rows(folder)]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-    return table.sort_values(["dataset", "model", "config", "stage", "index"], kind="stable", ignore_index=True)
+    return table.sort_values(
+        ["dataset", "model", "config", "stage", "index"], kind="stable", ignore_index=True
+    )
 
 
 def _folders(out):
@@ -59,16 +61,30 @@ def _rows(folder):
     identity = report.get("identity", {})
     if identity.get("format") != FORMAT:
         raise HarnessError(
-            f"{folder} has a report of layout {identity.get('format', 'unknown')}, this is layout {FORMAT}: use another --out"
+            f"{folder} has a report of layout {identity.get('format', 'unknown')}, this is "
+            f"layout {FORMAT}: use another --out"
         )
-    common = {name: identity[name] for name in ("dataset", "model", "config", "time_limit", "tabdl", "device")}
-    common |= {"stage": identity["stage"], "commit": report["commit"], "processor": report["machine"]["processor"]}
+    common = {
+        name: identity[name]
+        for name in ("dataset", "model", "config", "time_limit", "tabdl", "device")
+    }
+    common |= {
+        "stage": identity["stage"],
+        "commit": report["commit"],
+        "processor": report["machine"]["processor"],
+    }
     if identity["stage"] == "tuning":
         return _trials(folder / "trials.parquet", common)
     scores = {f"{part}_score": values["score"] for part, values in report["metrics"].items()}
     times = {f"{name}_s": seconds for name, seconds in report["seconds"].items()}
-    same = {name: report[name] for name in ("n_parameters", "n_iter", "best_iter", "was_cut", "device") if name in report}
-    return [common | {"index": int(folder.name)} | scores | times | same | report.get("peak_memory", {})]
+    same = {
+        name: report[name]
+        for name in ("n_parameters", "n_iter", "best_iter", "hit_time_limit", "device")
+        if name in report
+    }
+    return [
+        common | {"index": int(folder.name)} | scores | times | same | report.get("peak_memory", {})
+    ]
 
 
 def _trials(path, common):
@@ -79,40 +95,69 @@ def _trials(path, common):
     hours = trials["seconds"].fillna(0).cumsum() / 3600
     return [
         common
-        | {"stage": "trial", "index": t.number, "state": t.state, "val_score": t.value, "fit_s": t.seconds}
+        | {
+            "stage": "trial",
+            "index": t.number,
+            "state": t.state,
+            "val_score": t.value,
+            "fit_s": t.seconds,
+        }
         | {"hours": hour, "n_iter": t.n_iter}
         for t, hour in zip(trials.itertuples(), hours, strict=True)
     ]
 
 
 def published(dataset, model, config, stage):
-    """Return the paper's figure for a kind of run, a dict with mean, std and runs; None where it has none."""
-    kind = ("default" if config == "default" else "tuned") + ("_ensemble" if stage == "ensemble" else "")
+    """Return the paper's figure for a kind of run, a dict with mean, std and runs; None where it
+    has none."""
+    kind = ("default" if config == "default" else "tuned") + (
+        "_ensemble" if stage == "ensemble" else ""
+    )
     return PAPER["scores"].get(dataset, {}).get(model, {}).get(kind)
 
 
 def later(dataset):
-    """Return what later papers publish for a dataset: rows of study, model, single, ensemble_of_5."""
+    """Return what later papers publish for a dataset: rows of study, model, single,
+    ensemble_of_5."""
     studies = PAPER["later"].get(dataset, {})
-    rows = [{"study": study, "model": model} | figures for study, models in studies.items() for model, figures in models.items()]
+    rows = [
+        {"study": study, "model": model} | figures
+        for study, models in studies.items()
+        for model, figures in models.items()
+    ]
     return pd.DataFrame(rows, columns=["study", "model", "single", "ensemble_of_5"])
 
 
 def summary(table):
-    """Return a row for each dataset, model, configuration and stage: n, mean and std of the test score, and the paper's.
+    """Return a row for each dataset, model, configuration and stage: n, mean and std of the test
+    score, and the paper's.
 
-    ``difference`` is in the paper's standard deviations; missing where the paper has no figure or no deviation.
+    ``difference`` is in the paper's standard deviations; missing where the paper has no figure or
+    no deviation.
     """
     rows = []
     runs = table[table["stage"] != "trial"]
     for key, group in runs.groupby(["dataset", "model", "config", "stage"], sort=False):
         scores, paper = group["test_score"], published(*key)
         row = dict(zip(("dataset", "model", "config", "stage"), key, strict=True))
-        row |= {"n": len(scores), "mean": scores.mean(), "std": scores.std(ddof=1) if len(scores) > 1 else np.nan}
-        row |= {"was_cut": bool(group["was_cut"].fillna(False).any()), "device": listed(group["device"])}
-        row |= {name: group[name].median() for name in ("fit_s", "predict_s", "n_parameters", "n_iter")}
+        row |= {
+            "n": len(scores),
+            "mean": scores.mean(),
+            "std": scores.std(ddof=1) if len(scores) > 1 else np.nan,
+        }
+        row |= {
+            "hit_time_limit": bool(group["hit_time_limit"].fillna(False).any()),
+            "device": listed(group["device"]),
+        }
+        row |= {
+            name: group[name].median() for name in ("fit_s", "predict_s", "n_parameters", "n_iter")
+        }
         if paper is not None:
-            row |= {"paper_mean": paper["mean"], "paper_std": paper["std"], "paper_n": paper["runs"]}
+            row |= {
+                "paper_mean": paper["mean"],
+                "paper_std": paper["std"],
+                "paper_n": paper["runs"],
+            }
             if paper["std"] > 0:
                 row["difference"] = (row["mean"] - paper["mean"]) / paper["std"]
         rows.append(row)
@@ -124,14 +169,16 @@ def summary(table):
         "n",
         "mean",
         "std",
-        "was_cut",
+        "hit_time_limit",
         "device",
         "fit_s",
         "predict_s",
         "n_parameters",
         "n_iter",
     ]
-    return pd.DataFrame(rows, columns=[*columns, "paper_mean", "paper_std", "paper_n", "difference"])
+    return pd.DataFrame(
+        rows, columns=[*columns, "paper_mean", "paper_std", "paper_n", "difference"]
+    )
 
 
 def listed(column):
@@ -140,18 +187,27 @@ def listed(column):
 
 
 def names(table):
-    """Return the model of each row, with its kind of configuration where that is not the search's."""
-    return table["model"].where(table["config"] == "tuned", table["model"] + " (" + table["config"] + ")")
+    """Return the model of each row, with its kind of configuration where that is not the
+    search's."""
+    return table["model"].where(
+        table["config"] == "tuned", table["model"] + " (" + table["config"] + ")"
+    )
 
 
 def complete_scores(table):
-    """Return the mean test scores of single fits: a row a dataset, a column a model that was run on every dataset."""
+    """Return the mean test scores of single fits: a row a dataset, a column a model that was run on
+    every dataset."""
     single = table[table["stage"] == "evaluation"]
-    return single.assign(name=names(single)).pivot_table("test_score", "dataset", "name", "mean").dropna(axis="columns")
+    return (
+        single.assign(name=names(single))
+        .pivot_table("test_score", "dataset", "name", "mean")
+        .dropna(axis="columns")
+    )
 
 
 def win_rates(table, opponent="catboost"):
-    """Return how often a fit beats one of the opponent with the same kind of configuration, mean over datasets; a tie is half."""
+    """Return how often a fit beats one of the opponent with the same kind of configuration, mean
+    over datasets; a tie is half."""
     single = table[table["stage"] == "evaluation"]
     wins = {}
     for (dataset, config), group in single.groupby(["dataset", "config"]):

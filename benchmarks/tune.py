@@ -1,8 +1,10 @@
-"""The stage tune: Optuna's TPE on the validation score, a trial at a time, by any number of workers.
+"""The stage tune: Optuna's TPE on the validation score, a trial at a time, by any number of
+workers.
 
-The study lives in a journal in the results folder, or in a database. A trial of a worker that was killed is found (by its file
-lock, or by the database's heartbeat) and done again with the same parameters. With one worker the search is the same whether it
-was killed or not: the sampler of the trial at place n is seeded with n.
+The study lives in a journal in the results folder, or in a database. A trial of a worker that was
+killed is found (by its file lock, or by the database's heartbeat) and done again with the same
+parameters. With one worker the search is the same whether it was killed or not: the sampler of the
+trial at place n is seeded with n.
 """
 
 import json
@@ -44,9 +46,11 @@ class Search:
     prune : bool
         Whether Optuna's median pruner ends hopeless trials. The paper's protocol does not.
     storage : str or None
-        An Optuna storage URL, for workers on several machines; None: a journal in the results folder.
+        An Optuna storage URL, for workers on several machines; None: a journal in the results
+        folder.
     heartbeat_s : int
-        Seconds between a worker's signs of life in a database; after two without one its trial is given to another.
+        Seconds between a worker's signs of life in a database; after two without one its trial is
+        given to another.
     """
 
     n_trials: int
@@ -75,7 +79,11 @@ class _Surplus(Exception):
 
 def identity(experiment, search):
     """Return what a finished search must agree in."""
-    return experiment.identity() | {"stage": "tuning", "n_trials": search.n_trials, "prune": search.prune}
+    return experiment.identity() | {
+        "stage": "tuning",
+        "n_trials": search.n_trials,
+        "prune": search.prune,
+    }
 
 
 def study_folder(experiment):
@@ -87,7 +95,10 @@ def study_name(experiment):
     """Return the study's name in a storage; other data or another version is another study."""
     name = experiment.identity()
     checksums = name["checksums"]
-    return f"tabdl {name['tabdl']} {experiment.source.name} {experiment.model} {checksums['data'][:12]} {checksums['split'][:12]}"
+    return (
+        f"tabdl {name['tabdl']} {experiment.source.name} {experiment.model} "
+        f"{checksums['data'][:12]} {checksums['split'][:12]}"
+    )
 
 
 @lru_cache(maxsize=1)
@@ -99,16 +110,26 @@ def open_study(experiment, search):
     HarnessError
         When the database cannot be reached or the journal is damaged.
     """
-    pruner = optuna.pruners.MedianPruner(n_warmup_steps=10) if search.prune else optuna.pruners.NopPruner()
+    pruner = (
+        optuna.pruners.MedianPruner(n_warmup_steps=10)
+        if search.prune
+        else optuna.pruners.NopPruner()
+    )
     try:
         storage = _journal(experiment) if search.storage is None else _database(search)
         return optuna.create_study(
-            storage=storage, study_name=study_name(experiment), direction="maximize", pruner=pruner, load_if_exists=True
+            storage=storage,
+            study_name=study_name(experiment),
+            direction="maximize",
+            pruner=pruner,
+            load_if_exists=True,
         )
     except ValueError as error:
         raise damaged(study_folder(experiment) / "journal.log", error) from error
     except Exception as error:  # whatever the database's driver raises
-        raise HarnessError(f"the study cannot be opened: {type(error).__name__}: {error}") from error
+        raise HarnessError(
+            f"the study cannot be opened: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _journal(experiment):
@@ -130,7 +151,8 @@ def _database(search):
 
 
 def counts(trial):
-    """Whether a trial counts towards the number asked for: not one that was killed, nor one too many."""
+    """Whether a trial counts towards the number asked for: not one that was killed, nor one too
+    many."""
     return trial.state != TrialState.FAIL or "error" in trial.user_attrs
 
 
@@ -140,13 +162,16 @@ def is_closed(trial):
 
 
 def run_trial(experiment, search):
-    """Do one trial if there are not enough yet; return its number, None if there was nothing to do."""
+    """Do one trial if there are not enough yet; return its number, None if there was nothing to
+    do."""
     if (experiment.folder / "tuning" / "report.json").exists():
         return None
     study = open_study(experiment, search)
     with _claimed(experiment, search) as claim:
         retry_killed(experiment, study, search)
-        if sum(map(counts, study.get_trials(deepcopy=False))) >= search.n_trials and not _waiting(study):
+        if sum(map(counts, study.get_trials(deepcopy=False))) >= search.n_trials and not _waiting(
+            study
+        ):
             return None
         objective = _Objective(experiment, search, claim)
         study.optimize(objective, n_trials=1, catch=(Exception,))
@@ -159,7 +184,8 @@ def _waiting(study):
 
 @contextmanager
 def _claimed(experiment, search):
-    """Yield the lock under which a worker of a journal begins a trial; None for a database, where heartbeats do that."""
+    """Yield the lock under which a worker of a journal begins a trial; None for a database, where
+    heartbeats do that."""
     if search.storage is not None:
         yield None
         return
@@ -189,7 +215,8 @@ def retry_killed(experiment, study, search):
 
 
 def _is_alive(path):
-    """Whether a process holds the lock; a trial that names none was begun by a worker that died at once."""
+    """Whether a process holds the lock; a trial that names none was begun by a worker that died at
+    once."""
     if not path.is_file():
         return False
     try:
@@ -201,7 +228,8 @@ def _is_alive(path):
 
 
 class _Objective:
-    """One trial: parameters, fit, validation score. It sees no test rows: there are none in what it is given."""
+    """One trial: parameters, fit, validation score. It sees no test rows: there are none in what it
+    is given."""
 
     def __init__(self, experiment, search, claim):
         self.experiment, self.search, self.claim = experiment, search, claim
@@ -209,7 +237,9 @@ class _Objective:
 
     def __call__(self, trial):
         with self._alive(trial):
-            place = sum(counts(t) for t in trial.study.get_trials(deepcopy=False) if t.number < trial.number)
+            place = sum(
+                counts(t) for t in trial.study.get_trials(deepcopy=False) if t.number < trial.number
+            )
             if place >= self.search.n_trials:
                 raise _Surplus
             self.number = trial.number
@@ -237,14 +267,23 @@ class _Objective:
         start = time.perf_counter()
         try:
             fit = MODELS[self.experiment.model](
-                data, config, FIT_SEED, self.experiment.device, self.experiment.time_limit, self._hopeless(trial)
+                data,
+                config,
+                FIT_SEED,
+                self.experiment.device,
+                self.experiment.time_limit,
+                self._hopeless(trial),
             )
             score = metrics(data.val[1], predictions(fit, data.val[0]), fit.classes)["score"]
         except Exception as error:
             trial.set_user_attr("error", f"{type(error).__name__}: {error}")
             raise
         seconds = time.perf_counter() - start
-        for name, value in {"seconds": seconds, "n_iter": fit.n_iter, "best_iter": fit.best_iter}.items():
+        for name, value in {
+            "seconds": seconds,
+            "n_iter": fit.n_iter,
+            "best_iter": fit.best_iter,
+        }.items():
             trial.set_user_attr(name, value)
         if self.was_pruned:
             raise optuna.TrialPruned
@@ -256,16 +295,17 @@ class _Objective:
         if not self.search.prune:
             return None
 
-        def is_hopeless(step, score):
+        def should_prune(step, score):
             trial.report(score, step)
             self.was_pruned = trial.should_prune()
             return self.was_pruned
 
-        return is_hopeless
+        return should_prune
 
 
 def finish(experiment, search, poll_s=0.5):
-    """Return the report of a search that has its trials, waiting for those of other commands; None if trials are missing.
+    """Return the report of a search that has its trials, waiting for those of other commands; None
+    if trials are missing.
 
     Raises
     ------
@@ -281,7 +321,9 @@ def finish(experiment, search, poll_s=0.5):
         with _claimed(experiment, search):
             retry_killed(experiment, study, search)
             trials = [trial for trial in study.get_trials(deepcopy=False) if counts(trial)]
-        if len(trials) < search.n_trials or any(trial.state == TrialState.WAITING for trial in trials):
+        if len(trials) < search.n_trials or any(
+            trial.state == TrialState.WAITING for trial in trials
+        ):
             return None
         if all(map(is_closed, trials)):
             with locked(experiment.folder / "tuning"):
@@ -295,22 +337,34 @@ def _write(experiment, asked, study, trials):
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
         errors = sorted({trial.user_attrs.get("error", trial.state.name) for trial in trials})
-        raise HarnessError(f"{experiment.folder}: none of {len(trials)} trials has a score: {'; '.join(errors)[:500]}")
+        raise HarnessError(
+            f"{experiment.folder}: none of {len(trials)} trials has a score: "
+            f"{'; '.join(errors)[:500]}"
+        )
     best = max(complete, key=lambda trial: (trial.value, -trial.number))
     table = trial_table(trials)
     report = {
         "identity": asked,
         "parameters": best.user_attrs["config"],
-        "best": {"number": best.number, "val_score": best.value, "best_iter": best.user_attrs["best_iter"]},
+        "best": {
+            "number": best.number,
+            "val_score": best.value,
+            "best_iter": best.user_attrs["best_iter"],
+        },
         "trials": table["state"].value_counts().to_dict()
-        | {"RETRIED": sum("retry_of" in t.user_attrs or "failed_trial" in t.system_attrs for t in trials)},
+        | {
+            "RETRIED": sum(
+                "retry_of" in t.user_attrs or "failed_trial" in t.system_attrs for t in trials
+            )
+        },
         "seconds": {"fit": float(table["seconds"].sum())},
     }
     write(experiment.folder / "tuning", report, {"trials.parquet": table.to_parquet})
 
 
 def trial_table(trials):
-    """Return a row a trial, in their order: number, state, value, seconds, epochs, start and parameters."""
+    """Return a row a trial, in their order: number, state, value, seconds, epochs, start and
+    parameters."""
     rows = [
         {
             "number": trial.number,

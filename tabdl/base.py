@@ -1,228 +1,62 @@
-"""The estimator that every architecture is: the shared parameters, ``fit``, and what ``predict`` rests on.
+"""The estimator that every architecture is, and its one way from checked rows to a trained network.
 
-An architecture adds its own parameters and ``_build_net``; a task (``tasks.py``) adds what to do with ``y`` and the outputs.
+``fit`` makes values that several fits can share::
+
+    dataset     = read_training_data(estimator, X, y, sample_weight)        # checked once
+    preparation = Preparation(estimator, train)                             # target, encoder, table
+    fit         = Fit(estimator, preparation, train, val, seeds)            # its networks
+    train_fits([fit, …])                                                    # one training for all
+
+A single fit is this with one :class:`Fit`; folds that are trained together are several.
+An architecture adds parameters and ``_build_net``; a task (``tasks/mixins.py``) adds what to do
+with ``y`` and with the outputs.
 """
 
 import copy
 import math
 import secrets
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, dataclass_transform
+from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from tabdl.auto import choose_batch_size, choose_patience
-from tabdl.data import Table
+from tabdl.base_params import NetworkParams
+from tabdl.data.encoding import FeatureEncoder
+from tabdl.data.splitting import train_val_split
+from tabdl.data.table import Table, TableView
+from tabdl.data.validation import read_dataset, read_X
 from tabdl.devices import (
-    PRECISIONS,
     choose_compile,
     choose_device,
     choose_dtype,
     choose_precision,
-    is_device,
+    isolated_torch,
     predict_device,
     threads,
 )
-from tabdl.encoding import NUMERIC_TRANSFORMS, FeatureEncoder
-from tabdl.inference import net_outputs
-from tabdl.members import Ensemble
-from tabdl.nn import initialize
-from tabdl.params import Float, Int, Kind, ListOf, OneOf, check_params, describe_params, param
+from tabdl.exceptions import FitInterruptedWarning
+from tabdl.network.contract import check_draws, init_weights
+from tabdl.params import check_params
 from tabdl.progress import progress
-from tabdl.rows import held_out, read_part, read_X
-from tabdl.scoring import make_score
-from tabdl.training import Member, Settings, train_finitely
+from tabdl.tasks.post_training import wanted_steps
+from tabdl.tasks.scoring import make_score
+from tabdl.training.batches import on_device
+from tabdl.training.defaults import choose_batch_size, choose_patience
+from tabdl.training.inference import net_outputs
+from tabdl.training.loop import train_with_float32_fallback
+from tabdl.training.run import TrainingConfig, TrainingRun
+from tabdl.training.stacking import NetworkEnsemble, is_faster_together
 
-_CALLABLE = Kind("a callable", callable)
-_DEVICE = Kind("a torch.device or its name ('cpu', 'cuda', 'cuda:1', 'mps')", is_device)
-_RANDOM_STATE = Kind("a numpy RandomState", lambda value: isinstance(value, np.random.RandomState))
-_COLUMNS = Kind("a list of columns", lambda value: isinstance(value, Sequence | np.ndarray) and not isinstance(value, str))
-
-_ATTRIBUTES = """Attributes
-----------
-history_ : list of dict
-    A record for each epoch: ``epoch``, ``train_loss``, ``val_loss``, ``val_score`` (higher is better), ``lr`` (of the epoch's
-    last step), ``seconds``.
-    Losses of regression are in units of the standardised target; validation values are None without validation rows.
-    With ``n_members`` above 1: of one member after the other, each record with the member's number under ``member``.
-n_iter_ : int
-    Number of epochs trained; with several members a list, one for each.
-best_epoch_ : int
-    The epoch whose weights are kept; with several members a list.
-stop_reason_ : str
-    Why training ended: "patience", "max_epochs", "time_limit", "callback" or "interrupted"; with several members a list.
-n_parameters_ : int
-    Number of trained parameters.
-module_ : torch.nn.Module
-    The network, ``(x_num (B, Fn), x_cat (B, Fc)) -> (B, K, C)``; K = 1 but for TabM, and times ``n_members``.
-encoder_ : FeatureEncoder
-    Its ``schema`` names the features.
-n_features_in_ : int
-feature_names_in_ : ndarray of str
-    Only when the columns of X at fit have names."""
+# Of several members' reasons to stop, the last one in this order is the fit's.
+_STOP_REASONS = ["patience", "max_epochs", "time_limit", "callback", "interrupted"]
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(param,))
-@dataclass(kw_only=True, eq=False, repr=False)
-class TabularEstimator(BaseEstimator):
-    """What all estimators share. Each subclass becomes a dataclass: its fields are its parameters, keyword only."""
+class TabularEstimator(NetworkParams):
+    """What all estimators with a network share."""
 
-    lr: float = param(1e-4, Float("(0, inf)"), doc="Learning rate of AdamW.")
-    weight_decay: float = param(
-        1e-5,
-        Float("[0, inf)"),
-        doc="Weight decay of AdamW, on the matrices of linear layers only: not on embeddings, norms, biases.",
-    )
-    batch_size: int | str = param(
-        "auto",
-        OneOf("auto"),
-        Int(1),
-        doc="Rows a step. 'auto', by the number n of training rows: 32 up to 2,800, 64 up to 4,500, 128 up to 6,400, 256 below\n"
-        "    32,000, 512 below 200,000, else 1024 (the last three are the paper's).",
-    )
-    clip_norm: float | None = param(
-        None,
-        OneOf(None),
-        Float("(0, inf)"),
-        doc="Largest norm of the gradient of all weights; a longer one is shortened to it. None: no limit.",
-    )
-    optimizer: str = param(
-        "adamw",
-        OneOf("adamw", "muon"),
-        doc="'muon': Muon (Jordan et al. 2024) for the matrices between embedding and head, scaled so that ``lr`` and\n"
-        "    ``weight_decay`` serve both (2502.16982, section 2.2), and AdamW for the rest.",
-    )
-    lr_schedule: str = param(
-        "constant",
-        OneOf("constant", "cosine", "coslog4"),
-        doc="The learning rate's course over ``max_epochs``, a value a step: 'constant'; 'cosine', from ``lr`` down to 0\n"
-        "    (1608.03983); 'coslog4', four cycles of growing length between 0 and ``lr`` (RealMLP, 2407.04491, section 3).",
-    )
-    warmup_epochs: float = param(
-        0.0,
-        Float("[0, inf)"),
-        doc="Epochs in which the learning rate first grows linearly to ``lr`` (1706.02677, section 2.2).",
-    )
-    ema_decay: float | None = param(
-        None,
-        OneOf(None),
-        Float("(0, 1)"),
-        doc="Decay a step of a moving average of the weights, which is then what is evaluated, kept and predicts; tuned\n"
-        "    values were 0.9 to 0.999 (2604.15297). None: no average.",
-    )
-    hidden_mix: bool = param(
-        False,
-        OneOf(True, False),
-        doc="In training, give each row random channels of its features' vectors from another row, and the same share of that\n"
-        "    row's loss (HiddenMix, 2301.02819, section 3.4). Not for networks whose numbers stay numbers.",
-    )
-    max_epochs: int = param(500, Int(1), doc="Largest number of epochs; the number of epochs with ``early_stopping=False``.")
-    early_stopping: bool = param(
-        True,
-        OneOf(True, False),
-        doc="Stop after ``patience`` epochs without a better validation score and keep the best epoch's weights. False: all\n"
-        "    rows train, for ``max_epochs`` epochs, and the last weights are kept.",
-    )
-    patience: int | str = param(
-        "auto",
-        OneOf("auto"),
-        Int(1),
-        doc="Epochs without a better validation score before training stops. 'auto': 16 (the paper's), on small tables\n"
-        "    as many as 832 steps take, at most 48.",
-    )
-    validation_fraction: float = param(
-        0.2,
-        Float("(0, 1)"),
-        doc="Share of the rows held out for early stopping, stratified; unused when fit gets X_val and y_val.",
-    )
-    eval_metric: str | Callable | None = param(
-        None,
-        OneOf(None),
-        Kind("a scorer name", lambda value: isinstance(value, str)),
-        _CALLABLE,
-        doc="The validation score: a scikit-learn scorer's name, or a callable (estimator, X, y) -> float, higher is better.\n"
-        "    None: minus the validation loss. Among equal scores the lower validation loss wins.",
-    )
-    time_limit: float | None = param(
-        None, OneOf(None), Float("(0, inf)"), doc="Seconds that training may take; no epoch begins that would probably end later."
-    )
-    numeric_transform: str = param(
-        "quantile",
-        OneOf(*NUMERIC_TRANSFORMS),
-        doc="What happens to numbers: 'quantile' to a normal distribution (the paper's), 'standard', 'robust' (median,\n"
-        "    interquartile range, smooth clipping) or 'none'.",
-    )
-    missing_numbers: str = param(
-        "impute",
-        OneOf("impute", "indicator"),
-        doc="What happens to missing numbers: 'impute', they become the middle of the training values; 'indicator', and beside\n"
-        "    each number that is missing in training rows stands another that is 1 where it is missing.",
-    )
-    categorical_features: Any = param(
-        "from_dtype",
-        OneOf("from_dtype"),
-        _COLUMNS,
-        doc="Which columns are categories: 'from_dtype' (strings, booleans, categorical dtypes), or names, indices or a mask.",
-    )
-    precision: str = param(
-        "auto",
-        OneOf(*PRECISIONS),
-        doc="Numbers of the network: 'float32', 'float64', 'bfloat16' (products of bfloat16, weights and sums of float32; where\n"
-        "    that overflows, training begins anew in float32, with a warning), or\n"
-        "    'auto': on a CPU, bfloat16 for networks from a width of 128 where the processor has instructions for it, else\n"
-        "    float32; on a CUDA device, bfloat16 for Transformers and TF32 for the others.",
-    )
-    compile: bool | str = param(
-        "auto",
-        OneOf("auto", True, False),
-        doc="Whether ``torch.compile`` joins the pointwise parts of a training step; to compile takes up to a minute. 'auto':\n"
-        "    on a CUDA device, for fits of at least 200,000 steps.",
-    )
-    device: Any = param(
-        "auto", OneOf("auto"), _DEVICE, doc="Where to compute; 'auto': CUDA if there is one, then MPS, then the CPU."
-    )
-    n_jobs: int | None = param(
-        None,
-        OneOf(None, -1),
-        Int(1),
-        doc="Threads of the CPU. None: as many as torch has, but few for a small network, which gains nothing from more; -1:\n"
-        "    one a core. Torch's own number is what it was again after fit and predict.",
-    )
-    random_state: Any = param(
-        None,
-        OneOf(None),
-        Int(0, 2**32 - 1),
-        _RANDOM_STATE,
-        doc="Seed of the split, the initial weights, the batches and dropout.",
-    )
-    verbose: int = param(0, Int(0, 2), OneOf(True, False), doc="0: silent; 1: a live line of progress; 2: a plain line an epoch.")
-    n_members: int = param(
-        1,
-        Int(1),
-        doc="Networks that are trained on the same rows, each with its own seed, and whose predictions are averaged.",
-    )
-    callbacks: Any = param(
-        None,
-        OneOf(None),
-        ListOf(_CALLABLE),
-        doc="Each is called after each epoch with its record (see ``history_``) and ends training by returning True; an\n"
-        "    exception, such as Optuna's TrialPruned, goes up.",
-    )
-
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        dataclass(kw_only=True, eq=False, repr=False)(cls)
-        if cls.__doc__:
-            cls.__doc__ = cls.__doc__.replace("{parameters}", _indented(describe_params(cls, TabularEstimator)))
-            cls.__doc__ = cls.__doc__.replace("{attributes}", _indented(_ATTRIBUTES + cls._task_attributes))
-
-    # What a task says of itself; see tasks.py.
-    _task_attributes = ""
     _has_classes = False
 
     def fit(self, X, y, *, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
@@ -248,66 +82,56 @@ class TabularEstimator(BaseEstimator):
         ------
         ValueError, TypeError
             For a parameter, a table or a target that cannot be used; the message names it.
-        FloatingPointError
+        NonFiniteLossError
             When the loss is no longer finite.
         """
         check_params(self)
-        device = choose_device(self.device, self._name)
-        dtype = choose_dtype(self.precision, device, self._name)
-        split_seed, *seeds = _derive_seeds(self.random_state, self.n_members)
-        part = read_part(self, X, y, sample_weight, names=("X", "y", "sample_weight"))
-        train_part, val_part = self._parts(part, (X_val, y_val, sample_weight_val), split_seed)
-        target = self._make_target(part, train_part)
-        encoder = FeatureEncoder(self.numeric_transform, self._name, self.missing_numbers)
-        encoder.fit(part.columns, train_part.rows, train_part.weights)
-        rows, val = (_table(p, encoder, target, dtype) for p in (train_part, val_part))
-        score = self._score(target, val_part)
-        nets = [self._new_net(encoder.schema, target, rows, init_seed).to(device, dtype) for init_seed in seeds[::2]]
-        members = [Member(net, rows, val, score, train_seed) for net, train_seed in zip(nets, seeds[1::2], strict=True)]
-        with progress(self._name, self.verbose, self.max_epochs, self.n_members) as shown:
-            settings = self._settings(len(rows), device, choose_precision(self.precision, device, nets[0]), shown)
-            with threads(self.n_jobs, 3 * nets[0].multiplications * settings.batch_size):
-                outcomes = train_finitely(members, settings=settings, loss=self._train_loss(target), val_loss=target.val_loss)
-                self._keep(nets, encoder, target, outcomes)
-                self._use_validation(val, choose_precision(self.precision, device, self.module_))
+        with isolated_torch():
+            seeds = MemberSeeds(self.random_state, self.n_members)
+            dataset = read_training_data(self, X, y, sample_weight)
+            train, val = self._given_or_held_out(dataset, (X_val, y_val, sample_weight_val), seeds)
+            fit = Fit(self, Preparation(self, train), train, val, seeds)
+            with progress(self._name, self.verbose, self.max_epochs, self.n_members) as callbacks:
+                train_fits([fit], callbacks)
+        if self.stop_reason_ == "interrupted":
+            warnings.warn(self._what_was_interrupted(), FitInterruptedWarning, stacklevel=2)
         return self
 
-    @property
-    def _name(self):
-        return type(self).__name__
+    # --- what an architecture and a task add
 
-    def _parts(self, part, given, seed):
-        """Return the training rows, and the validation rows or None."""
-        if (given[0] is None) != (given[1] is None) or (given[0] is None and given[2] is not None):
-            raise ValueError(f"{self._name}: X_val and y_val belong together, and sample_weight_val to them; got only some.")
-        if given[0] is not None:
-            kinds = [column.kind for column in part.columns]
-            return part, read_part(self, *given, names=("X_val", "y_val", "sample_weight_val"), kinds=kinds)
-        if not self.early_stopping:
-            return part, None
-        return held_out(part, self.validation_fraction, seed, self._name, stratify=self._has_classes and part.y.ndim == 1)
+    def _build_net(self, schema, n_outputs, train_table):
+        """Return the network, a TabularNet without initial weights.
 
-    def _new_net(self, schema, target, rows, seed):
-        with torch.device("meta"):  # initialize() fills the weights, from a generator of ours
-            net = self._build_net(schema, target.n_outputs, rows)
-        net = net.to_empty(device="cpu")
-        generator = torch.Generator().manual_seed(seed)
-        initialize(net, generator)
-        net.adapt(rows, generator)
-        if self.hidden_mix and net.embedding.n_channels is None:
-            raise ValueError(
-                f"{self._name}: hidden_mix=True mixes channels of the features' vectors, and here numbers have none, or all "
-                "features are one-hot; give num_embedding a value other than None, or set hidden_mix=False."
-            )
-        return net
+        Parameters
+        ----------
+        schema : Schema
+        n_outputs : int
+            C.
+        train_table : Table
+            The training rows, on the CPU, for what is learned from them, such as bins.
+        """
+        raise NotImplementedError(f"{self._name} has no network")
 
-    def _settings(self, n_rows, device, precision, shown):
-        batch_size = choose_batch_size(n_rows) if self.batch_size == "auto" else int(self.batch_size)
+    def _check_y(self, y, name):
+        """Return ``y`` as an array, (N,) or (N, C); raise ValueError for what cannot be learned."""
+        raise NotImplementedError(f"{self._name} has no task")
+
+    def _make_target(self, train):
+        """Return the target that encodes y for the loss, made from the Subset ``train``."""
+        raise NotImplementedError(f"{self._name} has no task")
+
+    def _train_loss(self, target):
+        """Return the loss in training, ``(outputs (B, K, C), y) -> (B,)``."""
+        return target.loss
+
+    def _training_config(self, n_rows, device, precision, callbacks):
+        """Return the :class:`TrainingConfig` for ``n_rows`` training rows."""
+        batch_size = self._batch_size(n_rows)
         n_steps = math.ceil(n_rows / batch_size)
         patience = choose_patience(n_steps) if self.patience == "auto" else self.patience
         # Early stopping takes patience + 1 epochs at least.
         n_epochs = min(self.max_epochs, patience + 1) if self.early_stopping else self.max_epochs
-        return Settings(
+        return TrainingConfig(
             lr=self.lr,
             weight_decay=self.weight_decay,
             clip_norm=self.clip_norm,
@@ -322,65 +146,88 @@ class TabularEstimator(BaseEstimator):
             time_limit=self.time_limit,
             precision=precision,
             is_compiled=choose_compile(self.compile, device, n_epochs * n_steps),
-            callbacks=[*shown, *(self.callbacks or ())],
+            callbacks=[*callbacks, *(self.callbacks or ())],
         )
 
-    def _score(self, target, val_part):
+    # --- fitting
+
+    @property
+    def _name(self):
+        return type(self).__name__
+
+    def _batch_size(self, n_rows):
+        return choose_batch_size(n_rows) if self.batch_size == "auto" else int(self.batch_size)
+
+    def _given_or_held_out(self, dataset, given, seeds):
+        """Return the rows that train, and those that validate or None, as subsets."""
+        X_val, y_val, weight_val = given
+        if (X_val is None) != (y_val is None) or (X_val is None and weight_val is not None):
+            raise ValueError(
+                f"{self._name}: X_val and y_val belong together, and sample_weight_val to them; "
+                "got only some."
+            )
+        if X_val is None:
+            return split_off_validation(self, dataset.used, seeds)
+        names = ("X_val", "y_val", "sample_weight_val")
+        kinds = [column.kind for column in dataset.columns]
+        val = read_dataset(self, *given, check_y=self._check_y, names=names, kinds=kinds)
+        return dataset.used, val.used
+
+    def _score(self, target, val):
         """Return the score of the validation rows, or None."""
-        if val_part is None:
+        if val is None:
             return None
-        table = val_part.table() if callable(self.eval_metric) else None
-        weight = None if val_part.weight is None else val_part.weights
-        return make_score(self.eval_metric, target.answers, table, val_part.targets, weight, self._name)
+        X = val.X if callable(self.scoring) else None
+        return make_score(self.scoring, target.decode, X, val.y, val.sample_weight, self._name)
 
-    def _keep(self, nets, encoder, target, outcomes):
-        if any(outcome.stop_reason == "interrupted" for outcome in outcomes):
-            nets, outcomes = self._after_interrupt(nets, outcomes)
-        self.module_ = (nets[0] if self.n_members == 1 else Ensemble(nets)).eval()
+    def _keep(self, nets, encoder, target, results):
+        """Set the fitted attributes; ``nets`` and ``results`` are those that had an epoch."""
+        self.module_ = (nets[0] if self.n_members == 1 else NetworkEnsemble(nets)).eval()
         self.encoder_, self._target = encoder, target
-        self.n_parameters_ = sum(parameter.numel() for parameter in self.module_.parameters())
-        iterations = [len(outcome.history) for outcome in outcomes]
-        bests, reasons = [outcome.best_epoch for outcome in outcomes], [outcome.stop_reason for outcome in outcomes]
-        if self.n_members == 1:
-            self.history_ = outcomes[0].history
-            [self.n_iter_], [self.best_epoch_], [self.stop_reason_] = iterations, bests, reasons
-        else:
-            self.history_ = [{"member": i} | record for i, outcome in enumerate(outcomes) for record in outcome.history]
-            self.n_iter_, self.best_epoch_, self.stop_reason_ = iterations, bests, reasons
+        self.member_results_ = results
+        self.n_iter_ = max(result.n_iter for result in results)
+        self.best_epoch_ = round(float(np.median([result.best_epoch for result in results])))
+        reasons = {result.stop_reason for result in results}
+        self.stop_reason_ = max(reasons, key=_STOP_REASONS.index)
+        self.history_ = results[0].history
+        if self.n_members > 1:
+            records = [(i, record) for i, result in enumerate(results) for record in result.history]
+            self.history_ = [{"member": i} | record for i, record in records]
 
-    def _use_validation(self, val, precision):
-        """Improve the fitted estimator with the validation rows, a Table or None; here there is nothing to do."""
-
-    def _after_interrupt(self, nets, outcomes):
-        """Say what an interrupted fit keeps, and return the networks that had an epoch, and their outcomes."""
-        begun = [(net, outcome) for net, outcome in zip(nets, outcomes, strict=True) if outcome.history]
-        n_epochs = max(len(outcome.history) for _, outcome in begun if outcome.stop_reason == "interrupted") if begun else 0
-        only = "" if self.n_members == 1 else f" of {len(begun)} of n_members={self.n_members} members"
-        warnings.warn(
+    def _what_was_interrupted(self):
+        results = self.member_results_
+        n_epochs = max(r.n_iter for r in results if r.stop_reason == "interrupted")
+        only = f" of {len(results)} of n_members={self.n_members} members"
+        return (
             f"{self._name}: interrupted after epoch {n_epochs}; fitted with the "
-            f"{'best' if self.early_stopping else 'latest'} weights so far{only}.",
-            stacklevel=4,
+            f"{'best' if self.early_stopping else 'latest'} weights so far"
+            f"{only if self.n_members > 1 else ''}."
         )
-        return [net for net, _ in begun], [outcome for _, outcome in begun]
 
-    def _answers(self, X):
-        """Return what the target makes of the network's outputs for X: a dict with ``predict`` and more."""
+    # --- predicting
+
+    def _decoded(self, X):
+        """Return what the target makes of the network's outputs for X: ``predict`` and more."""
         check_is_fitted(self)
-        columns = read_X(self, X, kinds=self.encoder_.kinds)
-        device = predict_device(self.device)
-        dtype = choose_dtype(self.precision, device, self._name)
-        net = self.module_.to(device, dtype)
-        x_num, x_cat = self.encoder_.transform(columns, dtype=_numpy_dtype(dtype))
-        table = Table(torch.from_numpy(x_num), torch.from_numpy(x_cat))
-        with threads(self.n_jobs, net.multiplications * min(net.cpu_chunk_rows, len(table))):
-            outputs = net_outputs(net, table, choose_precision(self.precision, device, net))
-        return self._target.answers(outputs)
+        with isolated_torch():
+            columns = read_X(self, X, kinds=self.encoder_.kinds)
+            device = predict_device(self.device)
+            dtype = choose_dtype(self.precision, device, self._name)
+            net = self.module_.to(device, dtype)
+            x_num, x_cat = self.encoder_.transform(columns, dtype=_numpy_dtype(dtype))
+            table = Table(torch.from_numpy(x_num), torch.from_numpy(x_cat))
+            with threads(self.n_jobs, net.n_macs * min(net.cpu_chunk_rows, len(table))):
+                outputs = net_outputs(net, table, choose_precision(self.precision, device, net))
+            return self._target.decode(outputs)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "module_")
 
     def __getstate__(self):
-        """Return what is pickled: parameters and fitted state without training rows; the network's weights on the CPU."""
+        """Return what is pickled: parameters and fitted state without training rows.
+
+        The network's weights are on the CPU.
+        """
         state = super().__getstate__().copy()
         if "module_" in state:
             state["module_"] = copy.deepcopy(state["module_"]).cpu()
@@ -394,34 +241,261 @@ class TabularEstimator(BaseEstimator):
         return tags
 
 
-def _derive_seeds(random_state, n_members):
-    """Return independent seeds: one of the split, then two of each member, of its weights and of its training.
+class MemberSeeds:
+    """Independent seeds of one fit; a member's seeds do not depend on the number of members.
 
-    A member's seeds do not depend on the number of members. Numpy's global random state is neither read nor moved.
+    Numpy's global random state is neither read nor moved.
+
+    Parameters
+    ----------
+    random_state : None, int or RandomState
+    n_members : int
+
+    Attributes
+    ----------
+    split : int
+        Of the held-out rows.
+    weights, training : list of int, length ``n_members``
+        Of the initial weights, and of batches and dropout.
     """
-    if random_state is None:
-        seed = secrets.randbits(32)
-    else:
-        seed = random_state.randint(2**31) if isinstance(random_state, np.random.RandomState) else int(random_state)
-    return [int(seed) for seed in np.random.SeedSequence(seed).generate_state(1 + 2 * n_members)]
+
+    def __init__(self, random_state, n_members):
+        if random_state is None:
+            seed = secrets.randbits(32)
+        elif isinstance(random_state, np.random.RandomState):
+            seed = random_state.randint(2**31)
+        else:
+            seed = int(random_state)
+        state = np.random.SeedSequence(seed).generate_state(1 + 2 * n_members)
+        self.split, *members = [int(number) for number in state]
+        self.weights = members[::2]
+        self.training = members[1::2]
 
 
-def _table(part, encoder, target, torch_dtype):
-    """Return the rows of a part as tensors; None for None."""
-    if part is None:
-        return None
-    dtype = _numpy_dtype(torch_dtype)
-    x_num, x_cat = encoder.transform(part.columns, part.rows, dtype)
-    y = target.encode(part.targets, dtype)
-    weight = part.weights * target.row_weight(part.targets)
-    # Equal weights are no weights; the loss expects a mean of 1.
-    weight = None if np.ptp(weight) == 0 else torch.from_numpy((weight / weight.mean()).astype(dtype))
-    return Table(torch.from_numpy(x_num), torch.from_numpy(x_cat), torch.from_numpy(y), weight)
+def read_training_data(estimator, X, y, sample_weight):
+    """Return the checked training rows as a Dataset, whose columns are read."""
+    names = ("X", "y", "sample_weight")
+    return read_dataset(estimator, X, y, sample_weight, check_y=estimator._check_y, names=names)
+
+
+def split_off_validation(estimator, rows, seeds):
+    """Return the rows that train, and the rows that early stopping holds out or None.
+
+    Parameters
+    ----------
+    estimator : TabularEstimator
+    rows : Subset
+    seeds : MemberSeeds
+
+    Raises
+    ------
+    ValueError
+        When no rows are held out and a post-training step needs some.
+    """
+    if estimator.early_stopping:
+        name, fraction = estimator._name, estimator.validation_fraction
+        is_stratified = estimator._has_classes and rows.y.ndim == 1
+        return train_val_split(rows, fraction, seeds.split, name, stratify=is_stratified)
+    for step in wanted_steps(estimator):
+        raise ValueError(
+            f"{estimator._name}: {step.parameter}=True needs validation rows: "
+            "early_stopping=True, or X_val and y_val; got neither."
+        )
+    return rows, None
+
+
+class Preparation:
+    """What is made of training rows before any network; fits that are trained together share it.
+
+    Parameters
+    ----------
+    estimator : TabularEstimator
+    train : Subset
+        The rows from which quantiles, categories and the target's mean are learned.
+
+    Attributes
+    ----------
+    device : torch.device
+    dtype : torch.dtype
+        Of weights and tables.
+    target : BinaryTarget, MulticlassTarget, MultilabelTarget or RegressionTarget
+    encoder : FeatureEncoder
+    table : Table
+        The rows, encoded, on the CPU.
+    """
+
+    def __init__(self, estimator, train):
+        name = estimator._name
+        self.estimator, self.train = estimator, train
+        self.device = choose_device(estimator.device, name)
+        self.dtype = choose_dtype(estimator.precision, self.device, name)
+        self.target = estimator._make_target(train)
+        self.encoder = FeatureEncoder(
+            estimator.numeric_transform, name, estimator.numeric_missing
+        ).fit(train.dataset.columns, train.indices, train.weight)
+        self.table = self.encode(train)
+
+    def encode(self, subset):
+        """Return rows as a Table on the CPU."""
+        dtype = _numpy_dtype(self.dtype)
+        x_num, x_cat = self.encoder.transform(subset.dataset.columns, subset.indices, dtype)
+        y = self.target.encode(subset.y, dtype)
+        weight = subset.weight * self.target.row_weight(subset.y)
+        # Equal weights are no weights; the loss expects a mean of 1.
+        is_equal = np.ptp(weight) == 0
+        weight = None if is_equal else torch.from_numpy((weight / weight.mean()).astype(dtype))
+        return Table(torch.from_numpy(x_num), torch.from_numpy(x_cat), torch.from_numpy(y), weight)
+
+    @cached_property
+    def shared_table(self):
+        """The table on the device, where it fits."""
+        return on_device(self.table, self.device)
+
+    def positions(self, subset):
+        """Return where rows stand in the table, whose rows are in ascending order."""
+        return np.searchsorted(self.train.indices, subset.indices)
+
+    def index(self, subset):
+        """Return :meth:`positions` as a tensor beside the shared table."""
+        return torch.from_numpy(self.positions(subset)).to(self.shared_table.x_num.device)
+
+
+class Fit:
+    """One estimator's training: networks and rows before, the fitted estimator after.
+
+    Where ``train`` is only a part of the preparation's rows, networks are trained on a view of its
+    table, and categories that the part lacks are unknown to them.
+
+    Parameters
+    ----------
+    estimator : TabularEstimator
+    preparation : Preparation
+    train : Subset
+    val : Subset or None
+    seeds : MemberSeeds
+
+    Attributes
+    ----------
+    runs : list of TrainingRun, length ``n_members``
+    is_trained : bool
+        False before training, and after an interrupt that left no epoch.
+    """
+
+    def __init__(self, estimator, preparation, train, val, seeds):
+        self.estimator, self.preparation = estimator, preparation
+        # Validation rows may give the target a temperature.
+        self.target = copy.copy(preparation.target)
+        self.is_trained = False
+        if train is preparation.train:
+            self.encoder, table, index = preparation.encoder, preparation.table, None
+            self.val = None if val is None else preparation.encode(val)
+        else:
+            codes = preparation.table.x_cat.numpy()[preparation.positions(train)]
+            self.encoder = preparation.encoder.narrowed(codes)
+            table, index = preparation.shared_table, preparation.index(train)
+            self.val = None if val is None else self._view(val)
+        score = estimator._score(self.target, val)
+        self.runs = [
+            TrainingRun(self._new_net(weight_seed), table, self.val, score, seed, index)
+            for weight_seed, seed in zip(seeds.weights, seeds.training, strict=True)
+        ]
+
+    def _view(self, subset):
+        """Return rows of the shared table with this fit's codes."""
+        index = self.preparation.index(subset)
+        codes = [torch.from_numpy(known).to(index.device) for known in self.encoder.known_codes()]
+        return TableView(self.preparation.shared_table, index, codes)
+
+    def _new_net(self, seed):
+        estimator, preparation = self.estimator, self.preparation
+        with torch.device("meta"):  # init_weights fills the weights, from a generator of ours
+            net = estimator._build_net(
+                preparation.encoder.schema, self.target.n_outputs, preparation.table
+            )
+        net = net.to_empty(device="cpu")
+        generator = torch.Generator().manual_seed(seed)
+        init_weights(net, generator)
+        net.init_from_data(preparation.table, generator)
+        some = preparation.table.take(slice(0, 2))
+        check_draws(net, some.x_num.float(), some.x_cat)
+        if estimator.hidden_mix and getattr(net.embedding, "n_channels", None) is None:
+            raise ValueError(
+                f"{estimator._name}: hidden_mix=True mixes channels of the features' vectors, and "
+                "here numbers have none, or all features are one-hot; give numeric_embedding a "
+                "value other than None, or set hidden_mix=False."
+            )
+        return net.to(preparation.device, preparation.dtype)
+
+    def precision(self, net):
+        """Return the :class:`Precision` in which ``net`` computes."""
+        return choose_precision(self.estimator.precision, self.preparation.device, net)
+
+    def finish(self, results):
+        """Give the estimator its fitted state, and take the post-training steps.
+
+        Parameters
+        ----------
+        results : list of TrainingResult, one for each run
+        """
+        begun = [(run.net, r) for run, r in zip(self.runs, results, strict=True) if r.history]
+        if not begun:
+            return
+        nets, results = map(list, zip(*begun, strict=True))
+        estimator = self.estimator
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self.preparation.estimator, name):
+                setattr(estimator, name, getattr(self.preparation.estimator, name))
+        estimator._keep(nets, self.encoder, self.target, results)
+        for step in wanted_steps(estimator):
+            net = estimator.module_
+            step.apply(net, self.target, self.val, self.precision(net))
+        parameters = estimator.module_.parameters()
+        estimator.n_parameters_ = sum(parameter.numel() for parameter in parameters)
+        self.is_trained = True
+
+
+def train_fits(fits, callbacks):
+    """Train the networks of several fits in one training, and finish each fit.
+
+    Parameters
+    ----------
+    fits : list of Fit
+        Of one preparation; their estimators differ in ``random_state`` alone.
+    callbacks : list of callable
+        Each gets the record of each epoch, beside the estimators' own callbacks.
+    """
+    first = fits[0]
+    runs = [run for fit in fits for run in fit.runs]
+    config = _config_of(fits, callbacks)
+    with threads(first.estimator.n_jobs, 3 * runs[0].net.n_macs * config.batch_size):
+        loss = first.estimator._train_loss(first.target)
+        results = train_with_float32_fallback(
+            runs, config=config, loss=loss, val_loss=first.target.val_loss
+        )
+        n_members = len(first.runs)
+        for i, fit in enumerate(fits):
+            fit.finish(results[i * n_members : (i + 1) * n_members])
+
+
+def _config_of(fits, callbacks):
+    """Return the config of a training for several fits, which have the time of all."""
+    first = fits[0]
+    device, precision = first.preparation.device, first.precision(first.runs[0].net)
+    config = first.estimator._training_config(_n_rows(fits), device, precision, callbacks)
+    if config.time_limit is None:
+        return config
+    return replace(config, time_limit=config.time_limit * len(fits))
+
+
+def _n_rows(fits):
+    return min(run.n_rows for fit in fits for run in fit.runs)
+
+
+def are_faster_together(fits):
+    """Return whether common steps are quicker here than one fit after the other."""
+    first = fits[0]
+    return is_faster_together(first.runs[0].net, first.estimator._batch_size(_n_rows(fits)))
 
 
 def _numpy_dtype(dtype):
     return np.float64 if dtype == torch.float64 else np.float32
-
-
-def _indented(text):
-    return text.replace("\n", "\n    ")

@@ -1,16 +1,29 @@
-"""A hyper-parameter in one line: its default, its legal values and its meaning; and the check that ``fit`` makes.
+"""A hyper-parameter in one line: its default, its legal values and its meaning; and the check that
+``fit`` makes.
 
-The fields that :func:`param` declares are read three times: by the generated ``__init__``, by :func:`check_params`, and by
-:func:`describe_params`, which writes the *Parameters* section of an estimator's docstring.
+The fields that :func:`param` declares are read three times: by the generated ``__init__``, by
+:func:`check_params`, and by :func:`describe_params`, which writes the *Parameters* section of an
+estimator's docstring.
 """
 
 import dataclasses
 import inspect
 import math
+import textwrap
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any, Protocol
 
 REQUIRED = dataclasses.MISSING
+_DOC_WIDTH = 88
+
+
+class Rule(Protocol):
+    """What a parameter may be; its text names the legal values."""
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether ``value`` is legal."""
+        ...
 
 
 class Int:
@@ -20,10 +33,18 @@ class Int:
         self.low, self.high = low, high
 
     def accepts(self, value):
-        return isinstance(value, Integral) and not isinstance(value, bool) and self.low <= value <= self.high
+        return (
+            isinstance(value, Integral)
+            and not isinstance(value, bool)
+            and self.low <= value <= self.high
+        )
 
     def __str__(self):
-        return f"an int >= {self.low}" if self.high == math.inf else f"an int in [{self.low}, {self.high}]"
+        return (
+            f"an int >= {self.low}"
+            if self.high == math.inf
+            else f"an int in [{self.low}, {self.high}]"
+        )
 
 
 class Float:
@@ -58,7 +79,7 @@ class OneOf:
         return ", ".join(repr(v) for v in self.values)
 
 
-class Kind:
+class Predicate:
     """Objects that a test accepts, with words for them."""
 
     def __init__(self, words, test):
@@ -82,15 +103,15 @@ class ListOf:
         return f"a list with {self.item} for each item"
 
 
-def param(default, *allowed, doc):
+def param(*allowed: Rule, default: Any = REQUIRED, doc: str) -> Any:
     """Return the dataclass field of a hyper-parameter.
 
     Parameters
     ----------
-    default : object
-        The default value; immutable. ``REQUIRED``: there is none.
-    *allowed : Int, Float, OneOf, Kind or ListOf
+    *allowed : Int, Float, OneOf, Predicate or ListOf
         A value is legal when any of them accepts it.
+    default : object, optional
+        The default value; immutable. Without one the parameter is required.
     doc : str
         What the parameter means, with its unit.
     """
@@ -114,12 +135,14 @@ def check_params(estimator):
         value = getattr(estimator, field.name)
         if not any(rule.accepts(value) for rule in field.metadata["allowed"]):
             raise ValueError(
-                f"{type(estimator).__name__}: {field.name} must be {_words(field)}, got {value!r} of type {type(value).__name__}."
+                f"{type(estimator).__name__}: {field.name} must be {_words(field)}, got "
+                f"{value!r} of type {type(value).__name__}."
             )
 
 
 def describe_params(cls, shared):
-    """Return the numpydoc *Parameters* section of ``cls``; the fields of the class ``shared`` come last.
+    """Return the numpydoc *Parameters* section of ``cls``; the fields of the class ``shared`` come
+    last.
 
     Both are dataclasses whose fields were made by :func:`param`.
     """
@@ -130,4 +153,12 @@ def describe_params(cls, shared):
 
 def _entry(field):
     default = "" if field.default is REQUIRED else f", default={field.default!r}"
-    return f"{field.name} : {_words(field)}{default}\n    {field.metadata['doc']}"
+    text = textwrap.fill(
+        field.metadata["doc"],
+        _DOC_WIDTH,
+        initial_indent="    ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return f"{field.name} : {_words(field)}{default}\n{text}"

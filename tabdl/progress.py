@@ -12,8 +12,8 @@ def progress(title, verbose, max_epochs, n_members=1):
     ----------
     title : str
     verbose : int
-        0: nothing. 1: one live line when the terminal is interactive and rich is installed, else a plain line an epoch.
-        2: a plain line an epoch.
+        0: nothing. 1: one live line when the terminal is interactive and rich is installed, else a
+        plain line an epoch. 2: a plain line an epoch.
     max_epochs : int
     n_members : int
         Networks that are trained; more than one are told apart by their number.
@@ -23,7 +23,11 @@ def progress(title, verbose, max_epochs, n_members=1):
     elif verbose == 1 and sys.stdout.isatty() and (live := _rich_progress()) is not None:
         with live:
             tasks = [live.add_task(title, total=max_epochs, line="") for _ in range(n_members)]
-            yield [lambda record: live.update(tasks[record.get("member", 0)], completed=record["epoch"], line=_line(record))]
+            yield [
+                lambda record: live.update(
+                    tasks[record.get("member", 0)], completed=record["epoch"], line=_line(record)
+                )
+            ]
     else:
         yield [lambda record: print(f"{title}: {_line(record)}", flush=True)]
 
@@ -44,8 +48,9 @@ class FoldsProgress:
     title : str
     n_folds : int
     verbose : int
-        0: nothing. 1: one live view of all folds with the time left when the terminal is interactive and rich is installed, else
-        a plain line a fold. 2: a plain line a fold, and one an epoch of those that tell their epochs.
+        0: nothing. 1: one live view of all folds with the time left when the terminal is
+        interactive and rich is installed, else a plain line a fold. 2: a plain line a fold, and one
+        an epoch of those that tell their epochs.
     """
 
     def __init__(self, title, n_folds, verbose):
@@ -56,7 +61,10 @@ class FoldsProgress:
             self.live = live
             live.start()
             self.total = live.add_task(self.title, total=self.n_folds, line="")
-            self.tasks = [live.add_task(f"  fold {i + 1}", total=1, line="waits", visible=False) for i in range(self.n_folds)]
+            self.tasks = [
+                live.add_task(f"  fold {i + 1}", total=1, line="waits", visible=False)
+                for i in range(self.n_folds)
+            ]
         return self
 
     def __exit__(self, *exception):
@@ -65,7 +73,9 @@ class FoldsProgress:
 
     def callback(self, i):
         """Return what takes the records of fold ``i``, or None where nothing shows them."""
-        return None if self.live is None and self.verbose < 2 else lambda record: self.epoch(i, record)
+        return (
+            None if self.live is None and self.verbose < 2 else lambda record: self.epoch(i, record)
+        )
 
     def epoch(self, i, record):
         """Show an epoch's record of fold ``i``."""
@@ -85,10 +95,22 @@ class FoldsProgress:
 
 def _rich_folds():
     try:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
     except ImportError:
         return None
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     return Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[line]}"))
 
 

@@ -1,6 +1,7 @@
 """Small estimators and tables that many tests share."""
 
 import os
+import re
 
 import numpy as np
 import pandas as pd
@@ -8,35 +9,52 @@ import pytest
 import torch
 
 import tabdl
-from tabdl.data import Table
+from tabdl.base import TabularEstimator
+from tabdl.data.table import Table
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # a worker a core; small networks gain nothing from threads
 
-ARCHITECTURES = {
-    "FTTransformer": {"n_blocks": 2, "d_block": 16, "n_heads": 2},
-    "TabResNet": {"n_blocks": 1, "d_block": 16, "d_embedding": 4},
-    "TabMLP": {"n_blocks": 2, "d_block": 16, "d_embedding": 4},
-    "GMLP": {"n_blocks": 2, "d_block": 16, "d_attention": 4},
+# Sizes that are small and quick, for the architectures that have such a parameter.
+_SMALL = {
+    "n_blocks": 2,
+    "d_block": 16,
+    "n_heads": 2,
+    "k": 3,
+    "d_attention": 4,
+    "d_embedding": 4,
+    "lr": 3e-3,
+    "max_epochs": 5,
+    "random_state": 0,
+}
+_SMALL_OF = {
+    "TabResNet": {"n_blocks": 1},
     "RealMLP": {
-        "n_blocks": 2,
-        "d_block": 16,
         "one_hot_max_size": 3,
-        "d_embedding": 4,
         "lr": 0.03,
         "lr_schedule": "constant",
         "batch_size": "auto",
     },
-    "TabM": {"n_blocks": 2, "d_block": 16, "k": 3, "one_hot_max_size": 3, "d_embedding": 4},
+    "TabM": {"one_hot_max_size": 3},
 }
 
-NETWORKS = [architecture + task for architecture in ARCHITECTURES for task in ("Classifier", "Regressor")]
+
+def public(base):
+    """Return the public estimators that inherit from ``base``, by name."""
+    classes = {name: value for name, value in vars(tabdl).items() if isinstance(value, type)}
+    return {name: cls for name, cls in classes.items() if issubclass(cls, base)}
+
+
+NETWORKS = sorted(public(TabularEstimator))
+ARCHITECTURES = sorted({re.sub("(Classifier|Regressor)$", "", name) for name in NETWORKS})
 
 
 def make(architecture, task, **kwargs):
     """Return a small, quick estimator; ``task`` is "Classifier" or "Regressor"."""
     cls = getattr(tabdl, architecture + task)
-    return cls(**{"lr": 3e-3, "max_epochs": 5, "random_state": 0, **ARCHITECTURES[architecture], **kwargs})
+    has = cls().get_params()
+    small = {name: value for name, value in _SMALL.items() if name in has}
+    return cls(**{**small, **_SMALL_OF.get(architecture, {}), **kwargs})
 
 
 @pytest.fixture(params=ARCHITECTURES)
@@ -58,9 +76,15 @@ def numbers(n_rows=120, n_features=4, seed=0):
 def some_rows(schema, n_rows=30):
     """Return a Table of ``schema``, for the parts of a network that are made from training rows."""
     generator = torch.Generator().manual_seed(0)
-    codes = [torch.randint(size - 1, (n_rows,), generator=generator) for size in schema.cardinalities]
+    codes = [
+        torch.randint(size - 1, (n_rows,), generator=generator) for size in schema.cardinalities
+    ]
     x_cat = torch.stack(codes, 1) if codes else torch.empty(n_rows, 0)
-    return Table(torch.randn(n_rows, schema.n_num, generator=generator), x_cat.to(torch.uint8), torch.arange(n_rows) % 2)
+    return Table(
+        torch.randn(n_rows, schema.n_num, generator=generator),
+        x_cat.to(torch.uint8),
+        torch.arange(n_rows) % 2,
+    )
 
 
 def target(y, task):
@@ -69,7 +93,8 @@ def target(y, task):
 
 
 def people(n_rows=120, seed=0):
-    """Return a data frame with a column of every kind, each with missing values, and a numeric target."""
+    """Return a data frame with a column of every kind, each with missing values, and a numeric
+    target."""
     rng = np.random.default_rng(seed)
     age = rng.integers(18, 90, n_rows).astype(float)
     city = rng.choice(["Bern", "Oslo", "Rome"], n_rows)
@@ -80,7 +105,8 @@ def people(n_rows=120, seed=0):
             "city": city,
             "plan": pd.Categorical(rng.choice(["basic", "gold"], n_rows)),
             "active": pd.array(rng.random(n_rows) < 0.5, dtype="boolean"),
-            "joined": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 1500, n_rows), unit="D"),
+            "joined": pd.Timestamp("2020-01-01")
+            + pd.to_timedelta(rng.integers(0, 1500, n_rows), unit="D"),
             "since": pd.to_timedelta(rng.integers(0, 1000, n_rows), unit="s"),
             "mixed": np.array([i if i % 2 else float(i) for i in range(n_rows)], dtype=object),
         }

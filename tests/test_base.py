@@ -1,4 +1,5 @@
-"""What an estimator does: it learns, repeats itself, follows its parameters and says what happened."""
+"""What an estimator does: it learns, repeats itself, follows its parameters and says what
+happened."""
 
 import copy
 import inspect
@@ -13,8 +14,8 @@ from conftest import ARCHITECTURES, make, numbers, people, some_rows, target
 from sklearn.base import clone, is_classifier
 
 import tabdl
-from tabdl.auto import choose_batch_size, choose_patience
 from tabdl.models import ft_transformer
+from tabdl.training.defaults import choose_batch_size, choose_patience
 
 SIGNATURES = {
     "shared": {
@@ -31,10 +32,10 @@ SIGNATURES = {
         "early_stopping": True,
         "patience": "auto",
         "validation_fraction": 0.2,
-        "eval_metric": None,
+        "scoring": None,
         "time_limit": None,
         "numeric_transform": "quantile",
-        "missing_numbers": "impute",
+        "numeric_missing": "impute",
         "categorical_features": "from_dtype",
         "precision": "auto",
         "device": "auto",
@@ -58,7 +59,7 @@ SIGNATURES = {
         "norm": "pre",
         "stochastic_depth": 0.0,
         "lr": 1e-4,
-        "num_embedding": "linear",
+        "numeric_embedding": "linear",
     },
     "GMLP": {
         "n_blocks": 3,
@@ -69,7 +70,7 @@ SIGNATURES = {
         "residual_dropout": 0.0,
         "stochastic_depth": 0.0,
         "lr": 1e-3,
-        "num_embedding": "linear",
+        "numeric_embedding": "linear",
     },
     "TabResNet": {
         "n_blocks": 2,
@@ -80,7 +81,7 @@ SIGNATURES = {
         "stochastic_depth": 0.0,
         "d_embedding": 16,
         "one_hot_max_size": 0,
-        "num_embedding": "piecewise",
+        "numeric_embedding": "piecewise",
         "lr": 1e-3,
     },
     "TabMLP": {
@@ -89,7 +90,7 @@ SIGNATURES = {
         "dropout": 0.1,
         "d_embedding": 16,
         "one_hot_max_size": 0,
-        "num_embedding": "piecewise",
+        "numeric_embedding": "piecewise",
         "lr": 1e-3,
     },
     "RealMLP": {
@@ -100,7 +101,7 @@ SIGNATURES = {
         "dropout_schedule": "flat_cosine",
         "d_embedding": 8,
         "one_hot_max_size": 8,
-        "num_embedding": "pbld",
+        "numeric_embedding": "pbld",
         "numeric_transform": "robust",
         "lr": 0.04,
         "lr_schedule": "coslog4",
@@ -124,7 +125,7 @@ SIGNATURES = {
         "prune": False,
         "d_embedding": 16,
         "one_hot_max_size": 128,
-        "num_embedding": "piecewise_tree",
+        "numeric_embedding": "piecewise_tree",
         "lr": 2e-3,
         "weight_decay": 3e-4,
         "clip_norm": 1.0,
@@ -137,7 +138,9 @@ def test_signature(architecture, task):
     parameters = inspect.signature(cls).parameters.values()
     assert {p.kind for p in parameters} == {inspect.Parameter.KEYWORD_ONLY}
     parts = ("shared", task, architecture, architecture + task)
-    assert {p.name: p.default for p in parameters} == {k: v for part in parts for k, v in SIGNATURES.get(part, {}).items()}
+    assert {p.name: p.default for p in parameters} == {
+        k: v for part in parts for k, v in SIGNATURES.get(part, {}).items()
+    }
 
 
 @pytest.mark.parametrize("task", ["Classifier", "Regressor"])
@@ -145,13 +148,35 @@ def test_the_papers_configuration(task):
     """Its table 13, with changes on top, whatever the defaults are."""
     cls = getattr(tabdl, "FTTransformer" + task)
     parameters = cls.paper_config().get_params()
-    network = {"n_blocks": 3, "d_block": 192, "n_heads": 8, "ffn_hidden_multiplier": 4 / 3, "norm": "pre"}
+    network = {
+        "n_blocks": 3,
+        "d_block": 192,
+        "n_heads": 8,
+        "ffn_hidden_multiplier": 4 / 3,
+        "norm": "pre",
+    }
     dropouts = {"attention_dropout": 0.2, "ffn_dropout": 0.1, "residual_dropout": 0.0}
-    training = {"lr": 1e-4, "weight_decay": 1e-5, "patience": 16, "eval_metric": "accuracy" if task == "Classifier" else None}
-    assert parameters.items() >= {**network, **dropouts, **training, "numeric_transform": "quantile"}.items()
+    training = {
+        "lr": 1e-4,
+        "weight_decay": 1e-5,
+        "patience": 16,
+        "scoring": "accuracy" if task == "Classifier" else None,
+    }
+    assert (
+        parameters.items()
+        >= {**network, **dropouts, **training, "numeric_transform": "quantile"}.items()
+    )
     # Whatever else changes what is learned is pinned too.
-    pinned = set(ft_transformer._PAPER) | {"eval_metric"}
-    free = {"batch_size", "max_epochs", "validation_fraction", "time_limit", "categorical_features", "precision", "device"}
+    pinned = set(ft_transformer._PAPER) | {"scoring"}
+    free = {
+        "batch_size",
+        "max_epochs",
+        "validation_fraction",
+        "time_limit",
+        "categorical_features",
+        "precision",
+        "device",
+    }
     free |= {"compile", "n_jobs", "random_state", "verbose", "callbacks", *SIGNATURES[task]}
     assert set(parameters) == pinned | free
     changed = cls.paper_config(n_blocks=1, max_epochs=1, random_state=0)
@@ -168,7 +193,7 @@ def test_docstring_describes_every_parameter(architecture, task):
     assert "history_" in cls.__doc__
 
 
-# ---------------------------------------------------------------------------------------------------------------- learning
+# --- learning
 
 
 def test_learns_a_rule(architecture, task):
@@ -188,14 +213,15 @@ def test_learns_from_categories_alone(architecture):
 
 
 def test_every_parameter_gets_a_gradient(architecture):
-    from tabdl.data import Schema
-    from tabdl.nn import initialize
+    from tabdl.data.table import Schema
+    from tabdl.network.contract import init_weights
 
     schema = Schema(("a", "b"), ("c",), (3,))
     net = make(architecture, "Regressor")._build_net(schema, 2, some_rows(schema))
-    initialize(net, torch.Generator().manual_seed(0))
+    init_weights(net, torch.Generator().manual_seed(0))
     net(torch.randn(42, 2), torch.randint(3, (42, 1))).square().sum().backward()
-    # The key's bias cannot act: softmax ignores what is added to all keys' scores. It is a third of qkv.bias.
+    # The key's bias cannot act: softmax ignores what is added to all keys' scores. It is a third of
+    # qkv.bias.
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
@@ -239,7 +265,12 @@ def test_huber_withstands_outliers():
     y_bad = y.copy()
     y_bad[::50] += 100
     errors = {
-        loss: np.abs(make("TabMLP", "Regressor", loss=loss, max_epochs=40, huber_delta=0.1).fit(X, y_bad).predict(X) - y).mean()
+        loss: np.abs(
+            make("TabMLP", "Regressor", loss=loss, max_epochs=40, huber_delta=0.1)
+            .fit(X, y_bad)
+            .predict(X)
+            - y
+        ).mean()
         for loss in ("squared_error", "huber")
     }
     assert errors["huber"] < errors["squared_error"] / 2
@@ -247,12 +278,23 @@ def test_huber_withstands_outliers():
 
 def test_label_smoothing_softens_probabilities():
     X, y = numbers(300)
-    model = make("TabMLP", "Classifier", max_epochs=60, early_stopping=False, dropout=0.0, lr=1e-2, d_block=64)
-    sure, soft = (clone(model).set_params(label_smoothing=s).fit(X, y > 0).predict_proba(X).max(1) for s in (0.0, 0.3))
+    model = make(
+        "TabMLP",
+        "Classifier",
+        max_epochs=60,
+        early_stopping=False,
+        dropout=0.0,
+        lr=1e-2,
+        d_block=64,
+    )
+    sure, soft = (
+        clone(model).set_params(label_smoothing=s).fit(X, y > 0).predict_proba(X).max(1)
+        for s in (0.0, 0.3)
+    )
     assert sure.mean() > 0.95 and 0.75 < soft.mean() < 0.87
 
 
-# ----------------------------------------------------------------------------------------------------------------- weights
+# --- weights
 
 
 def test_weights_act_in_the_loss(architecture):
@@ -260,7 +302,9 @@ def test_weights_act_in_the_loss(architecture):
     X[:, 0] = np.arange(200) % 2
     y = np.arange(200) % 4 < 2
     weight = np.where(y, 3.0, 1.0)
-    model = make(architecture, "Classifier", max_epochs=150, lr=1e-2, early_stopping=False).fit(X, y, sample_weight=weight)
+    model = make(architecture, "Classifier", max_epochs=150, lr=1e-2, early_stopping=False).fit(
+        X, y, sample_weight=weight
+    )
     np.testing.assert_allclose(model.predict_proba(X)[:, 1], 0.75, atol=0.08)
     model.set_params(class_weight={True: 3.0}).fit(X, y)
     np.testing.assert_allclose(model.predict_proba(X)[:, 1], 0.75, atol=0.08)
@@ -285,12 +329,14 @@ def test_rows_of_weight_zero_take_no_part(architecture, task):
     np.testing.assert_array_equal(with_zero.predict(X[:60]), without.predict(X[:60]))
 
 
-# ------------------------------------------------------------------------------------------------------- same and different
+# --- same and different
 
 
 def test_same_seed_same_result(architecture, task):
     X, y = people()
-    first, second, other = (make(architecture, task, random_state=s).fit(X, target(y - 2, task)) for s in (1, 1, 2))
+    first, second, other = (
+        make(architecture, task, random_state=s).fit(X, target(y - 2, task)) for s in (1, 1, 2)
+    )
     response = "predict" if task == "Regressor" else "predict_proba"
     np.testing.assert_array_equal(getattr(first, response)(X), getattr(second, response)(X))
     assert not np.allclose(getattr(first, response)(X), getattr(other, response)(X))
@@ -299,7 +345,9 @@ def test_same_seed_same_result(architecture, task):
 
 def test_no_seed_gives_another_result_each_time():
     X, y = numbers()
-    first, second = (make("TabMLP", "Regressor", random_state=None).fit(X, y).predict(X) for _ in range(2))
+    first, second = (
+        make("TabMLP", "Regressor", random_state=None).fit(X, y).predict(X) for _ in range(2)
+    )
     assert not np.allclose(first, second)
 
 
@@ -307,7 +355,9 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(architecture, task):
     X, y = people(150)
     model = make(architecture, task).fit(X, target(y - 2, task))
     whole = model.predict(X)
-    np.testing.assert_array_equal(whole, np.concatenate([model.predict(X.iloc[[i]]) for i in range(150)]))
+    np.testing.assert_array_equal(
+        whole, np.concatenate([model.predict(X.iloc[[i]]) for i in range(150)])
+    )
     order = np.random.default_rng(0).permutation(150)
     np.testing.assert_array_equal(whole[order], model.predict(X.iloc[order]))
 
@@ -324,7 +374,8 @@ def test_pickle_holds_no_training_rows(architecture):
     X, y = numbers(20_000, 2)
     small = len(pickle.dumps(make(architecture, "Regressor", max_epochs=1).fit(X[:2000], y[:2000])))
     large = len(pickle.dumps(make(architecture, "Regressor", max_epochs=1).fit(X, y)))
-    # The number of quantiles grows with the rows, up to 1,000 a column; a row of X alone would add 18,000 * 16 bytes.
+    # The number of quantiles grows with the rows, up to 1,000 a column; a row of X alone would add
+    # 18,000 * 16 bytes.
     assert large - small < 40_000
 
 
@@ -335,7 +386,8 @@ def test_refit_forgets(architecture):
     np.testing.assert_array_equal(again, make(architecture, "Regressor").fit(X, y).predict(X))
 
 
-# -------------------------------------------------------------------------------------------------- every parameter matters
+# --------------------------------------------------------------------------------------------------
+# every parameter matters
 
 OTHER = {
     "lr": 1e-3,
@@ -345,10 +397,10 @@ OTHER = {
     "early_stopping": False,
     "patience": 1,
     "validation_fraction": 0.4,
-    "eval_metric": "neg_max_error",
+    "scoring": "neg_max_error",
     "time_limit": 1e-9,
     "numeric_transform": "standard",
-    "missing_numbers": "indicator",
+    "numeric_missing": "indicator",
     "categorical_features": ["city", "plan", "active", "children"],
     "precision": "float64",
     "random_state": 7,
@@ -374,7 +426,7 @@ OTHER = {
     "residual_dropout": 0.3,
     "norm": "post",
     "one_hot_max_size": 10,
-    "num_embedding": "periodic",
+    "numeric_embedding": "periodic",
     "clip_norm": 0.01,
     "optimizer": "muon",
     "lr_schedule": "cosine",
@@ -391,9 +443,11 @@ OTHER = {
     "share_training_batches": True,
     "prune": True,
 }
-NEEDS = {"quantile": {"loss": "quantile"}, "huber_delta": {"loss": "huber"}, "patience": {"lr": 0.1, "max_epochs": 40}} | {
-    "hidden_mix": {"num_embedding": "linear"}
-}
+NEEDS = {
+    "quantile": {"loss": "quantile"},
+    "huber_delta": {"loss": "huber"},
+    "patience": {"lr": 0.1, "max_epochs": 40},
+} | {"hidden_mix": {"numeric_embedding": "linear"}}
 ELSEWHERE = {
     "verbose": "test_progress",
     "device": "test_wrong_values and the gpu tests",
@@ -403,7 +457,8 @@ ELSEWHERE = {
 
 
 def trace(model, X, y):
-    """Return what a fit can show for a parameter: predictions, losses and scores, and the sizes of the network."""
+    """Return what a fit can show for a parameter: predictions, losses and scores, and the sizes of
+    the network."""
     model.fit(X, y)
     answers = model.predict_proba(X) if is_classifier(model) else model.predict(X)
     losses = [(r["train_loss"], r["val_loss"], r["val_score"]) for r in model.history_]
@@ -423,7 +478,7 @@ def trace(model, X, y):
 def test_every_parameter_changes_something(architecture, task, name):
     X, y = people()
     y = target(y - 3, task)
-    value = "roc_auc" if name == "eval_metric" and task == "Classifier" else OTHER[name]
+    value = "roc_auc" if name == "scoring" and task == "Classifier" else OTHER[name]
     base = make(architecture, task, **NEEDS.get(name, {}))
     assert base.get_params()[name] != value
     assert trace(clone(base), X, y) != trace(clone(base).set_params(**{name: value}), X, y)
@@ -432,21 +487,32 @@ def test_every_parameter_changes_something(architecture, task, name):
 def test_random_state_instance_is_drawn_from():
     X, y = numbers()
     state = np.random.RandomState(0)
-    first, second = (make("TabMLP", "Regressor", random_state=state).fit(X, y).predict(X) for _ in range(2))
+    first, second = (
+        make("TabMLP", "Regressor", random_state=state).fit(X, y).predict(X) for _ in range(2)
+    )
     assert not np.allclose(first, second)
     again = make("TabMLP", "Regressor", random_state=np.random.RandomState(0)).fit(X, y).predict(X)
     np.testing.assert_array_equal(first, again)
 
 
-# ------------------------------------------------------------------------------------------------------- stopping, history
+# --- stopping, history
 
 
 def test_history_and_attributes(architecture, task):
     X, y = people()
     model = make(architecture, task).fit(X, target(y - 2, task))
     assert [r["epoch"] for r in model.history_] == [1, 2, 3, 4, 5] and model.n_iter_ == 5
-    assert list(model.history_[0]) == ["epoch", "train_loss", "val_loss", "val_score", "lr", "seconds"]
-    assert all(isinstance(value, int | float) for record in model.history_ for value in record.values())
+    assert list(model.history_[0]) == [
+        "epoch",
+        "train_loss",
+        "val_loss",
+        "val_score",
+        "lr",
+        "seconds",
+    ]
+    assert all(
+        isinstance(value, int | float) for record in model.history_ for value in record.values()
+    )
     assert model.history_[0]["lr"] == model.lr and model.history_[0]["seconds"] > 0
     assert model.n_parameters_ == sum(p.numel() for p in model.module_.parameters())
     assert model.n_features_in_ == 8 and list(model.feature_names_in_) == list(X.columns)
@@ -471,11 +537,19 @@ def test_automatic_patience_waits_for_832_steps(batch_size, n_epochs):
     """80 rows train; the score of the first epoch is the best."""
     X, y = numbers(100)
     scores = iter(range(0, -100, -1))
-    model = make("TabMLP", "Regressor", max_epochs=100, batch_size=batch_size, eval_metric=lambda *_: next(scores)).fit(X, y)
+    model = make(
+        "TabMLP",
+        "Regressor",
+        max_epochs=100,
+        batch_size=batch_size,
+        scoring=lambda *_: next(scores),
+    ).fit(X, y)
     assert (model.stop_reason_, model.best_epoch_, model.n_iter_) == ("patience", 1, 1 + n_epochs)
 
 
-@pytest.mark.parametrize("n_rows, n_epochs", [(13_209, 16), (1_000_000, 16), (7_000, 30), (659, 40), (300, 48)])
+@pytest.mark.parametrize(
+    "n_rows, n_epochs", [(13_209, 16), (1_000_000, 16), (7_000, 30), (659, 40), (300, 48)]
+)
 def test_automatic_patience_and_batches(n_rows, n_epochs):
     """As in the paper from its smallest table on, 13,209 rows."""
     assert choose_patience(math.ceil(n_rows / choose_batch_size(n_rows))) == n_epochs
@@ -483,11 +557,15 @@ def test_automatic_patience_and_batches(n_rows, n_epochs):
 
 def test_without_early_stopping_all_rows_train(architecture):
     X, y = numbers(70)
-    model = make(architecture, "Regressor", early_stopping=False, max_epochs=7, patience=1, lr=0.1).fit(X, y)
+    model = make(
+        architecture, "Regressor", early_stopping=False, max_epochs=7, patience=1, lr=0.1
+    ).fit(X, y)
     assert model.n_iter_ == model.best_epoch_ == 7
     assert model.history_[0]["val_loss"] is None and model.history_[0]["val_score"] is None
     # Validation data is only watched then.
-    watched = make(architecture, "Regressor", early_stopping=False, max_epochs=7, lr=0.1).fit(X, y, X_val=X, y_val=-y)
+    watched = make(architecture, "Regressor", early_stopping=False, max_epochs=7, lr=0.1).fit(
+        X, y, X_val=X, y_val=-y
+    )
     np.testing.assert_array_equal(watched.predict(X), model.predict(X))
     assert watched.history_[0]["val_loss"] > 0
 
@@ -496,30 +574,38 @@ def test_validation_rows_stay_unseen():
     X, y = numbers(100)
     far = X + 100
     model = make("TabMLP", "Regressor").fit(X, y, X_val=far, y_val=y + 1000)
-    alone = make("TabMLP", "Regressor", early_stopping=False, max_epochs=model.best_epoch_).fit(X, y)
+    alone = make("TabMLP", "Regressor", early_stopping=False, max_epochs=model.best_epoch_).fit(
+        X, y
+    )
     np.testing.assert_array_equal(model.predict(X), alone.predict(X))
 
 
 def test_validation_weights_act():
     X, y = numbers(100)
     weight = np.where(np.arange(100) < 50, 1.0, 0.0)
-    model = make("TabMLP", "Regressor", eval_metric="neg_mean_absolute_error")
+    model = make("TabMLP", "Regressor", scoring="neg_mean_absolute_error")
     weighted = model.fit(X, y, X_val=X, y_val=y, sample_weight_val=weight).history_
     halved = model.fit(X, y, X_val=X[:50], y_val=y[:50]).history_
     for name in ("val_loss", "val_score"):
-        np.testing.assert_allclose([r[name] for r in weighted], [r[name] for r in halved], rtol=1e-6)
+        np.testing.assert_allclose(
+            [r[name] for r in weighted], [r[name] for r in halved], rtol=1e-6
+        )
 
 
-@pytest.mark.parametrize("metric", ["roc_auc", "accuracy", "neg_log_loss", "f1", "balanced_accuracy"])
+@pytest.mark.parametrize(
+    "metric", ["roc_auc", "accuracy", "neg_log_loss", "f1", "balanced_accuracy"]
+)
 def test_eval_metric_is_scikit_learns(metric):
     from sklearn.metrics import get_scorer
 
     X, y = numbers(200)
     labels = np.where(y > 0, "yes", "no")
     y = labels if metric != "f1" else y > 0
-    model = make("TabMLP", "Classifier", eval_metric=metric, max_epochs=12, early_stopping=False)
+    model = make("TabMLP", "Classifier", scoring=metric, max_epochs=12, early_stopping=False)
     model.fit(X[:100], y[:100], X_val=X[100:], y_val=y[100:])
-    assert model.history_[-1]["val_score"] == pytest.approx(get_scorer(metric)(model, X[100:], y[100:]), rel=1e-5)
+    assert model.history_[-1]["val_score"] == pytest.approx(
+        get_scorer(metric)(model, X[100:], y[100:]), rel=1e-5
+    )
 
 
 def test_eval_metric_is_a_callable():
@@ -530,14 +616,16 @@ def test_eval_metric_is_a_callable():
         seen.append((X.columns.tolist(), len(X), len(y)))
         return -np.abs(estimator.predict(X) - y).max()
 
-    model = make("TabMLP", "Regressor", eval_metric=metric).fit(X, y)
+    model = make("TabMLP", "Regressor", scoring=metric).fit(X, y)
     assert seen == [(X.columns.tolist(), 24, 24)] * 5
     assert all(r["val_score"] < 0 for r in model.history_)
 
 
 def test_time_limit_is_kept_to_within_an_epoch(architecture):
     X, y = numbers(4000)
-    model = make(architecture, "Regressor", max_epochs=10_000, patience=10_000, time_limit=1.0, batch_size=64)
+    model = make(
+        architecture, "Regressor", max_epochs=10_000, patience=10_000, time_limit=1.0, batch_size=64
+    )
     start = time.perf_counter()
     model.fit(X, y)
     longest = max(r["seconds"] for r in model.history_)
@@ -549,7 +637,11 @@ def test_time_limit_is_kept_to_within_an_epoch(architecture):
 def test_callbacks_see_every_epoch_and_stop():
     X, y = numbers()
     seen = []
-    model = make("TabMLP", "Regressor", callbacks=[lambda r: seen.append(r["epoch"]), lambda r: r["epoch"] == 3]).fit(X, y)
+    model = make(
+        "TabMLP",
+        "Regressor",
+        callbacks=[lambda r: seen.append(r["epoch"]), lambda r: r["epoch"] == 3],
+    ).fit(X, y)
     assert seen == [1, 2, 3] and model.n_iter_ == 3 and model.stop_reason_ == "callback"
 
 
@@ -579,7 +671,7 @@ def test_optuna_prunes_by_callback():
     assert pruned and set(pruned) == {1e-9} and study.best_params == {"lr": 3e-3}
 
 
-# ----------------------------------------------------------------------------------------------------------- interruptions
+# --- interruptions
 
 
 def interrupt_in(epoch):
@@ -593,7 +685,10 @@ def interrupt_in(epoch):
 def test_interrupt_after_an_epoch_leaves_a_fitted_estimator(architecture):
     X, y = numbers()
     model = make(architecture, "Regressor", max_epochs=50, callbacks=[interrupt_in(4)])
-    with pytest.warns(UserWarning, match=f"{architecture}Regressor: interrupted after epoch 4; fitted with the best"):
+    with pytest.warns(
+        UserWarning,
+        match=f"{architecture}Regressor: interrupted after epoch 4; fitted with the best",
+    ):
         model.fit(X, y)
     assert model.stop_reason_ == "interrupted" and model.n_iter_ == 4
     assert np.isfinite(model.predict(X)).all()
@@ -606,7 +701,7 @@ def test_interrupt_before_an_epoch_goes_up():
     def metric(estimator, X, y):
         raise KeyboardInterrupt
 
-    model = make("TabMLP", "Regressor", eval_metric=metric)
+    model = make("TabMLP", "Regressor", scoring=metric)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)
     assert not hasattr(model, "module_")
@@ -614,5 +709,7 @@ def test_interrupt_before_an_epoch_goes_up():
 
 def test_loss_that_explodes_is_an_error():
     X, y = numbers()
-    with pytest.raises(FloatingPointError, match=r"train_loss became (nan|inf) in epoch \d+. Try a smaller lr"):
+    with pytest.raises(
+        FloatingPointError, match=r"train_loss became (nan|inf) in epoch \d+. Try a smaller lr"
+    ):
         make("TabMLP", "Regressor", lr=1e30, max_epochs=20).fit(X, y)

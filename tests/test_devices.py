@@ -9,14 +9,18 @@ from conftest import make, numbers, some_rows
 
 import tabdl
 from tabdl import devices
-from tabdl.data import Schema
+from tabdl.data.table import Schema
 from tabdl.devices import Precision, choose_precision, threads
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SCHEMA = Schema(("a", "b"), ("c",), (3,))
 FTT, WIDE, NARROW = (
     model._build_net(SCHEMA, 1, some_rows(SCHEMA))
-    for model in (tabdl.FTTransformerRegressor(), tabdl.TabMLPRegressor(), tabdl.TabMLPRegressor(d_block=64))
+    for model in (
+        tabdl.FTTransformerRegressor(),
+        tabdl.TabMLPRegressor(),
+        tabdl.TabMLPRegressor(d_block=64),
+    )
 )
 FLOAT32, BFLOAT16 = Precision(torch.float32), Precision(torch.float32, is_bfloat16=True)
 TF32 = Precision(torch.float32, is_tf32=True)
@@ -67,7 +71,8 @@ def four_threads():
 
 
 @pytest.mark.parametrize(
-    "n_jobs, work, expected", [(None, 10**6, 1), (None, 11 * 10**6, 2), (None, 10**9, 4), (1, 10**9, 1), (3, 10, 3)]
+    "n_jobs, work, expected",
+    [(None, 10**6, 1), (None, 11 * 10**6, 2), (None, 10**9, 4), (1, 10**9, 1), (3, 10, 3)],
 )
 def test_threads(n_jobs, work, expected, four_threads):
     with pytest.raises(KeyError), threads(n_jobs, work):
@@ -92,7 +97,12 @@ def test_n_jobs_of_an_estimator(n_jobs, expected, four_threads):
             return x
 
     X, y = numbers()
-    model = make("TabMLP", "Regressor", n_jobs=n_jobs, callbacks=[lambda record: seen.append(torch.get_num_threads())])
+    model = make(
+        "TabMLP",
+        "Regressor",
+        n_jobs=n_jobs,
+        callbacks=[lambda record: seen.append(torch.get_num_threads())],
+    )
     model.fit(X, y)
     model.module_.backbone.append(Spy())
     model.predict(X)
@@ -100,14 +110,25 @@ def test_n_jobs_of_an_estimator(n_jobs, expected, four_threads):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("n_rows, n_features, batch_size", [(1, 3, 32), (5, 3, 32), (33, 1, 32), (40, 1024, 32), (33, 3, 1)])
+@pytest.mark.parametrize(
+    "n_rows, n_features, batch_size",
+    [(1, 3, 32), (5, 3, 32), (33, 1, 32), (40, 1024, 32), (33, 3, 1)],
+)
 def test_odd_tables(architecture, precision, n_rows, n_features, batch_size):
-    """One row, fewer rows than a batch, a last batch of one row, one feature, 1,024 features, batches of one row; a NaN row."""
+    """One row, fewer rows than a batch, a last batch of one row, one feature, 1,024 features,
+    batches of one row; a NaN row."""
     X, _ = numbers(n_rows, max(n_features, 2))
     X = X[:, :n_features].copy()
     X[-1] = np.nan
     y = np.linspace(0, 1, n_rows)
-    model = make(architecture, "Regressor", precision=precision, batch_size=batch_size, max_epochs=2, early_stopping=False)
+    model = make(
+        architecture,
+        "Regressor",
+        precision=precision,
+        batch_size=batch_size,
+        max_epochs=2,
+        early_stopping=False,
+    )
     predictions = model.fit(X, y).predict(X)
     assert predictions.shape == (n_rows,) and np.isfinite(predictions).all()
     assert len(model.history_) == 2
@@ -116,7 +137,9 @@ def test_odd_tables(architecture, precision, n_rows, n_features, batch_size):
 def test_bfloat16_learns_what_float32_learns(architecture):
     X, y = numbers(400)
     scores = [
-        make(architecture, "Regressor", precision=precision, max_epochs=40, lr=1e-2).fit(X, y).score(X, y)
+        make(architecture, "Regressor", precision=precision, max_epochs=40, lr=1e-2)
+        .fit(X, y)
+        .score(X, y)
         for precision in ("float32", "bfloat16")
     ]
     assert min(scores) > 0.8 and abs(scores[0] - scores[1]) < 0.05

@@ -1,4 +1,5 @@
-"""Bad input: each kind gets an error that names the estimator, what is wrong, what is allowed and what was given."""
+"""Bad input: each kind gets an error that names the estimator, what is wrong, what is allowed and
+what was given."""
 
 import warnings
 
@@ -14,9 +15,15 @@ import tabdl
 @pytest.mark.parametrize(
     "parameters, message",
     [
-        ({"n_blocks": 0}, "FTTransformerClassifier: n_blocks must be an int >= 1, got 0 of type int"),
+        (
+            {"n_blocks": 0},
+            "FTTransformerClassifier: n_blocks must be an int >= 1, got 0 of type int",
+        ),
         ({"n_blocks": 2.0}, "n_blocks must be an int >= 1, got 2.0 of type float"),
-        ({"d_block": 30, "n_heads": 4}, "d_block must be a multiple of n_heads, got d_block=30 and n_heads=4"),
+        (
+            {"d_block": 30, "n_heads": 4},
+            "d_block must be a multiple of n_heads, got d_block=30 and n_heads=4",
+        ),
         ({"ffn_hidden_multiplier": 0.01}, "ffn_hidden_multiplier must leave a hidden width"),
         ({"attention_dropout": 1.0}, r"attention_dropout must be a float in \[0, 1\), got 1.0"),
         ({"lr": float("nan")}, r"lr must be a float in \(0, inf\), got nan"),
@@ -24,14 +31,26 @@ import tabdl
         ({"batch_size": True}, "batch_size must be 'auto' or an int >= 1, got True of type bool"),
         ({"early_stopping": "no"}, "early_stopping must be True, False, got 'no'"),
         ({"validation_fraction": 1.0}, "validation_fraction must be a float in"),
-        ({"eval_metric": "acuracy"}, "eval_metric must be None, a callable .* got 'acuracy'"),
-        ({"numeric_transform": "minmax"}, "numeric_transform must be 'quantile', 'standard', 'robust', 'none', got 'minmax'"),
-        ({"categorical_features": "all"}, "categorical_features must be 'from_dtype' or a list of columns, got 'all'"),
-        ({"precision": "half"}, "precision must be 'auto', 'float32', 'bfloat16', 'float64', got 'half'"),
+        ({"scoring": "acuracy"}, "scoring must be None, a callable .* got 'acuracy'"),
+        (
+            {"numeric_transform": "minmax"},
+            "numeric_transform must be 'quantile', 'standard', 'robust', 'none', got 'minmax'",
+        ),
+        (
+            {"categorical_features": "all"},
+            "categorical_features must be 'from_dtype' or a list of columns, got 'all'",
+        ),
+        (
+            {"precision": "half"},
+            "precision must be 'auto', 'float32', 'bfloat16', 'float64', got 'half'",
+        ),
         ({"device": "gpu"}, "device must be 'auto' or a torch.device or its name .* got 'gpu'"),
         ({"random_state": -1}, "random_state must be"),
         ({"callbacks": print}, "callbacks must be None or a list with a callable for each item"),
-        ({"class_weight": {0: 1, "spam": 2}}, r"class_weight must map classes of y \(\[0, 1\]\) to weights >= 0"),
+        (
+            {"class_weight": {0: 1, "spam": 2}},
+            r"class_weight must map classes of y \(\[0, 1\]\) to weights >= 0",
+        ),
         ({"class_weight": {0: -1}}, "to weights >= 0, got {0: -1}"),
     ],
 )
@@ -46,16 +65,24 @@ def test_wrong_values(parameters, message):
 def test_widths_of_an_mlp():
     X, y = numbers()
     model = tabdl.TabMLPRegressor(n_blocks=3, d_block=[8, 16], max_epochs=1)
-    with pytest.raises(ValueError, match="TabMLPRegressor: d_block must be an int or one width for each of the n_blocks=3"):
+    with pytest.raises(
+        ValueError,
+        match="TabMLPRegressor: d_block must be an int or one width for each of the n_blocks=3",
+    ):
         model.fit(X, y)
     model.set_params(d_block=[8, 16, 4]).fit(X, y)
     assert [block[0].out_features for block in model.module_.backbone] == [8, 16, 4]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device: asking for one is no error")
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason="this machine has a CUDA device: asking for one is no error"
+)
 def test_no_such_device(architecture):
     X, y = numbers()
-    with pytest.raises(ValueError, match=f"{architecture}Regressor: device='cuda' was asked for, but this machine has none"):
+    with pytest.raises(
+        ValueError,
+        match=f"{architecture}Regressor: device='cuda' was asked for, but this machine has none",
+    ):
         make(architecture, "Regressor", device="cuda").fit(X, y)
 
 
@@ -96,7 +123,13 @@ def test_wrong_classes(y, message):
 @pytest.mark.parametrize(
     "weight, message",
     [
-        (np.ones(5), r"TabMLPRegressor: sample_weight must have shape \(120,\), one weight a row, got shape \(5,\)"),
+        (
+            np.ones(5),
+            (
+                r"TabMLPRegressor: sample_weight must have shape \(120,\), one weight a row, got "
+                r"shape \(5,\)"
+            ),
+        ),
         (-np.ones(120), "sample_weight must be finite and not negative, got -1.0"),
         (np.full(120, np.nan), "sample_weight must be finite and not negative, got nan"),
         (np.zeros(120), "all weights are zero"),
@@ -111,25 +144,37 @@ def test_wrong_weights(weight, message):
 def test_tables_unlike_the_one_at_fit(architecture):
     X, y = people()
     model = make(architecture, "Regressor").fit(X, y)
-    with pytest.raises(ValueError, match="feature names should match those that were passed during fit"):
+    with pytest.raises(
+        ValueError, match="feature names should match those that were passed during fit"
+    ):
         model.predict(X.rename(columns={"age": "years"}))
     with pytest.raises(ValueError, match="must be in the same order as they were in fit"):
         model.predict(X[X.columns[::-1]])
     with pytest.raises(ValueError, match="Feature names seen at fit time, yet now missing"):
         model.predict(X.drop(columns="age"))
     with pytest.raises(
-        ValueError, match=f"{architecture}Regressor: column 'age' held numbers at fit and holds string values now"
+        ValueError,
+        match=(
+            f"{architecture}Regressor: column 'age' held numbers at fit and holds string values now"
+        ),
     ):
         model.predict(X.assign(age=X["age"].astype("string")))
-    with pytest.raises(ValueError, match="column 'city' held categories that are strings at fit, and numbers now"):
+    with pytest.raises(
+        ValueError, match="column 'city' held categories that are strings at fit, and numbers now"
+    ):
         model.predict(X.assign(city=1.0))
-    with pytest.raises(ValueError, match="column 'joined' held dates at fit and holds string values now"):
+    with pytest.raises(
+        ValueError, match="column 'joined' held dates at fit and holds string values now"
+    ):
         model.predict(X.assign(joined="2020-01-01"))
     with pytest.raises(ValueError, match="column 'age' contains infinity in row 0"):
         model.predict(X.assign(age=np.inf))
 
 
-@pytest.mark.parametrize("empty", [pd.DataFrame({"a": []}), pd.DataFrame(index=range(3)), np.empty((0, 2)), np.empty((3, 0))])
+@pytest.mark.parametrize(
+    "empty",
+    [pd.DataFrame({"a": []}), pd.DataFrame(index=range(3)), np.empty((0, 2)), np.empty((3, 0))],
+)
 def test_empty_tables(empty):
     with pytest.raises(ValueError, match=r"0 (sample|feature)\(s\)"):
         make("TabMLP", "Regressor").fit(empty, np.zeros(len(empty)))
@@ -141,7 +186,9 @@ def test_validation_data_that_does_not_fit():
     labels = np.where(y > 3, "yes", "no")
     with pytest.raises(ValueError, match="feature names should match"):
         model.fit(X, labels, X_val=X.drop(columns="age"), y_val=labels)
-    with pytest.raises(ValueError, match="TabMLPClassifier: y_val has the class 'perhaps', which y has not"):
+    with pytest.raises(
+        ValueError, match="TabMLPClassifier: y_val has the class 'perhaps', which y has not"
+    ):
         model.fit(X, labels, X_val=X, y_val=np.where(y > 3, "yes", "perhaps"))
     with pytest.raises(ValueError, match="TabMLPClassifier: X_val and y_val belong together"):
         model.fit(X, labels, X_val=X)
@@ -155,7 +202,9 @@ def test_validation_data_that_does_not_fit():
 
 def test_a_fraction_that_leaves_nobody():
     X, y = numbers(4)
-    with pytest.raises(ValueError, match="TabMLPRegressor: validation_fraction=0.9 of n_samples=4 rows leaves none"):
+    with pytest.raises(
+        ValueError, match="TabMLPRegressor: validation_fraction=0.9 of n_samples=4 rows leaves none"
+    ):
         make("TabMLP", "Regressor", validation_fraction=0.9).fit(X, y)
     with pytest.raises(ValueError, match="n_samples=1 rows leaves none"):
         make("TabMLP", "Regressor").fit(X[:1], y[:1])
@@ -172,13 +221,18 @@ def test_a_class_with_one_row(architecture):
     labels = np.where(y > 0, "yes", "no").astype(object)
     labels[3] = "once"
     model = make(architecture, "Classifier").fit(X, labels)
-    assert list(model.classes_) == ["no", "once", "yes"] and model.predict_proba(X).shape == (120, 3)
+    assert list(model.classes_) == ["no", "once", "yes"] and model.predict_proba(X).shape == (
+        120,
+        3,
+    )
 
 
 def test_fewer_rows_than_a_batch_and_a_batch_of_one(architecture):
     X, y = numbers(33)  # batches of 32 leave one row
     for options in ({"batch_size": 1000}, {"batch_size": 32}, {"batch_size": 1}):
-        model = make(architecture, "Regressor", early_stopping=False, max_epochs=2, **options).fit(X, y)
+        model = make(architecture, "Regressor", early_stopping=False, max_epochs=2, **options).fit(
+            X, y
+        )
         assert np.isfinite(model.predict(X)).all()
 
 
@@ -215,7 +269,9 @@ def test_unseen_categories_get_the_mean_of_the_seen(architecture):
     y = np.where(frame["c"] == "low", 0.0, 10.0)
     estimator = make(architecture, "Regressor")
     vectors = {"one_hot_max_size": 0} if hasattr(estimator, "one_hot_max_size") else {}
-    model = make(architecture, "Regressor", max_epochs=100, lr=1e-2, early_stopping=False, **vectors).fit(frame, y)
+    model = make(
+        architecture, "Regressor", max_epochs=100, lr=1e-2, early_stopping=False, **vectors
+    ).fit(frame, y)
     np.testing.assert_allclose(model.predict(frame.iloc[:2]), [0, 10], atol=1.5)
     high, low, unseen = model.module_.embedding.cat.weight.detach()
     torch.testing.assert_close(unseen, (high + low) / 2)
@@ -224,9 +280,19 @@ def test_unseen_categories_get_the_mean_of_the_seen(architecture):
 
 def test_a_hundred_thousand_categories(architecture):
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"id": [f"id{i}" for i in range(100_000)], "group": rng.choice(["a", "b"], 100_000)})
+    frame = pd.DataFrame(
+        {"id": [f"id{i}" for i in range(100_000)], "group": rng.choice(["a", "b"], 100_000)}
+    )
     y = np.where(frame["group"] == "a", 1.0, -1.0)
-    model = make(architecture, "Regressor", max_epochs=2, batch_size=4096, n_blocks=1, early_stopping=False, lr=1e-2)
+    model = make(
+        architecture,
+        "Regressor",
+        max_epochs=2,
+        batch_size=4096,
+        n_blocks=1,
+        early_stopping=False,
+        lr=1e-2,
+    )
     model.fit(frame, y)
     assert model.encoder_.schema.cardinalities == (100_001, 3)
     new = pd.DataFrame({"id": ["never", "seen"], "group": ["a", "b"]})

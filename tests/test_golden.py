@@ -1,4 +1,5 @@
-"""Predictions of each default estimator on a fixed tiny table. To change them is a decision: ``python tests/test_golden.py``."""
+"""Predictions of each default estimator on a fixed tiny table. To change them is a decision:
+``python tests/test_golden.py``."""
 
 import json
 from pathlib import Path

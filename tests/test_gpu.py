@@ -1,6 +1,8 @@
-"""On a CUDA device: ``python -m pytest tests/test_gpu.py``. Needs torch, scikit-learn, numpy, pandas and narwhals only.
+"""On a CUDA device: ``python -m pytest tests/test_gpu.py``. Needs torch, scikit-learn, numpy,
+pandas and narwhals only.
 
-The harness's tests are skipped where its packages are not installed; CatBoost takes half of the GPU's memory: not for ``-n``.
+The harness's tests are skipped where its packages are not installed; CatBoost takes half of the
+GPU's memory: not for ``-n``.
 """
 
 import json
@@ -15,9 +17,9 @@ import torch
 from conftest import make, numbers, people, target
 
 import tabdl
-from tabdl import graphs, steps
-from tabdl.feeding import Streamed
-from tabdl.functional import dropout_mask
+from tabdl.network.functional import dropout_mask
+from tabdl.training import cuda_graphs, epoch
+from tabdl.training.batches import StreamedBatches
 
 pytestmark = [
     pytest.mark.gpu,
@@ -39,14 +41,18 @@ def test_fit_and_predict(architecture, task, precision):
 
 def test_auto_takes_the_gpu(architecture):
     X, y = people()
-    assert next(make(architecture, "Regressor", device="auto").fit(X, y).module_.parameters()).is_cuda
+    assert next(
+        make(architecture, "Regressor", device="auto").fit(X, y).module_.parameters()
+    ).is_cuda
 
 
 def test_gpu_and_cpu_agree(architecture):
     X, y = people()
     model = make(architecture, "Regressor", device="cuda", precision="float32").fit(X, y)
     on_gpu = model.predict(X)
-    np.testing.assert_allclose(model.set_params(device="cpu").predict(X), on_gpu, rtol=1e-2, atol=1e-2)
+    np.testing.assert_allclose(
+        model.set_params(device="cpu").predict(X), on_gpu, rtol=1e-2, atol=1e-2
+    )
 
 
 def test_global_random_states_stay(architecture):
@@ -54,7 +60,9 @@ def test_global_random_states_stay(architecture):
     make(architecture, "Regressor", device="cuda").fit(X, y)
     before = torch.cuda.get_rng_state(), torch.get_rng_state()
     make(architecture, "Regressor", device="cuda").fit(X, y)
-    assert torch.equal(before[0], torch.cuda.get_rng_state()) and torch.equal(before[1], torch.get_rng_state())
+    assert torch.equal(before[0], torch.cuda.get_rng_state()) and torch.equal(
+        before[1], torch.get_rng_state()
+    )
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda"])
@@ -82,22 +90,27 @@ def recorded(monkeypatch):
     """Return the list that every training step's recorder puts itself into."""
     made = []
 
-    class Spied(graphs.Replayed):
+    class Spied(cuda_graphs.CUDAGraphStep):
         def __init__(self, *args):
             super().__init__(*args)
             made.append(self)
 
-    monkeypatch.setattr(steps, "Replayed", Spied)
+    monkeypatch.setattr(epoch, "CUDAGraphStep", Spied)
     return made
 
 
 def no_dropout(architecture):
     """Return the parameters of an architecture that turn its dropout off."""
-    return {name: 0.0 for name in make(architecture, "Regressor").get_params() if name.endswith("dropout")}
+    return {
+        name: 0.0
+        for name in make(architecture, "Regressor").get_params()
+        if name.endswith("dropout")
+    }
 
 
 def batches_of_100(architecture):
-    """Return the sizes of the batches of 32 of 100 rows; RealMLP leaves what is left at the end of an epoch."""
+    """Return the sizes of the batches of 32 of 100 rows; RealMLP leaves what is left at the end of
+    an epoch."""
     return [32] if architecture == "RealMLP" else [4, 32]
 
 
@@ -105,8 +118,10 @@ def batches_of_100(architecture):
 def test_the_step_is_recorded(architecture, recorded):
     """Full batches and the last one, each as a graph of its own."""
     X, y = people(100)
-    model = make(architecture, "Regressor", device="cuda", batch_size=32, max_epochs=8, early_stopping=False).fit(X, y)
-    sizes = [size * model.module_.n_orders for size in batches_of_100(architecture)]
+    model = make(
+        architecture, "Regressor", device="cuda", batch_size=32, max_epochs=8, early_stopping=False
+    ).fit(X, y)
+    sizes = [size * model.module_.n_batch_streams for size in batches_of_100(architecture)]
     assert sorted(shape[1] for shape in recorded[0].graphs) == sizes and recorded[0].can_record
 
 
@@ -114,11 +129,19 @@ def test_the_step_is_recorded(architecture, recorded):
 def test_a_recorded_step_is_the_eager_step(architecture, weighted, recorded, monkeypatch):
     X, y = people(100)
     weight = np.random.default_rng(0).uniform(0.5, 1.5, len(y)) if weighted else None
-    parameters = {"device": "cuda", "precision": "float32", "batch_size": 32, "max_epochs": 8, "early_stopping": False}
+    parameters = {
+        "device": "cuda",
+        "precision": "float32",
+        "batch_size": 32,
+        "max_epochs": 8,
+        "early_stopping": False,
+    }
     predictions = []
     for warm_ups in (3, 10**9):
-        monkeypatch.setattr(graphs, "_WARM_UPS", warm_ups)
-        model = make(architecture, "Regressor", **parameters, **no_dropout(architecture)).fit(X, y, sample_weight=weight)
+        monkeypatch.setattr(cuda_graphs, "_WARM_UPS", warm_ups)
+        model = make(architecture, "Regressor", **parameters, **no_dropout(architecture)).fit(
+            X, y, sample_weight=weight
+        )
         predictions.append(model.predict(X))
     assert len(recorded[0].graphs) == len(batches_of_100(architecture)) and recorded[1].graphs == {}
     np.testing.assert_allclose(*predictions, rtol=1e-3, atol=1e-3)
@@ -128,8 +151,17 @@ def test_a_recorded_step_is_the_eager_step(architecture, weighted, recorded, mon
 @pytest.mark.parametrize("architecture", ["TabMLP", "FTTransformer"])
 def test_a_compiled_step_is_recorded_and_learns_the_same(architecture, recorded):
     X, y = people(100)
-    parameters = {"device": "cuda", "precision": "float32", "batch_size": 50, "max_epochs": 8, "early_stopping": False}
-    models = [make(architecture, "Regressor", compile=c, **parameters, **no_dropout(architecture)) for c in (False, True)]
+    parameters = {
+        "device": "cuda",
+        "precision": "float32",
+        "batch_size": 50,
+        "max_epochs": 8,
+        "early_stopping": False,
+    }
+    models = [
+        make(architecture, "Regressor", compile=c, **parameters, **no_dropout(architecture))
+        for c in (False, True)
+    ]
     predictions = [model.fit(X, y).predict(X) for model in models]
     assert all(len(each.graphs) == 1 for each in recorded)
     np.testing.assert_allclose(*predictions, rtol=1e-3, atol=1e-3)
@@ -144,14 +176,23 @@ CHANGING = [
 
 @pytest.mark.parametrize("options", CHANGING)
 def test_recorded_steps_follow_what_changes(architecture, options, recorded, monkeypatch):
-    """The learning rate, Muon's too, and the average of the weights are those of each step, not of the recorded one."""
+    """The learning rate, Muon's too, and the average of the weights are those of each step, not of
+    the recorded one."""
     X, y = people(100)
-    parameters = {"device": "cuda", "precision": "float32", "batch_size": 32, "max_epochs": 8, "early_stopping": False}
+    parameters = {
+        "device": "cuda",
+        "precision": "float32",
+        "batch_size": 32,
+        "max_epochs": 8,
+        "early_stopping": False,
+    }
     predictions = []
     for warm_ups in (3, 10**9):
-        monkeypatch.setattr(graphs, "_WARM_UPS", warm_ups)
+        monkeypatch.setattr(cuda_graphs, "_WARM_UPS", warm_ups)
         predictions.append(
-            make(architecture, "Regressor", **parameters | no_dropout(architecture) | options).fit(X, y).predict(X)
+            make(architecture, "Regressor", **parameters | no_dropout(architecture) | options)
+            .fit(X, y)
+            .predict(X)
         )
     assert len(recorded[0].graphs) == len(batches_of_100(architecture)) and recorded[1].graphs == {}
     # Muon's products are of bfloat16 numbers.
@@ -161,7 +202,13 @@ def test_recorded_steps_follow_what_changes(architecture, options, recorded, mon
 
 def test_hidden_mix_is_recorded(architecture, recorded):
     X, y = people(100)
-    parameters = {"device": "cuda", "batch_size": 32, "max_epochs": 8, "hidden_mix": True, "num_embedding": "piecewise"}
+    parameters = {
+        "device": "cuda",
+        "batch_size": 32,
+        "max_epochs": 8,
+        "hidden_mix": True,
+        "numeric_embedding": "piecewise",
+    }
     make(architecture, "Regressor", **parameters).fit(X, y)
     assert recorded[0].graphs and recorded[0].can_record
 
@@ -173,7 +220,9 @@ def test_each_replay_drops_others():
     def masks():
         generator.manual_seed(0)
         out = torch.zeros_like(like)
-        replayed = graphs.Replayed(lambda index: out.copy_(dropout_mask(like, 2**14, (generator,))), device, [generator])
+        replayed = cuda_graphs.CUDAGraphStep(
+            lambda index: out.copy_(dropout_mask(like, 2**14, (generator,))), device, [generator]
+        )
         seen = []
         for _ in range(8):
             replayed(torch.zeros(1, 1, device=device))
@@ -190,13 +239,13 @@ def test_each_replay_drops_others():
 
 def test_what_cannot_be_recorded_runs_on_with_one_warning(monkeypatch, recorded):
     X, y = people(100)
-    step = steps.Steps._step
+    step = epoch.EpochRunner._step
 
     def waits(self, index):
         self.total.sum().item()  # no graph can hold a wait for the host
         step(self, index)
 
-    monkeypatch.setattr(steps.Steps, "_step", waits)
+    monkeypatch.setattr(epoch.EpochRunner, "_step", waits)
     with pytest.warns(UserWarning, match="cannot be recorded as a CUDA graph") as caught:
         model = make("TabMLP", "Regressor", device="cuda", max_epochs=30, lr=1e-2).fit(X, y)
     assert len(caught) == 1 and not recorded[0].can_record and model.score(X, y) > 0.5
@@ -204,22 +253,42 @@ def test_what_cannot_be_recorded_runs_on_with_one_warning(monkeypatch, recorded)
 
 def test_streamed_rows_train_as_resident_rows(architecture, monkeypatch):
     X, y = people(300)
-    parameters = {"device": "cuda", "precision": "float32", "batch_size": 32, "max_epochs": 8, "early_stopping": False}
+    parameters = {
+        "device": "cuda",
+        "precision": "float32",
+        "batch_size": 32,
+        "max_epochs": 8,
+        "early_stopping": False,
+    }
     predictions = []
     for streams in (False, True):
         if streams:
-            monkeypatch.setattr(steps, "make_feeder", lambda tables, device, batch_size: Streamed(tables, device, 3 * batch_size))
+            monkeypatch.setattr(
+                steps,
+                "make_batches",
+                lambda tables, device, batch_size: StreamedBatches(tables, device, 3 * batch_size),
+            )
         model = make(architecture, "Regressor", **parameters, **no_dropout(architecture)).fit(X, y)
         predictions.append(model.predict(X))
     np.testing.assert_allclose(*predictions, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("n_rows, n_features, batch_size", [(1, 3, 32), (5, 3, 32), (33, 1, 32), (40, 1024, 32), (33, 3, 1)])
+@pytest.mark.parametrize(
+    "n_rows, n_features, batch_size",
+    [(1, 3, 32), (5, 3, 32), (33, 1, 32), (40, 1024, 32), (33, 3, 1)],
+)
 def test_odd_tables(architecture, n_rows, n_features, batch_size):
     X, _ = numbers(n_rows, max(n_features, 2))
     X, y = X[:, :n_features].copy(), np.linspace(0, 1, n_rows)
     X[-1] = np.nan
-    model = make(architecture, "Regressor", device="cuda", batch_size=batch_size, max_epochs=6, early_stopping=False)
+    model = make(
+        architecture,
+        "Regressor",
+        device="cuda",
+        batch_size=batch_size,
+        max_epochs=6,
+        early_stopping=False,
+    )
     assert np.isfinite(model.fit(X, y).predict(X)).all()
 
 
@@ -232,22 +301,38 @@ def test_an_interrupted_fit_leaves_nothing_behind(architecture):
 
     make(architecture, "Regressor", device="cuda", max_epochs=8).fit(X, y)
     torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated(), torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cuda")
+    before = (
+        torch.cuda.memory_allocated(),
+        torch.get_float32_matmul_precision(),
+        torch.is_autocast_enabled("cuda"),
+    )
     for _ in range(3):
         with pytest.warns(UserWarning, match="interrupted after epoch 5"):
-            model = make(architecture, "Regressor", device="cuda", max_epochs=8, callbacks=[interrupt]).fit(X, y)
+            model = make(
+                architecture, "Regressor", device="cuda", max_epochs=8, callbacks=[interrupt]
+            ).fit(X, y)
         model.set_params(callbacks=None).fit(X, y)
         del model
-    assert (torch.cuda.memory_allocated(), torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cuda")) == before
+    assert (
+        torch.cuda.memory_allocated(),
+        torch.get_float32_matmul_precision(),
+        torch.is_autocast_enabled("cuda"),
+    ) == before
 
 
 def test_members_train_together(architecture):
     """The first member of several is the one that trains alone.
 
-    In float64: where batch normalisation takes a bias out again, AdamW makes steps of what rounding leaves of its gradient.
+    In float64: where batch normalisation takes a bias out again, AdamW makes steps of what rounding
+    leaves of its gradient.
     """
     X, y = people(300)
-    parameters = {"device": "cuda", "precision": "float64", "max_epochs": 6, "early_stopping": False}
+    parameters = {
+        "device": "cuda",
+        "precision": "float64",
+        "max_epochs": 6,
+        "early_stopping": False,
+    }
     parameters |= no_dropout(architecture)
     alone = make(architecture, "Regressor", **parameters).fit(X, y)
     model = make(architecture, "Regressor", n_members=3, **parameters).fit(X, y)
@@ -260,23 +345,37 @@ def test_members_train_together(architecture):
 def test_folds_share_one_table_on_the_device(architecture, task):
     X, y = people(300)
     y = target(y - 3, task)
-    kind = tabdl.CrossValEnsembleClassifier if task == "Classifier" else tabdl.CrossValEnsembleRegressor
-    model = kind(make(architecture, task, device="cuda", max_epochs=30), cv=4, random_state=0).fit(X, y)
+    kind = (
+        tabdl.CrossValEnsembleClassifier
+        if task == "Classifier"
+        else tabdl.CrossValEnsembleRegressor
+    )
+    model = kind(make(architecture, task, device="cuda", max_epochs=30), cv=4, random_state=0).fit(
+        X, y
+    )
     assert all(next(fitted.module_.parameters()).is_cuda for fitted in model.estimators_)
-    assert model.score(X, y) > (0.7 if task == "Regressor" else 0.9) and not np.isnan(model.oof_prediction_).any()
+    assert (
+        model.score(X, y) > (0.7 if task == "Regressor" else 0.9)
+        and not np.isnan(model.oof_prediction_).any()
+    )
 
 
 def test_folds_on_the_device_are_calibrated(architecture):
     X, y = people(300)
     estimator = make(architecture, "Classifier", device="cuda", max_epochs=30, calibrate=True)
-    model = tabdl.CrossValEnsembleClassifier(estimator, cv=4, random_state=0).fit(X, target(y - 3, "Classifier"))
+    model = tabdl.CrossValEnsembleClassifier(estimator, cv=4, random_state=0).fit(
+        X, target(y - 3, "Classifier")
+    )
     assert all(0.05 < fitted.temperature_ < 20 for fitted in model.estimators_)
 
 
 def test_folds_cost_their_parameters_not_tables():
     X = np.random.default_rng(0).normal(size=(100_000, 100)).astype(np.float32)
-    # Numbers as they are: the piecewise encodings of a batch are as much as a tenth of such a table, for each fold.
-    estimator = make("TabMLP", "Regressor", device="cuda", max_epochs=2, batch_size=1024, num_embedding=None)
+    # Numbers as they are: the piecewise encodings of a batch are as much as a tenth of such a
+    # table, for each fold.
+    estimator = make(
+        "TabMLP", "Regressor", device="cuda", max_epochs=2, batch_size=1024, numeric_embedding=None
+    )
     peaks = []
     for n_folds in (2, 8):
         torch.cuda.empty_cache()
@@ -297,7 +396,9 @@ def test_boosted_trees_of_the_harness(model, dataset, tmp_path):
     from benchmarks.results import Experiment
 
     reports = [
-        evaluate(Experiment(Source(dataset), model, "default", device, None, str(tmp_path / device)), 0)
+        evaluate(
+            Experiment(Source(dataset), model, "default", device, None, str(tmp_path / device)), 0
+        )
         for device in ("cpu", "cuda:0")
     ]
     assert [report["device"] for report in reports] == ["cpu", "cuda"]
@@ -305,7 +406,9 @@ def test_boosted_trees_of_the_harness(model, dataset, tmp_path):
     assert on_gpu == pytest.approx(on_cpu, abs=0.1)
 
 
-@pytest.mark.parametrize("how", [["--workers", "2"], ["--executor", "ray", "--gpus", "0.5"], ["--executor", "ray"]])
+@pytest.mark.parametrize(
+    "how", [["--workers", "2"], ["--executor", "ray", "--gpus", "0.5"], ["--executor", "ray"]]
+)
 @pytest.mark.parametrize("model", ["mlp", "catboost"])
 def test_runs_of_the_harness_share_the_gpu(how, model, tmp_path):
     pytest.importorskip("optuna")
@@ -313,9 +416,23 @@ def test_runs_of_the_harness_share_the_gpu(how, model, tmp_path):
         pytest.importorskip("ray")
     if model == "catboost":
         pytest.importorskip("catboost")
-    command = [sys.executable, "-m", "benchmarks.run", "evaluate", "--datasets", "smoke_adult", "--models", model]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.run",
+        "evaluate",
+        "--datasets",
+        "smoke_adult",
+        "--models",
+        model,
+    ]
     command += ["--seeds", "0", "1"]
-    done = subprocess.run([*command, "--device", "cuda", "--out", tmp_path, *how], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--device", "cuda", "--out", tmp_path, *how],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     reports = [json.loads(path.read_text()) for path in tmp_path.rglob("report.json")]
     assert [report["device"] for report in reports] == ["cuda", "cuda"]

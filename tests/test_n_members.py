@@ -1,4 +1,5 @@
-"""A seed ensemble: ``n_members`` networks on the same rows, each as it would be alone, their predictions averaged."""
+"""A seed ensemble: ``n_members`` networks on the same rows, each as it would be alone, their
+predictions averaged."""
 
 import pickle
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from conftest import make, people, target
 
-from tabdl.base import _derive_seeds
+from tabdl.base import MemberSeeds
 
 
 def state(net):
@@ -20,9 +21,16 @@ def test_members_are_those_of_smaller_ensembles(architecture, task, n_members):
     y = target(y - 2, task)
     alone = make(architecture, task, precision="float64").fit(X, y)
     model = make(architecture, task, precision="float64", n_members=n_members).fit(X, y)
-    assert len(model.module_.nets) == n_members and model.n_parameters_ == n_members * alone.n_parameters_
-    torch.testing.assert_close(state(model.module_.nets[0]), state(alone.module_), rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(*(torch.cat([p.flatten() for p in net.parameters()]) for net in model.module_.nets[:2]))
+    assert (
+        len(model.module_.nets) == n_members
+        and model.n_parameters_ == n_members * alone.n_parameters_
+    )
+    torch.testing.assert_close(
+        state(model.module_.nets[0]), state(alone.module_), rtol=1e-4, atol=1e-4
+    )
+    assert not torch.allclose(
+        *(torch.cat([p.flatten() for p in net.parameters()]) for net in model.module_.nets[:2])
+    )
 
 
 def test_predictions_are_the_mean_over_the_members(architecture, task):
@@ -41,19 +49,24 @@ def test_predictions_are_the_mean_over_the_members(architecture, task):
 def test_records_say_whose_they_are():
     X, y = people()
     model = make("TabMLP", "Regressor", n_members=3, max_epochs=40, patience=2, lr=1e-2).fit(X, y)
-    assert [r["epoch"] for r in model.history_ if r["member"] == 2] == list(range(1, model.n_iter_[2] + 1))
-    assert [len(values) for values in (model.n_iter_, model.best_epoch_, model.stop_reason_)] == [3, 3, 3]
-    assert sum(model.n_iter_) == len(model.history_) and len(set(model.best_epoch_)) > 1
-    for member, best in enumerate(model.best_epoch_):
+    results = model.member_results_
+    n_iters, bests = [r.n_iter for r in results], [r.best_epoch for r in results]
+    assert [r["epoch"] for r in model.history_ if r["member"] == 2] == [*range(1, n_iters[2] + 1)]
+    assert len(results) == 3 and sum(n_iters) == len(model.history_) and len(set(bests)) > 1
+    for member, best in enumerate(bests):
         scores = [r["val_score"] for r in model.history_ if r["member"] == member]
         assert np.argmax(scores) + 1 == best
+    assert (model.n_iter_, model.best_epoch_) == (max(n_iters), round(np.median(bests)))
+    assert type(model.n_iter_) is type(model.best_epoch_) is int
 
 
 def test_callbacks_stop_one_member():
     X, y = people()
     stop = [lambda record: record["member"] == 1 and record["epoch"] == 2]
     model = make("TabMLP", "Regressor", n_members=3, callbacks=stop).fit(X, y)
-    assert model.n_iter_ == [5, 2, 5] and model.stop_reason_ == ["max_epochs", "callback", "max_epochs"]
+    reasons = [(result.n_iter, result.stop_reason) for result in model.member_results_]
+    assert reasons == [(5, "max_epochs"), (2, "callback"), (5, "max_epochs")]
+    assert (model.n_iter_, model.stop_reason_) == (5, "callback")
 
 
 def test_pickle_and_progress(capsys):
@@ -71,10 +84,17 @@ def test_an_interrupt_keeps_what_had_an_epoch():
         if record["member"] == 1 and record["epoch"] == 3:
             raise KeyboardInterrupt
 
-    model = make("TabMLP", "Regressor", d_block=2048, n_members=4, callbacks=[interrupt])  # so wide that they train in turn
-    with pytest.warns(UserWarning, match="after epoch 3; fitted with the best weights so far of 2 of n_members=4 members"):
+    model = make(
+        "TabMLP", "Regressor", d_block=2048, n_members=4, callbacks=[interrupt]
+    )  # so wide that they train in turn
+    with pytest.warns(
+        UserWarning,
+        match="after epoch 3; fitted with the best weights so far of 2 of n_members=4 members",
+    ):
         model.fit(X, y)
-    assert model.stop_reason_ == ["max_epochs", "interrupted"] and np.isfinite(model.predict(X)).all()
+    reasons = [result.stop_reason for result in model.member_results_]
+    assert reasons == ["max_epochs", "interrupted"] and model.stop_reason_ == "interrupted"
+    assert np.isfinite(model.predict(X)).all()
 
 
 def test_a_member_that_diverges_is_named():
@@ -86,7 +106,8 @@ def test_a_member_that_diverges_is_named():
 def test_the_time_limit_is_for_all_of_them():
     X, y = people()
     model = make("TabMLP", "Regressor", n_members=3, time_limit=1e-9, max_epochs=20).fit(X, y)
-    assert model.n_iter_ == [1, 1, 1] and set(model.stop_reason_) == {"time_limit"}
+    assert [result.n_iter for result in model.member_results_] == [1, 1, 1]
+    assert model.stop_reason_ == "time_limit"
 
 
 def test_small_networks_train_together_and_large_ones_in_turn():
@@ -95,20 +116,35 @@ def test_small_networks_train_together_and_large_ones_in_turn():
     for d_block, order in ((8, [0, 1, 0, 1]), (2048, [0, 0, 1, 1])):
         seen = []
         record = [lambda record, seen=seen: seen.append(record["member"])]
-        make("TabMLP", "Regressor", d_block=d_block, n_members=2, max_epochs=2, callbacks=record, device="cpu").fit(X, y)
+        make(
+            "TabMLP",
+            "Regressor",
+            d_block=d_block,
+            n_members=2,
+            max_epochs=2,
+            callbacks=record,
+            device="cpu",
+        ).fit(X, y)
         assert seen == order
 
 
 def test_seeds_are_all_different():
-    seeds = _derive_seeds(0, 50)
-    assert len(set(seeds)) == 101 and seeds[:3] == _derive_seeds(0, 1)
+    seeds, few = MemberSeeds(0, 50), MemberSeeds(0, 1)
+    assert len({seeds.split, *seeds.weights, *seeds.training}) == 101
+    assert (few.split, few.weights, few.training) == (
+        seeds.split,
+        seeds.weights[:1],
+        seeds.training[:1],
+    )
 
 
 def test_members_pruned_together():
     X, y = people()
     model = make("TabM", "Regressor", n_members=2, prune=True).fit(X, y)
     n_kept = sum(net.k for net in model.module_.nets)
-    assert 1 <= n_kept < 6 and model.n_parameters_ == sum(p.numel() for p in model.module_.parameters())
+    assert 1 <= n_kept < 6 and model.n_parameters_ == sum(
+        p.numel() for p in model.module_.parameters()
+    )
     assert np.isfinite(model.predict(X)).all()
 
 

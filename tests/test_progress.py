@@ -12,7 +12,8 @@ from conftest import make, numbers
 SCRIPT = """
 import numpy as np, tabdl
 X = np.random.default_rng(0).normal(size=(100, 2))
-tabdl.TabMLPRegressor(n_blocks=1, d_block=8, max_epochs=3, verbose=VERBOSE, random_state=0).fit(X, X[:, 0])
+tabdl.TabMLPRegressor(n_blocks=1, d_block=8, max_epochs=3, verbose=VERBOSE, random_state=0).fit(X,
+X[:, 0])
 """
 
 
@@ -24,7 +25,11 @@ def test_plain_lines(verbose, n_lines, capsys):
     assert len(lines) == n_lines
     for epoch, line in enumerate(lines, 1):
         assert re.fullmatch(
-            rf"TabMLPRegressor: epoch {epoch}, train loss [\d.]+, val loss [\d.]+, val score -[\d.]+, [\d.]+ s", line
+            (
+                rf"TabMLPRegressor: epoch {epoch}, train loss [\d.]+, val loss [\d.]+, val score "
+                rf"-[\d.]+, [\d.]+ s"
+            ),
+            line,
         )
 
 

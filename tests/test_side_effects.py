@@ -1,4 +1,5 @@
-"""A fit leaves no trace: no file, no line, no moved random state, flag or input; fits side by side do not meet."""
+"""A fit leaves no trace: no file, no line, no moved random state, flag or input; fits side by side
+do not meet."""
 
 import pickle
 import random
@@ -40,7 +41,9 @@ def test_a_fit_leaves_no_trace(architecture, task, random_state, tmp_path, monke
     X, y = people()
     y = target(y - 2, task)
     X_before, y_before, weight = X.copy(deep=True), y.copy(), np.ones(len(y))
-    make(architecture, task).fit(X, y)  # what the first use of a library sets up for good is not the fit's
+    make(architecture, task).fit(
+        X, y
+    )  # what the first use of a library sets up for good is not the fit's
     before = global_state()
     model = make(architecture, task, random_state=random_state, precision="bfloat16")
     parameters = model.get_params()
@@ -56,7 +59,8 @@ def test_a_fit_leaves_no_trace(architecture, task, random_state, tmp_path, monke
 
 
 def test_an_interrupted_fit_leaves_no_trace(architecture):
-    """Threads, flags and lent generators are what they were, and the next fit is that of an untouched process."""
+    """Threads, flags and lent generators are what they were, and the next fit is that of an
+    untouched process."""
     X, y = people()
 
     def interrupt(record):

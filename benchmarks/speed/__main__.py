@@ -1,8 +1,10 @@
-"""Training and prediction speed beside a plain loop and other packages: ``python -m benchmarks.speed``.
+"""Training and prediction speed beside a plain loop and other packages: ``python -m
+benchmarks.speed``.
 
-Prints what it measures, keeps it in ``speed-cpu.json`` or ``speed-cuda.json``, and writes ``speed.md`` and its figures from
-these two files; a part that is measured again replaces its own results only. Needs torch, scikit-learn, numpy, pandas and
-narwhals; rtdl_revisiting_models for the comparison with the plain loop, matplotlib for the figures.
+Prints what it measures, keeps it in ``speed-cpu.json`` or ``speed-cuda.json``, and writes
+``speed.md`` and its figures from these two files; a part that is measured again replaces its own
+results only. Needs torch, scikit-learn, numpy, pandas and narwhals; rtdl_revisiting_models for the
+comparison with the plain loop, matplotlib for the figures.
 """
 
 import argparse
@@ -37,23 +39,66 @@ DEFAULT_PARTS = {
 
 def arguments(argv=None):
     """Return the parsed command line, its defaults chosen by the device."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed", description=__doc__.splitlines()[0]
+    )
     add = parser.add_argument
-    add("--parts", nargs="+", choices=[*PARTS, REPORT], help="default: all; california on a GPU only, others on a CPU only")
+    add(
+        "--parts",
+        nargs="+",
+        choices=[*PARTS, REPORT],
+        help="default: all; california on a GPU only, others on a CPU only",
+    )
     add("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     add("--device", default="cpu", type=_device, help="cpu, cuda, cuda:1")
     add("--rows", type=int, default=16_000, help="training rows of networks, others and memory")
-    add("--batch-sizes", type=int, nargs="+", help="others and scaling take the first (default 256; GPU: 256 4096)")
+    add(
+        "--batch-sizes",
+        type=int,
+        nargs="+",
+        help="others and scaling take the first (default 256; GPU: 256 4096)",
+    )
     add("--repeats", type=int, default=3)
-    add("--epochs", type=int, help="epochs of a fit of networks and scaling; the last is timed (default 1; GPU: 6)")
+    add(
+        "--epochs",
+        type=int,
+        help="epochs of a fit of networks and scaling; the last is timed (default 1; GPU: 6)",
+    )
     add("--fit-epochs", type=int, default=2, help="epochs of a fit of others")
     add("--overhead-rows", type=int, default=500_000)
-    add("--axes", nargs="+", default=list(scaling.AXES), choices=list(scaling.AXES), help="of scaling")
-    add("--point-seconds", type=float, default=3, help="what an epoch of a point of scaling is meant to take")
-    add("--budget", type=float, default=120, help="seconds beyond which a point of scaling is left out")
-    add("--out", default=Path(__file__).parent.parent / "reports", type=Path, help="folder of results, figures and speed.md")
-    add("--reference-path", help="a folder with rtdl_revisiting_models.py, where that is not installed")
-    add("--california-csv", help="the table of california as a CSV file, where pyarrow is not installed")
+    add(
+        "--axes",
+        nargs="+",
+        default=list(scaling.AXES),
+        choices=list(scaling.AXES),
+        help="of scaling",
+    )
+    add(
+        "--point-seconds",
+        type=float,
+        default=3,
+        help="what an epoch of a point of scaling is meant to take",
+    )
+    add(
+        "--budget",
+        type=float,
+        default=120,
+        help="seconds beyond which a point of scaling is left out",
+    )
+    add(
+        "--out",
+        default=Path(__file__).parent.parent / "reports",
+        type=Path,
+        help="folder of results, figures and speed.md",
+    )
+    add(
+        "--reference-path",
+        help="a folder with rtdl_revisiting_models.py, where that is not installed",
+    )
+    add(
+        "--california-csv",
+        help="the table of california as a CSV file, where pyarrow is not installed",
+    )
     options = parser.parse_args(argv)
     kind = torch.device(options.device).type
     options.parts = options.parts or DEFAULT_PARTS[kind]
@@ -82,7 +127,10 @@ def main(argv=None):
         results = Results(options.out, torch.device(options.device).type)
         run = describe_run(options.device, argv)
         results.begin(run)
-        print(f"{run['machine']}, {run['threads']} threads, torch {torch.__version__}; median (range) of {options.repeats}")
+        print(
+            f"{run['machine']}, {run['threads']} threads, torch {torch.__version__}; median "
+            f"(range) of {options.repeats}"
+        )
         for part in measured:
             PARTS[part](options, results)
     for kind in DEVICES:

@@ -15,33 +15,61 @@ def run(options, results):
     except ImportError as error:
         print(f"california: {error}; --california-csv takes the table as a CSV file")
         return
-    ft_transformer(_first_rows(dataset, 2000), {"max_epochs": 1}, 0, options.device, None)  # a warm-up
+    ft_transformer(
+        _first_rows(dataset, 2000), {"max_epochs": 1}, 0, options.device, None
+    )  # a warm-up
     for precision in PRECISIONS:
         entry = {"precision": precision, "seconds": [], "rmse": [], "epochs": []}
         for seed in range(options.repeats):
-            for name, value in zip(("seconds", "rmse", "epochs"), measure(dataset, precision, seed, options.device), strict=True):
+            for name, value in zip(
+                ("seconds", "rmse", "epochs"),
+                measure(dataset, precision, seed, options.device),
+                strict=True,
+            ):
                 entry[name].append(value)
             results.put(f"california/{precision}", entry)
-            print(f"california {precision:8s} seed {seed}: {entry['seconds'][-1]:.1f} s, RMSE {entry['rmse'][-1]:.4f}, ", end="")
+            print(
+                (
+                    f"california {precision:8s} seed {seed}: {entry['seconds'][-1]:.1f} s, RMSE "
+                    f"{entry['rmse'][-1]:.4f}, "
+                ),
+                end="",
+            )
             print(f"{entry['epochs'][-1]} epochs", flush=True)
 
 
 def read(csv=None):
-    """Return the dataset, from a CSV file with the columns of the shipped table where one is given."""
+    """Return the dataset, from a CSV file with the columns of the shipped table where one is
+    given."""
     if csv is None:
         return california_housing()
     table = pd.read_csv(csv)
-    parts = [table[table["split"] == split].reset_index(drop=True) for split in ("train", "val", "test")]
-    return Dataset("california_housing", "regression", *((p.drop(columns=["target", "split"]), p["target"]) for p in parts))
+    parts = [
+        table[table["split"] == split].reset_index(drop=True) for split in ("train", "val", "test")
+    ]
+    return Dataset(
+        "california_housing",
+        "regression",
+        *((p.drop(columns=["target", "split"]), p["target"]) for p in parts),
+    )
 
 
 def _first_rows(dataset, n_rows):
-    parts = [tuple(table.iloc[:n_rows] for table in part) for part in (dataset.train, dataset.val, dataset.test)]
+    parts = [
+        tuple(table.iloc[:n_rows] for table in part)
+        for part in (dataset.train, dataset.val, dataset.test)
+    ]
     return Dataset(dataset.name, dataset.task, *parts)
 
 
 def measure(dataset, precision, seed, device):
     """Return the seconds of the fit, the error of the test rows, and the number of epochs."""
-    seconds, fit = timed(lambda: ft_transformer(dataset, {"precision": precision}, seed, device, None), device)
+    seconds, fit = timed(
+        lambda: ft_transformer(dataset, {"precision": precision}, seed, device, None), device
+    )
     X_test, y_test = dataset.test
-    return seconds, float(np.sqrt(np.mean((fit.predict(X_test) - y_test.to_numpy()) ** 2))), fit.n_iter
+    return (
+        seconds,
+        float(np.sqrt(np.mean((fit.predict(X_test) - y_test.to_numpy()) ** 2))),
+        fit.n_iter,
+    )

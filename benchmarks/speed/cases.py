@@ -1,4 +1,5 @@
-"""What is timed: the table, the networks, and the plain loop around the authors' package that they are set against."""
+"""What is timed: the table, the networks, and the plain loop around the authors' package that they
+are set against."""
 
 import importlib.util
 import time
@@ -20,8 +21,15 @@ NETWORKS = {
     "tabm": (tabdl.TabMRegressor, {"d_block": 512}),
 }
 # How numbers are embedded: as in the paper; TabM's as its authors' package does.
-NUM_EMBEDDINGS = {"ft_transformer": "linear", "resnet": None, "mlp": None, "tabm": PiecewiseLinear(bins="quantile")}
-PACKAGES = {"tabm": ("tabm", "rtdl_num_embeddings")}  # of the authors; of the other networks, rtdl_revisiting_models
+NUMERIC_EMBEDDINGS = {
+    "ft_transformer": "linear",
+    "resnet": None,
+    "mlp": None,
+    "tabm": PiecewiseLinear(bins="quantile"),
+}
+PACKAGES = {
+    "tabm": ("tabm", "rtdl_num_embeddings")
+}  # of the authors; of the other networks, rtdl_revisiting_models
 AUTHORS_BATCH = 4000  # in which the authors predict
 PRECISIONS = ("auto", "float32")
 PLAIN = "plain"
@@ -30,10 +38,14 @@ PLAIN = "plain"
 def table(n_rows, n_num=N_NUM, cardinalities=CARDINALITIES):
     """Return X (numbers, then categories, all of which occur when there are rows enough) and y."""
     rng = np.random.default_rng(0)
-    X = pd.DataFrame(rng.normal(size=(n_rows, n_num)).astype(np.float32), columns=[f"n{j}" for j in range(n_num)])
+    X = pd.DataFrame(
+        rng.normal(size=(n_rows, n_num)).astype(np.float32), columns=[f"n{j}" for j in range(n_num)]
+    )
     codes = [rng.permutation(n_rows) % cardinality for cardinality in cardinalities]
     categories = {
-        f"c{j}": pd.Categorical.from_codes(codes[j], categories=[str(value) for value in range(cardinality)])
+        f"c{j}": pd.Categorical.from_codes(
+            codes[j], categories=[str(value) for value in range(cardinality)]
+        )
         for j, cardinality in enumerate(cardinalities)
     }
     y = (X["n0"] * X["n1"]).to_numpy() + codes[0] + rng.normal(size=n_rows)
@@ -69,8 +81,15 @@ class Case:
     def estimator(self, **parameters):
         """Return tabdl's estimator; without other ``parameters`` it trains on all rows."""
         cls, sizes = NETWORKS[self.network]
-        common = {"batch_size": self.batch_size, "device": self.device, "random_state": 0, "early_stopping": False}
-        return cls(**sizes, num_embedding=NUM_EMBEDDINGS[self.network], **(common | parameters))
+        common = {
+            "batch_size": self.batch_size,
+            "device": self.device,
+            "random_state": 0,
+            "early_stopping": False,
+        }
+        return cls(
+            **sizes, numeric_embedding=NUMERIC_EMBEDDINGS[self.network], **(common | parameters)
+        )
 
     def reference(self):
         """Return the network of the same sizes from the authors' package."""
@@ -81,14 +100,18 @@ class Case:
         cardinalities = list(self.cardinalities)
         if self.network == "ft_transformer":
             options = rtdl.FTTransformer.get_default_kwargs() | {"_is_default": False}
-            return rtdl.FTTransformer(n_cont_features=self.n_num, cat_cardinalities=cardinalities, d_out=1, **options)
+            return rtdl.FTTransformer(
+                n_cont_features=self.n_num, cat_cardinalities=cardinalities, d_out=1, **options
+            )
         sizes = dict(NETWORKS[self.network][1])
         d_embedding = sizes.pop("d_embedding")
         embeddings = rtdl.CategoricalEmbeddings(cardinalities, d_embedding, bias=False)
         sizes |= {"d_in": self.n_num + len(cardinalities) * d_embedding, "d_out": 1}
         if self.network == "mlp":
             return FlatReference(embeddings, rtdl.MLP(**sizes, dropout=0.1))
-        return FlatReference(embeddings, rtdl.ResNet(**sizes, d_hidden_multiplier=2.0, dropout1=0.3, dropout2=0.0))
+        return FlatReference(
+            embeddings, rtdl.ResNet(**sizes, d_hidden_multiplier=2.0, dropout1=0.3, dropout2=0.0)
+        )
 
     def _tabm_reference(self):
         import rtdl_num_embeddings
@@ -96,14 +119,23 @@ class Case:
 
         numbers = torch.tensor(self.table()[0].iloc[:, : self.n_num].to_numpy())
         bins = rtdl_num_embeddings.compute_bins(numbers, n_bins=min(48, len(numbers) - 1))
-        embeddings = rtdl_num_embeddings.PiecewiseLinearEmbeddings(bins, 16, activation=False, version="B")
-        sizes = {"n_num_features": self.n_num, "cat_cardinalities": list(self.cardinalities), "d_out": 1}
+        embeddings = rtdl_num_embeddings.PiecewiseLinearEmbeddings(
+            bins, 16, activation=False, version="B"
+        )
+        sizes = {
+            "n_num_features": self.n_num,
+            "cat_cardinalities": list(self.cardinalities),
+            "d_out": 1,
+        }
         return tabm.TabM.make(**sizes, arch_type="tabm-mini", n_blocks=3, num_embeddings=embeddings)
 
 
 def has_reference(network):
     """Return whether the authors' package with this network is installed."""
-    return all(importlib.util.find_spec(name) is not None for name in PACKAGES.get(network, ("rtdl_revisiting_models",)))
+    return all(
+        importlib.util.find_spec(name) is not None
+        for name in PACKAGES.get(network, ("rtdl_revisiting_models",))
+    )
 
 
 class FlatReference(torch.nn.Module):
@@ -118,17 +150,23 @@ class FlatReference(torch.nn.Module):
 
 
 def encoded(X, y, n_num):
-    """Return numbers, codes of categories and the standardised target as arrays; what a plain loop has to begin with."""
-    codes = np.column_stack([X.iloc[:, j].cat.codes.to_numpy() for j in range(n_num, X.shape[1])]).astype(np.int64)
+    """Return numbers, codes of categories and the standardised target as arrays; what a plain loop
+    has to begin with."""
+    codes = np.column_stack(
+        [X.iloc[:, j].cat.codes.to_numpy() for j in range(n_num, X.shape[1])]
+    ).astype(np.int64)
     return X.iloc[:, :n_num].to_numpy(), codes, ((y - y.mean()) / y.std()).astype(np.float32)
 
 
 class PlainLoop:
-    """What one writes by hand: tensors on the device, a random order, batches by index, AdamW, mean squared error."""
+    """What one writes by hand: tensors on the device, a random order, batches by index, AdamW, mean
+    squared error."""
 
     def __init__(self, case, arrays):
         self.net = case.reference().to(case.device)
-        self.x_num, self.x_cat, self.y = (torch.tensor(array, device=case.device) for array in arrays)
+        self.x_num, self.x_cat, self.y = (
+            torch.tensor(array, device=case.device) for array in arrays
+        )
         self.batch_size = case.batch_size
         self.n_orders = getattr(self.net, "k", 1)  # TabM's k predictions have batches of their own
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=1e-4, weight_decay=1e-5)
@@ -140,7 +178,9 @@ class PlainLoop:
         order = orders[0] if self.n_orders == 1 else torch.stack(orders, 1)
         for index in order.split(self.batch_size):
             self.optimizer.zero_grad()
-            loss = functional.mse_loss(self.net(self.x_num[index], self.x_cat[index]).squeeze(-1), self.y[index])
+            loss = functional.mse_loss(
+                self.net(self.x_num[index], self.x_cat[index]).squeeze(-1), self.y[index]
+            )
             loss.backward()
             self.optimizer.step()
 
@@ -153,7 +193,8 @@ class PlainLoop:
 
 
 def timed(function, device):
-    """Return the seconds that ``function`` takes until the device has done its work, and what it returns."""
+    """Return the seconds that ``function`` takes until the device has done its work, and what it
+    returns."""
     wait(device)
     start = time.perf_counter()
     result = function()

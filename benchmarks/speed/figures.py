@@ -1,4 +1,5 @@
-"""The curves of ``benchmarks.speed.scaling`` as figures, one an axis: training beside prediction, a colour a network."""
+"""The curves of ``benchmarks.speed.scaling`` as figures, one an axis: training beside prediction, a
+colour a network."""
 
 import importlib.util
 from pathlib import Path
@@ -14,7 +15,10 @@ LABELS = {
 }
 NAMES = {"ft_transformer": "FT-Transformer", "resnet": "ResNet", "mlp": "MLP", "tabm": "TabM"}
 COLORS = dict(zip(NETWORKS, ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=True))
-STYLES = {"tabdl": {"linestyle": "-", "marker": "o"}, PLAIN: {"linestyle": "--", "marker": "o", "markerfacecolor": "white"}}
+STYLES = {
+    "tabdl": {"linestyle": "-", "marker": "o"},
+    PLAIN: {"linestyle": "--", "marker": "o", "markerfacecolor": "white"},
+}
 WHO = {"tabdl": "tabdl", PLAIN: "plain loop"}
 
 
@@ -30,7 +34,12 @@ def draw(out, kind, entries):
         print("matplotlib is not installed: no figures")
         return
     for axis in dict.fromkeys(entry["axis"] for entry in drawn):
-        _draw_axis(path_of(out, kind, axis), kind, axis, [entry for entry in drawn if entry["axis"] == axis])
+        _draw_axis(
+            path_of(out, kind, axis),
+            kind,
+            axis,
+            [entry for entry in drawn if entry["axis"] == axis],
+        )
 
 
 def _draw_axis(path, kind, axis, entries):
@@ -40,11 +49,21 @@ def _draw_axis(path, kind, axis, entries):
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2)
-    for panel, what, title in zip(panels, ("train", "predict"), ("Training", "Prediction"), strict=True):
+    for panel, what, title in zip(
+        panels, ("train", "predict"), ("Training", "Prediction"), strict=True
+    ):
         for entry in entries:
             _draw_network(panel, entry, what)
-        panel.set(xscale="log", yscale="log", title=f"{title}, {DEVICES[kind]}", xlabel=LABELS[axis], ylabel="rows per second")
-        _plain_ticks(panel, sorted({point["value"] for entry in entries for point in entry["points"]}))
+        panel.set(
+            xscale="log",
+            yscale="log",
+            title=f"{title}, {DEVICES[kind]}",
+            xlabel=LABELS[axis],
+            ylabel="rows per second",
+        )
+        _plain_ticks(
+            panel, sorted({point["value"] for entry in entries for point in entry["points"]})
+        )
         panel.grid(True, which="major", alpha=0.3)
     handles, labels = _legend(entries)
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
@@ -56,7 +75,9 @@ def _draw_network(panel, entry, what):
     for who, style in STYLES.items():
         points = [(point["value"], point[what]) for point in entry["points"] if point["who"] == who]
         if points:
-            panel.plot(*zip(*points, strict=True), color=COLORS[entry["network"]], markersize=5, **style)
+            panel.plot(
+                *zip(*points, strict=True), color=COLORS[entry["network"]], markersize=5, **style
+            )
 
 
 def _legend(entries):
@@ -64,7 +85,11 @@ def _legend(entries):
     from matplotlib.lines import Line2D
 
     networks = dict.fromkeys(entry["network"] for entry in entries)
-    whos = [who for who in STYLES if any(point["who"] == who for entry in entries for point in entry["points"])]
+    whos = [
+        who
+        for who in STYLES
+        if any(point["who"] == who for entry in entries for point in entry["points"])
+    ]
     handles = [Line2D([], [], color=COLORS[network], linewidth=4) for network in networks]
     handles += [Line2D([], [], color="black", **STYLES[who]) for who in whos]
     return handles, [NAMES[network] for network in networks] + [WHO[who] for who in whos]
@@ -74,7 +99,9 @@ def _plain_ticks(panel, values):
     """Write the numbers of the horizontal axis out, and those of the vertical axis with commas."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-    panel.set_xticks(values, [f"{value:,}" for value in values], rotation=30 if len(values) > 6 else 0)
+    panel.set_xticks(
+        values, [f"{value:,}" for value in values], rotation=30 if len(values) > 6 else 0
+    )
     panel.xaxis.set_minor_locator(NullLocator())
     panel.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

@@ -1,7 +1,9 @@
-"""Folds of a network trained together against one after the other, same epochs: ``python -m benchmarks.speed.folds``.
+"""Folds of a network trained together against one after the other, same epochs: ``python -m
+benchmarks.speed.folds``.
 
-Prints the ratio of the seconds of both, median and range of pairs in one run. Together, folds share one table and one encoder;
-whether their steps are common ones too goes by the size of a step, see ``tabdl.members``.
+Prints the ratio of the seconds of both, median and range of pairs in one run. Together, folds share
+one table and one encoder; whether their steps are common ones too goes by the size of a step, see
+``tabdl.members``.
 """
 
 import argparse
@@ -12,10 +14,14 @@ import numpy as np
 import torch
 
 import tabdl
-from benchmarks.speed.cases import NUM_EMBEDDINGS
+from benchmarks.speed.cases import NUMERIC_EMBEDDINGS
 from tabdl.devices import choose_device
 
-NETWORKS = {"ft_transformer": tabdl.FTTransformerRegressor, "resnet": tabdl.TabResNetRegressor, "mlp": tabdl.TabMLPRegressor}
+NETWORKS = {
+    "ft_transformer": tabdl.FTTransformerRegressor,
+    "resnet": tabdl.TabResNetRegressor,
+    "mlp": tabdl.TabMLPRegressor,
+}
 
 
 def table(n_rows):
@@ -26,9 +32,18 @@ def table(n_rows):
 
 def seconds(network, X, y, batch_size, together, options):
     """Return the seconds of one fit of all folds."""
-    common = {"max_epochs": options.epochs, "early_stopping": False, "device": options.device, "n_jobs": options.n_jobs}
-    estimator = NETWORKS[network](num_embedding=NUM_EMBEDDINGS[network], batch_size=batch_size, **common)
-    ensemble = tabdl.CrossValEnsembleRegressor(estimator, cv=options.folds, together=together, random_state=0)
+    common = {
+        "max_epochs": options.epochs,
+        "early_stopping": False,
+        "device": options.device,
+        "n_jobs": options.n_jobs,
+    }
+    estimator = NETWORKS[network](
+        numeric_embedding=NUMERIC_EMBEDDINGS[network], batch_size=batch_size, **common
+    )
+    ensemble = tabdl.CrossValEnsembleRegressor(
+        estimator, cv=options.folds, together=together, random_state=0
+    )
     start = time.perf_counter()
     ensemble.fit(X, y)
     return time.perf_counter() - start
@@ -36,7 +51,9 @@ def seconds(network, X, y, batch_size, together, options):
 
 def main(argv=None):
     """Print a line for each network and batch size."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.folds", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed.folds", description=__doc__.splitlines()[0]
+    )
     add = parser.add_argument
     add("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     add("--batch-sizes", nargs="+", type=int, default=[256, 32])
@@ -49,16 +66,26 @@ def main(argv=None):
     options = parser.parse_args(argv)
     choose_device(options.device, "--device")
     X, y = table(options.rows)
-    print(f"{options.folds} folds of {options.rows:,} rows, {options.epochs} epochs, {options.device}, torch {torch.__version__}")
+    print(
+        f"{options.folds} folds of {options.rows:,} rows, {options.epochs} epochs, "
+        f"{options.device}, torch {torch.__version__}"
+    )
     for network in options.networks:
         for batch_size in options.batch_sizes:
             for way in (True, False):  # the first call of each loads and fills what later ones find
                 seconds(network, X[:200], y[:200], batch_size, way, options)
-            pairs = [[seconds(network, X, y, batch_size, way, options) for way in (True, False)] for _ in range(options.repeats)]
+            pairs = [
+                [seconds(network, X, y, batch_size, way, options) for way in (True, False)]
+                for _ in range(options.repeats)
+            ]
             ratios = sorted(alone / together for together, alone in pairs)
             median = statistics.median(ratios)
             print(
-                f"{network}, batches of {batch_size}: {median:.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f}) times as quick", flush=True
+                (
+                    f"{network}, batches of {batch_size}: {median:.2f} "
+                    f"({ratios[0]:.2f}-{ratios[-1]:.2f}) times as quick"
+                ),
+                flush=True,
             )
 
 

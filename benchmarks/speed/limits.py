@@ -1,4 +1,5 @@
-"""The physical limit: what this machine does in matrix products, and how many of them a network asks for."""
+"""The physical limit: what this machine does in matrix products, and how many of them a network
+asks for."""
 
 from dataclasses import replace
 
@@ -9,10 +10,13 @@ from benchmarks.speed.cases import PlainLoop, encoded, timed
 
 
 def matrix_limits(device, size=None):
-    """Return FLOP/s of one large matrix product by the name of its numbers; on CUDA also in TF32."""
+    """Return FLOP/s of one large matrix product by the name of its numbers; on CUDA also in
+    TF32."""
     on_cuda = torch.device(device).type == "cuda"
     size = size or (8192 if on_cuda else 2048)
-    limits = {name: _product(device, size, getattr(torch, name)) for name in ("float32", "bfloat16")}
+    limits = {
+        name: _product(device, size, getattr(torch, name)) for name in ("float32", "bfloat16")
+    }
     if on_cuda:
         precision = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("high")

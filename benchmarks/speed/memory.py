@@ -1,4 +1,5 @@
-"""Memory, and what ``fit`` costs beside its loop: each measured in a Python of its own, which this module is the main of."""
+"""Memory, and what ``fit`` costs beside its loop: each measured in a Python of its own, which this
+module is the main of."""
 
 import contextlib
 import gc
@@ -23,7 +24,14 @@ from benchmarks.speed.ratios import megabytes, overhead_figures
 ROOT = Path(__file__).parent.parent.parent
 N_COLUMNS = 90
 SMALL_NETWORKS = {"mlp": tabdl.TabMLPRegressor, "resnet": tabdl.TabResNetRegressor}
-SMALL = {"n_blocks": 1, "d_block": 64, "num_embedding": None, "batch_size": 4096, "max_epochs": 1, "random_state": 0}
+SMALL = {
+    "n_blocks": 1,
+    "d_block": 64,
+    "numeric_embedding": None,
+    "batch_size": 4096,
+    "max_epochs": 1,
+    "random_state": 0,
+}
 
 
 def run_memory(options, results):
@@ -38,28 +46,46 @@ def run_memory(options, results):
                 continue
             results.put(f"memory/{network}/{batch_size}/{who}", asdict(case) | {"who": who} | entry)
             line = f"{network:14s} batch {batch_size:5,d} {who:9s} peak {megabytes(entry['peak'])}"
-            print(f"{line}, before the fit {megabytes(entry['before'])}, GPU {megabytes(entry['gpu_peak'])}", flush=True)
+            print(
+                (
+                    f"{line}, before the fit {megabytes(entry['before'])}, GPU "
+                    f"{megabytes(entry['gpu_peak'])}"
+                ),
+                flush=True,
+            )
 
 
 def run_overhead(options, results):
     """Measure what a fit of one epoch costs beside its loop, with and without rows held out."""
     for network in [name for name in options.networks if name in SMALL_NETWORKS]:
         for early_stopping in (False, True):
-            job = {"network": network, "early_stopping": early_stopping, "n_rows": options.overhead_rows}
-            once = [in_new_python("overhead", **job, device=options.device) for _ in range(options.repeats)]
+            job = {
+                "network": network,
+                "early_stopping": early_stopping,
+                "n_rows": options.overhead_rows,
+            }
+            once = [
+                in_new_python("overhead", **job, device=options.device)
+                for _ in range(options.repeats)
+            ]
             if None in once:
                 continue
-            entry = job | {name: [values[name] for values in once] for name in ("fit", "loop", "growth")}
+            entry = job | {
+                name: [values[name] for values in once] for name in ("fit", "loop", "growth")
+            }
             entry |= {"n_columns": N_COLUMNS, "table_bytes": once[0]["table_bytes"]}
             results.put(f"overhead/{network}/{'held_out' if early_stopping else 'all_rows'}", entry)
             print(f"{network:14s} {', '.join(overhead_figures(entry))}", flush=True)
 
 
 def in_new_python(what, **job):
-    """Return what a job measures in a Python of its own; None, with a line printed, when that one failed."""
+    """Return what a job measures in a Python of its own; None, with a line printed, when that one
+    failed."""
     command = [sys.executable, "-m", "benchmarks.speed.memory", json.dumps({"what": what} | job)]
     paths = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths})
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths}
+    )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["killed"])[-1]
         print(f"{what} {job}: failed with status {done.returncode}: {reason}", flush=True)
@@ -74,7 +100,11 @@ def measure_memory(case, who):
     before = _start_of_peak()
     fit()
     on_gpu = torch.device(case.device).type == "cuda"
-    return {"before": before, "peak": peak_memory(), "gpu_peak": torch.cuda.max_memory_allocated() if on_gpu else None}
+    return {
+        "before": before,
+        "peak": peak_memory(),
+        "gpu_peak": torch.cuda.max_memory_allocated() if on_gpu else None,
+    }
 
 
 def _one_epoch(case, who):
@@ -90,7 +120,8 @@ def _one_epoch(case, who):
 
 
 def measure_overhead(network, early_stopping, n_rows, device):
-    """Return the seconds of a fit and of its loop, the growth of memory in it, and the size of the table."""
+    """Return the seconds of a fit and of its loop, the growth of memory in it, and the size of the
+    table."""
     values = np.random.default_rng(0).standard_normal((n_rows, N_COLUMNS), dtype=np.float32)
     X = pd.DataFrame(values, columns=[f"n{j}" for j in range(N_COLUMNS)])
     y = values[:, 0] * values[:, 1]
@@ -120,7 +151,9 @@ def peak_memory():
 def _largest_resident_set():
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def _status(name):
@@ -128,7 +161,9 @@ def _status(name):
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
+    return next(
+        (int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None
+    )
 
 
 def main(argv):

@@ -1,7 +1,8 @@
 """Estimators of other packages, fitted with the same network: one function a package.
 
-Each takes ``(case, parts, epochs)``, where ``parts`` are X, y, X_val and y_val, and returns the seconds of the whole fit and the
-number of trained parameters. All evaluate the validation rows after each epoch; :data:`INCLUDED` says what a fit does beside.
+Each takes ``(case, parts, epochs)``, where ``parts`` are X, y, X_val and y_val, and returns the
+seconds of the whole fit and the number of trained parameters. All evaluate the validation rows
+after each epoch; :data:`INCLUDED` says what a fit does beside.
 """
 
 import contextlib
@@ -16,19 +17,26 @@ import torch
 from benchmarks.speed.cases import NETWORKS, encoded, timed
 
 INCLUDED = {
-    "pytabkit": "includes its quantile transform, two encodings of the categories, and a checkpoint on disk after each better "
+    "pytabkit": "includes its quantile transform, two encodings of the categories, and a "
+    "checkpoint on disk after each better "
     "epoch (its default); batches come from skorch's data loader, which collates row by row",
-    "deeptab": "includes its quantile transform, Lightning's start and check of the validation rows, a data loader that collates "
-    "row by row, and a checkpoint on disk after each better epoch, loaded at the end. Its FT-Transformer sends all tokens, not "
-    "only [CLS], through the last block, has a norm before the first attention, and drops out on the residual branches, not "
-    "inside the feed-forward part. A block of its ResNet is two equal layers with LayerNorm, 362 wide here to have as many "
+    "deeptab": "includes its quantile transform, Lightning's start and check of the "
+    "validation rows, a data loader that collates "
+    "row by row, and a checkpoint on disk after each better epoch, loaded at the end. "
+    "Its FT-Transformer sends all tokens, not "
+    "only [CLS], through the last block, has a norm before the first attention, and "
+    "drops out on the residual branches, not "
+    "inside the feed-forward part. A block of its ResNet is two equal layers with "
+    "LayerNorm, 362 wide here to have as many "
     "weights. Its ResNet and MLP read the categories' codes as numbers (its default)",
-    "skorch": "includes no preprocessing: it is given encoded arrays; its data loader collates row by row",
+    "skorch": "includes no preprocessing: it is given encoded arrays; its data loader "
+    "collates row by row",
 }
 
 
 def is_installed(name):
-    """Return whether a package is there and, for skorch, the authors' package, whose network it is given."""
+    """Return whether a package is there and, for skorch, the authors' package, whose network it is
+    given."""
     try:
         needed = ("skorch", "rtdl_revisiting_models") if name == "skorch" else (name,)
         return all(metadata.version(package) for package in needed)
@@ -64,9 +72,15 @@ def _pytabkit_network(network):
     n_blocks, d_block = sizes["n_blocks"], sizes["d_block"]
     common = {"module_n_layers": n_blocks, "module_d_embedding": sizes["d_embedding"]}
     if network == "mlp":
-        return pytabkit.MLP_RTDL_D_Regressor, common | {"module_d_layers": [d_block] * n_blocks, "module_dropout": 0.1}
+        return pytabkit.MLP_RTDL_D_Regressor, common | {
+            "module_d_layers": [d_block] * n_blocks,
+            "module_dropout": 0.1,
+        }
     dropouts = {"module_hidden_dropout": 0.3, "module_residual_dropout": 0.0}
-    return pytabkit.Resnet_RTDL_D_Regressor, common | dropouts | {"module_d": d_block, "module_d_hidden_factor": 2}
+    return pytabkit.Resnet_RTDL_D_Regressor, common | dropouts | {
+        "module_d": d_block,
+        "module_d_hidden_factor": 2,
+    }
 
 
 def fit_deeptab(case, parts, epochs):
@@ -77,7 +91,9 @@ def fit_deeptab(case, parts, epochs):
     cls, network = _deeptab_network(case.network)
     accelerator = "gpu" if torch.device(case.device).type == "cuda" else "cpu"
     with _quiet() as folder:
-        preprocessing = configs.PreprocessingConfig(numerical_method="quantile", categorical_method="int", output_dim=7)
+        preprocessing = configs.PreprocessingConfig(
+            numerical_method="quantile", categorical_method="int", output_dim=7
+        )
         trainer = configs.TrainerConfig(
             max_epochs=epochs,
             patience=epochs,
@@ -87,8 +103,16 @@ def fit_deeptab(case, parts, epochs):
             optimizer_type="AdamW",
             checkpoint_path=folder,
         )
-        model = cls(model_config=network, preprocessing_config=preprocessing, trainer_config=trainer)
-        options = {"X_val": X_val, "y_val": y_val, "accelerator": accelerator, "logger": False, "enable_progress_bar": False}
+        model = cls(
+            model_config=network, preprocessing_config=preprocessing, trainer_config=trainer
+        )
+        options = {
+            "X_val": X_val,
+            "y_val": y_val,
+            "accelerator": accelerator,
+            "logger": False,
+            "enable_progress_bar": False,
+        }
         seconds, _ = timed(lambda: model.fit(X, y, **options), case.device)
     return seconds, _count(model._task_model.estimator)
 
@@ -111,9 +135,13 @@ def _deeptab_network(network):
     sizes = NETWORKS[network][1]
     n_blocks = sizes["n_blocks"]
     if network == "mlp":
-        return models.MLPRegressor, configs.MLPConfig(layer_sizes=[sizes["d_block"]] * n_blocks, dropout=0.1)
+        return models.MLPRegressor, configs.MLPConfig(
+            layer_sizes=[sizes["d_block"]] * n_blocks, dropout=0.1
+        )
     blocks = {"layer_sizes": [362] * n_blocks, "num_blocks": n_blocks, "norm": True}
-    return models.ResNetRegressor, configs.ResNetConfig(**blocks, dropout=0.3, activation=torch.nn.ReLU())
+    return models.ResNetRegressor, configs.ResNetConfig(
+        **blocks, dropout=0.3, activation=torch.nn.ReLU()
+    )
 
 
 def fit_skorch(case, parts, epochs):
@@ -136,7 +164,9 @@ def fit_skorch(case, parts, epochs):
         device=case.device,
         verbose=0,
     )
-    seconds, _ = timed(lambda: model.fit({"x_cont": train[0], "x_cat": train[1]}, train[2][:, None]), case.device)
+    seconds, _ = timed(
+        lambda: model.fit({"x_cont": train[0], "x_cat": train[1]}, train[2][:, None]), case.device
+    )
     return seconds, _count(model.module_)
 
 
@@ -149,7 +179,11 @@ def _quiet():
     """Silence what a package prints, and give it a folder for its files."""
     logging.disable(logging.WARNING)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            warnings.catch_warnings(),
+            tempfile.TemporaryDirectory() as folder,
+        ):
             warnings.simplefilter("ignore")
             yield folder
     finally:

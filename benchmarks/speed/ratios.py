@@ -1,4 +1,5 @@
-"""From the seconds and bytes of an entry to figures: medians, ranges, ratios; a dash for what was not measured."""
+"""From the seconds and bytes of an entry to figures: medians, ranges, ratios; a dash for what was
+not measured."""
 
 import statistics
 
@@ -11,7 +12,10 @@ def spread(values, form="{:.2f}"):
     """Return the median and, in brackets, the range; a dash for no values."""
     if not values:
         return NOTHING
-    return f"{form.format(statistics.median(values))} ({form.format(min(values))}–{form.format(max(values))})"
+    return (
+        f"{form.format(statistics.median(values))} "
+        f"({form.format(min(values))}–{form.format(max(values))})"
+    )
 
 
 def ratios_of(theirs, ours):
@@ -25,7 +29,8 @@ def seconds_of(entry, who, what):
 
 
 def ratios(entry, who, what, plain_what=None):
-    """Return how many times as fast as the plain loop ``who`` was, repeat by repeat; none without a plain loop."""
+    """Return how many times as fast as the plain loop ``who`` was, repeat by repeat; none without a
+    plain loop."""
     plain = seconds_of(entry, PLAIN, plain_what or what)
     return ratios_of(plain, seconds_of(entry, who, what)) if plain else []
 
@@ -51,7 +56,8 @@ def megabytes(n_bytes):
 
 
 def overhead_figures(entry):
-    """Return the text of an overhead entry: what was held out, seconds, growth of memory and its ratio to the table."""
+    """Return the text of an overhead entry: what was held out, seconds, growth of memory and its
+    ratio to the table."""
     beside = [fit - loop for fit, loop in zip(entry["fit"], entry["loop"], strict=True)]
     return (
         "a fifth, early stopping" if entry["early_stopping"] else "none",

@@ -29,28 +29,41 @@ SIZES = {
 }
 INTRODUCTION = """# Speed
 
-Written by `python -m benchmarks.speed` from `speed-cpu.json` and `speed-cuda.json` in this folder. Ratios of speed are of runs in
-turn in one process, since a machine's own speed drifts; above 1, tabdl is faster. A figure is the median of the repeats, with
-their range in brackets."""
-NETWORKS_TEXT = """The plain loop is what one writes by hand around the network of `rtdl_revisiting_models` (TabM: `tabm` and
-`rtdl_num_embeddings`): an encoded table as tensors on the device, batches by index, AdamW, float32, torch's default settings.
-*Training* is an epoch; *first epoch* is the whole of `fit(max_epochs=1)`, with reading and encoding the data frame, against
-making network, optimizer and tensors and training one epoch. *Prediction* of tabdl includes reading and encoding the data
-frame; the plain loop's table is encoded already."""
-LIMIT_TEXT = """The *share of the limit* is useful FLOP of the plain network per second (its matrix products in a training
-step, counted by torch's FlopCounterMode, times rows a second) over the FLOP per second of one large matrix product on this
-machine, measured in the same repeat. Both have the plain network's count above the line: work that tabdl saves by exact
-algebra counts as done."""
+Written by `python -m benchmarks.speed` from `speed-cpu.json` and `speed-cuda.json` in this folder.
+Ratios of speed are of runs in turn in one process, since a machine's own speed drifts; above 1,
+tabdl is faster. A figure is the median of the repeats, with their range in brackets."""
+NETWORKS_TEXT = """The plain loop is what one writes by hand around the network of
+`rtdl_revisiting_models` (TabM: `tabm` and `rtdl_num_embeddings`): an encoded table as tensors on
+the device, batches by index, AdamW, float32, torch's default settings. *Training* is an epoch;
+*first epoch* is the whole of `fit(max_epochs=1)`, with reading and encoding the data frame, against
+making network, optimizer and tensors and training one epoch. *Prediction* of tabdl includes reading
+and encoding the data frame; the plain loop's table is encoded already."""
+LIMIT_TEXT = """The
+*share of the limit* is useful FLOP of the plain network per second (its matrix products in a
+training step, counted by torch's FlopCounterMode, times rows a second) over the FLOP per second of
+one large matrix product on this machine, measured in the same repeat. Both have the plain network's
+count above the line: work that tabdl saves by exact algebra counts as done."""
 
 
 def write_report(out):
-    """Write ``speed.md`` from the results, the figures and the hand-written notes in the folder ``out``."""
+    """Write ``speed.md`` from the results, the figures and the hand-written notes in the folder
+    ``out``."""
     lines = [INTRODUCTION]
     for kind, name in DEVICES.items():
         results = Results(out, kind)
-        lines += ["", f"## {name}", "", *(_device(results, out, kind) if results.entries else [NOT_YET])]
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            *(_device(results, out, kind) if results.entries else [NOT_YET]),
+        ]
     notes = Path(out) / NOTES
-    lines += ["", "## What did not help", "", notes.read_text().strip() if notes.exists() else NOTHING]
+    lines += [
+        "",
+        "## What did not help",
+        "",
+        notes.read_text().strip() if notes.exists() else NOTHING,
+    ]
     Path(out).mkdir(parents=True, exist_ok=True)
     (Path(out) / "speed.md").write_text("\n".join(lines) + "\n")
 
@@ -58,7 +71,9 @@ def write_report(out):
 def _text(text, indent=""):
     """Return a paragraph, its lines filled and, after the first, indented."""
     text = " ".join(text.split())
-    return textwrap.fill(text, 130, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(
+        text, 130, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _bold(text):
@@ -66,7 +81,8 @@ def _bold(text):
 
 
 def _values(entries, name):
-    """Return the numbers of all entries as text; one, unless parts of the table were measured with other options."""
+    """Return the numbers of all entries as text; one, unless parts of the table were measured with
+    other options."""
     return " or ".join(f"{value:,}" for value in dict.fromkeys(entry[name] for entry in entries))
 
 
@@ -119,8 +135,20 @@ def _name(network):
 
 
 def _networks(entries):
-    size = f"{_values(entries, 'n_rows')} rows, 20 numbers and 4 categories, {len(entries[0]['limits'])} repeats."
-    lines = [_text(f"{size} {NETWORKS_TEXT}"), "", *_training(entries), "", *_prediction(entries), "", _text(LIMIT_TEXT), ""]
+    size = (
+        f"{_values(entries, 'n_rows')} rows, 20 numbers and 4 categories, "
+        f"{len(entries[0]['limits'])} repeats."
+    )
+    lines = [
+        _text(f"{size} {NETWORKS_TEXT}"),
+        "",
+        *_training(entries),
+        "",
+        *_prediction(entries),
+        "",
+        _text(LIMIT_TEXT),
+        "",
+    ]
     return lines + _limit(entries)
 
 
@@ -176,19 +204,30 @@ def _prediction(entries):
 
 def _limit(entries):
     names = list(entries[0]["limits"][0])
-    headings = ("share of the limit", "batch", "MFLOP a row", "who", *(f"% of {name}" for name in names))
+    headings = (
+        "share of the limit",
+        "batch",
+        "MFLOP a row",
+        "who",
+        *(f"% of {name}" for name in names),
+    )
     rows = [
         (
             NAMES[entry["network"]],
             f"{entry['batch_size']:,}",
             NOTHING if entry["flop_per_row"] is None else f"{entry['flop_per_row'] / 1e6:.2f}",
             "plain loop" if who == PLAIN else f"tabdl, {who}",
-            *(spread([100 * share for share in shares(entry, who, name)], "{:.0f}") for name in names),
+            *(
+                spread([100 * share for share in shares(entry, who, name)], "{:.0f}")
+                for name in names
+            ),
         )
         for entry in entries
         for who in entry["seconds"]
     ]
-    limits = {name: [once[name] / 1e9 for entry in entries for once in entry["limits"]] for name in names}
+    limits = {
+        name: [once[name] / 1e9 for entry in entries for once in entry["limits"]] for name in names
+    }
     measured = "; ".join(f"{name} {spread(values, '{:,.0f}')}" for name, values in limits.items())
     return [f"Limit, GFLOP/s: {measured}.", "", *_table(headings, rows)]
 
@@ -197,13 +236,20 @@ def _others(entries):
     text = f"""Whole fits of {_values(entries, "epochs")} epochs, divided by the epochs; {_values(entries, "n_rows")} training
 rows and a quarter as many validation rows, which all evaluate after each epoch; batch {_values(entries, "batch_size")}, no
 early stop. tabdl's fit includes reading and encoding the data frame."""
-    lines = [_text(text), "", *(_text(f"- {name} {what}.", "  ") for name, what in INCLUDED.items()), ""]
+    lines = [
+        _text(text),
+        "",
+        *(_text(f"- {name} {what}.", "  ") for name, what in INCLUDED.items()),
+        "",
+    ]
     rows = []
     for entry in entries:
         for who in (*(f"tabdl {precision}" for precision in PRECISIONS), *OPPONENTS):
             seconds = entry["seconds"].get(who, [])
             against = (
-                [spread(ratios_of(seconds, entry["seconds"][f"tabdl {p}"])) for p in PRECISIONS] if seconds else [NOTHING] * 2
+                [spread(ratios_of(seconds, entry["seconds"][f"tabdl {p}"])) for p in PRECISIONS]
+                if seconds
+                else [NOTHING] * 2
             )
             rows.append(
                 (
@@ -215,7 +261,15 @@ early stop. tabdl's fit includes reading and encoding the data frame."""
                 )
             )
     return lines + _table(
-        ("network", "estimator", "parameters", "s an epoch", "tabdl auto is faster by", "tabdl float32 by"), rows
+        (
+            "network",
+            "estimator",
+            "parameters",
+            "s an epoch",
+            "tabdl auto is faster by",
+            "tabdl float32 by",
+        ),
+        rows,
     )
 
 
@@ -223,7 +277,11 @@ def _memory(entries):
     text = f"""{_values(entries, "n_rows")} rows; each in a process of its own, one run each. *Peak* is the largest resident
 memory of the process in the fit; *before* has Python, the imported packages and the table in it (packages other than tabdl and
 torch are imported in the fit)."""
-    plain = {(entry["network"], entry["batch_size"]): entry["peak"] for entry in entries if entry["who"] == PLAIN}
+    plain = {
+        (entry["network"], entry["batch_size"]): entry["peak"]
+        for entry in entries
+        if entry["who"] == PLAIN
+    }
     rows = []
     for entry in entries:
         to_plain = plain.get((entry["network"], entry["batch_size"]))
@@ -231,36 +289,60 @@ torch are imported in the fit)."""
             (
                 NAMES[entry["network"]],
                 f"{entry['batch_size']:,}",
-                f"tabdl, {entry['who']}" if entry["who"] in PRECISIONS else WHO.get(entry["who"], entry["who"]),
+                f"tabdl, {entry['who']}"
+                if entry["who"] in PRECISIONS
+                else WHO.get(entry["who"], entry["who"]),
                 megabytes(entry["peak"]),
                 megabytes(entry["before"]),
                 f"{entry['peak'] / to_plain:.2f}" if to_plain else NOTHING,
                 megabytes(entry["gpu_peak"]),
             )
         )
-    headings = ("network", "batch", "who", "peak", "before", "peak to the plain loop's", "peak on the GPU")
+    headings = (
+        "network",
+        "batch",
+        "who",
+        "peak",
+        "before",
+        "peak to the plain loop's",
+        "peak on the GPU",
+    )
     return [_text(text), "", *_table(headings, rows)]
 
 
 def _overhead(entries):
     size = (
-        f"{_values(entries, 'n_rows')} rows × {entries[0]['n_columns']} float32 columns ({megabytes(entries[0]['table_bytes'])})"
+        f"{_values(entries, 'n_rows')} rows × {entries[0]['n_columns']} float32 columns "
+        f"({megabytes(entries[0]['table_bytes'])})"
     )
     text = f"""{size}, a small network (one block of 64, batch 4,096, one epoch), each fit in a process of its own. *Beside the
 loop* is the whole fit less the epoch's seconds; *growth* is the peak of memory in the fit less what was in use before it, when
 the table was there already."""
     rows = [(NAMES[entry["network"]], *overhead_figures(entry)) for entry in entries]
-    return [_text(text), "", *_table(("network", "held out", "fit", "beside the loop", "growth", "growth to the table"), rows)]
+    return [
+        _text(text),
+        "",
+        *_table(
+            ("network", "held out", "fit", "beside the loop", "growth", "growth to the table"), rows
+        ),
+    ]
 
 
 def _scaling(entries, out, kind):
-    text = """One epoch and one prediction a point, by the same rules for both, not repeated. FT-Transformer over features on a
-CPU trains in batches of 32, all else in 256 or what the axis says; the rows of every point are in the JSON file."""
+    text = """One epoch and one prediction a point, by the same rules for both, not repeated.
+    FT-Transformer over features on a
+CPU trains in batches of 32, all else in 256 or what the axis says; the rows of every point are in
+the JSON file."""
     lines = [_text(text)]
     measured = {entry["axis"] for entry in entries}
     for axis in (axis for axis in LABELS if axis in measured):
         path = path_of(out, kind, axis)
-        lines += ["", f"![rows per second over {axis}]({path.name})" if path.exists() else f"{axis}: no figure"]
+        lines += [
+            "",
+            f"![rows per second over {axis}]({path.name})"
+            if path.exists()
+            else f"{axis}: no figure",
+        ]
         missing = [
             f"{NAMES[entry['network']]}, {WHO[gap['who']]}, from {gap['value']:,} on ({gap['why']})"
             for entry in entries
@@ -284,4 +366,8 @@ def _california(entries):
         )
         for entry in entries
     ]
-    return [f"Defaults, to the early stop. {paper}", "", *_table(("precision", "seeds", "fit s", "RMSE", "epochs"), rows)]
+    return [
+        f"Defaults, to the early stop. {paper}",
+        "",
+        *_table(("precision", "seeds", "fit s", "RMSE", "epochs"), rows),
+    ]

@@ -1,4 +1,5 @@
-"""The table of results: a JSON file a kind of device, in which a part that is measured again replaces only its own entries."""
+"""The table of results: a JSON file a kind of device, in which a part that is measured again
+replaces only its own entries."""
 
 import json
 import os
@@ -26,7 +27,8 @@ PACKAGES = (
 
 
 class Results:
-    """The entries of one kind of device, each with the run (machine, command, versions) that measured it.
+    """The entries of one kind of device, each with the run (machine, command, versions) that
+    measured it.
 
     Parameters
     ----------
@@ -37,7 +39,9 @@ class Results:
 
     def __init__(self, out, kind):
         self.path = Path(out) / f"speed-{kind}.json"
-        held = json.loads(self.path.read_text()) if self.path.exists() else {"runs": [], "entries": {}}
+        held = (
+            json.loads(self.path.read_text()) if self.path.exists() else {"runs": [], "entries": {}}
+        )
         self.runs, self.entries = held["runs"], held["entries"]
 
     def begin(self, run):
@@ -45,7 +49,8 @@ class Results:
         self.runs.append(run)
 
     def put(self, key, entry):
-        """Write an entry, in place of an earlier one of the same key; ``key`` begins with the part's name and a slash."""
+        """Write an entry, in place of an earlier one of the same key; ``key`` begins with the
+        part's name and a slash."""
         self.entries[key] = entry | {"run": len(self.runs) - 1}
         self._drop_unused_runs()
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
 """Curves: training and prediction over rows, features, cardinality and batch size.
 
-A point is one epoch and one prediction, of as many rows as take a few seconds (the rows axis: of exactly its rows). Two batches
-are tried first; a point that would go beyond the budget of time, or that does not fit into memory, is left out and named, and
-so ends the line: larger values are not tried.
+A point is one epoch and one prediction, of as many rows as take a few seconds (the rows axis: of
+exactly its rows). Two batches are tried first; a point that would go beyond the budget of time, or
+that does not fit into memory, is left out and named, and so ends the line: larger values are not
+tried.
 """
 
 import contextlib
@@ -12,7 +13,16 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.speed.cases import AUTHORS_BATCH, CARDINALITIES, PLAIN, Case, PlainLoop, encoded, has_reference, timed
+from benchmarks.speed.cases import (
+    AUTHORS_BATCH,
+    CARDINALITIES,
+    PLAIN,
+    Case,
+    PlainLoop,
+    encoded,
+    has_reference,
+    timed,
+)
 
 AXES = {
     "rows": (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000),
@@ -33,7 +43,9 @@ def run(options, results):
             for value in AXES[axis]:
                 left_out = {gap["who"] for gap in entry["missing"]}
                 case = case_at(axis, value, network, options)
-                _point(entry, value, case, [who for who in everybody if who not in left_out], options)
+                _point(
+                    entry, value, case, [who for who in everybody if who not in left_out], options
+                )
                 results.put(f"scaling/{axis}/{network}", entry)
 
 
@@ -46,7 +58,8 @@ def case_at(axis, value, network, options):
         return replace(case, cardinalities=(value,))
     if axis == "batch_size":
         return replace(case, batch_size=value)
-    # Of 256 rows of 1,024 tokens the attention alone would not fit into the memory of a small machine.
+    # Of 256 rows of 1,024 tokens the attention alone would not fit into the memory of a small
+    # machine.
     batch_size = 32 if network == "ft_transformer" and options.device == "cpu" else case.batch_size
     return replace(case, n_num=value - len(CARDINALITIES), batch_size=batch_size)
 
@@ -62,7 +75,11 @@ def _point(entry, value, case, everybody, options):
         if isinstance(rates, dict):
             seconds = case.n_rows * (options.epochs / rates["train"] + 1 / rates["predict"])
             over = seconds > options.budget
-            rates = f"over the budget of {options.budget:g} s" if over else _rates(who, case, options.epochs)
+            rates = (
+                f"over the budget of {options.budget:g} s"
+                if over
+                else _rates(who, case, options.epochs)
+            )
         _keep(entry, value, who, case.n_rows, rates)
 
 
@@ -70,7 +87,10 @@ def _keep(entry, value, who, n_rows, rates):
     line = f"{entry['network']:14s} {entry['axis']} {value:,} {who}: "
     if isinstance(rates, dict):
         entry["points"].append({"value": value, "who": who, "n_rows": n_rows} | rates)
-        print(f"{line}training {rates['train']:,.0f}, prediction {rates['predict']:,.0f} rows/s", flush=True)
+        print(
+            f"{line}training {rates['train']:,.0f}, prediction {rates['predict']:,.0f} rows/s",
+            flush=True,
+        )
     else:
         entry["missing"].append({"value": value, "who": who, "why": rates})
         print(line + rates, flush=True)
@@ -116,7 +136,8 @@ def _plain_batch(case):
 
 @contextlib.contextmanager
 def _memory_limit(device):
-    """Let an allocation beyond the free memory raise; otherwise Linux may end this process, or another one."""
+    """Let an allocation beyond the free memory raise; otherwise Linux may end this process, or
+    another one."""
     if not sys.platform.startswith("linux") or torch.device(device).type == "cuda":
         yield
         return
@@ -133,10 +154,16 @@ def _memory_limit(device):
 
 
 def _kilobytes(path, name):
-    return next(int(line.split()[1]) for line in Path(path).read_text().splitlines() if line.startswith(name))
+    return next(
+        int(line.split()[1])
+        for line in Path(path).read_text().splitlines()
+        if line.startswith(name)
+    )
 
 
 def _is_out_of_memory(error):
     # The CPU's allocator raises a plain RuntimeError.
     texts = ("can't allocate memory", "not enough memory", "bad alloc", "bad_alloc")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in texts)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        text in str(error) for text in texts
+    )

@@ -1,6 +1,7 @@
 """FT-Transformer: every column becomes a token, and a Transformer works on the tokens.
 
-Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data" (NeurIPS 2021), section 3.3.
+Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data" (NeurIPS
+2021), section 3.3.
 """
 
 from typing import Any
@@ -9,11 +10,13 @@ import torch
 from torch import nn
 
 from tabdl.base import TabularEstimator
-from tabdl.embeddings import NUM_EMBEDDINGS, make_num_embedding
-from tabdl.functional import attention, reglu
-from tabdl.nn import Dropout, FeatureTokenizer, StochasticDepth, TabularNet, rows_of
+from tabdl.embeddings import NUMERIC_EMBEDDINGS, numeric_embedding
+from tabdl.network.contract import TabularNet, power_of_two_rows
+from tabdl.network.embeddings import FeatureTokenizer
+from tabdl.network.functional import attention, reglu
+from tabdl.network.layers import Dropout, StochasticDepth, ZeroBiasLinear
 from tabdl.params import Float, Int, OneOf, param
-from tabdl.tasks import ClassifierTask, RegressorTask
+from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 
 class Attention(nn.Module):
@@ -22,42 +25,63 @@ class Attention(nn.Module):
     def __init__(self, d_block, n_heads, dropout):
         super().__init__()
         self.n_heads = n_heads
-        self.qkv = nn.Linear(d_block, 3 * d_block)
+        self.qkv = ZeroBiasLinear(d_block, 3 * d_block)
         # One head has nothing to mix, as in the authors' package.
-        self.out = nn.Linear(d_block, d_block) if n_heads > 1 else nn.Identity()
+        self.out = ZeroBiasLinear(d_block, d_block) if n_heads > 1 else nn.Identity()
         self.dropout = Dropout(dropout)
 
     def forward(self, qkv):
         """Mix the values of ``qkv``, (B, T, 3 D), which ``self.qkv`` has made of the tokens."""
         n_rows, n_tokens, _ = qkv.shape
-        kept = self.dropout.kept(qkv.new_empty(n_rows, self.n_heads, n_tokens, n_tokens, dtype=torch.float32))
+        kept = self.dropout.kept(
+            qkv.new_empty(n_rows, self.n_heads, n_tokens, n_tokens, dtype=torch.float32)
+        )
         return self.out(attention(qkv, self.n_heads, kept, self.dropout.scale))
 
     def first_token(self, x):
-        """Return what :meth:`forward` gives for the first of the tokens ``x``, (B, D), without anybody's keys and values.
+        """Return what :meth:`forward` gives for the first of the tokens ``x``, (B, D), without
+        anybody's keys and values.
 
-        With one query q, a head's logits are ``q (W_k x_t + b_k) = (W_k' q) x_t`` plus a number that softmax does not see,
-        and its output is ``W_v (sum of p_t x_t) + b_v (sum of p_t)``: two products a row instead of two a token.
+        With one query q, a head's logits are ``q (W_k x_t + b_k) = (W_k' q) x_t`` plus a number
+        that softmax does not see, and its output is ``W_v (sum of p_t x_t) + b_v (sum of p_t)``:
+        two products a row instead of two a token.
         """
         d_block = x.shape[-1]
         weights = self.qkv.weight.unflatten(0, (3, self.n_heads, -1))  # (3, H, D/H, D)
-        q = nn.functional.linear(x[:, 0], self.qkv.weight[:d_block], self.qkv.bias[:d_block]).unflatten(-1, (self.n_heads, -1))
+        q = nn.functional.linear(
+            x[:, 0], self.qkv.weight[:d_block], self.qkv.bias[:d_block]
+        ).unflatten(-1, (self.n_heads, -1))
         asked = torch.einsum("bhd,hde->bhe", q, weights[1])
-        probabilities = torch.softmax(asked @ x.transpose(-2, -1) * q.shape[-1] ** -0.5, -1)  # (B, H, T)
+        probabilities = torch.softmax(
+            asked @ x.transpose(-2, -1) * q.shape[-1] ** -0.5, -1
+        )  # (B, H, T)
         probabilities = self.dropout(probabilities)
         values = torch.einsum("bhe,hde->bhd", probabilities @ x, weights[2])
-        bias = self.qkv.bias[2 * d_block :].unflatten(0, (self.n_heads, -1)) * probabilities.sum(-1, keepdim=True)
+        bias = self.qkv.bias[2 * d_block :].unflatten(0, (self.n_heads, -1)) * probabilities.sum(
+            -1, keepdim=True
+        )
         return self.out((values + bias).flatten(-2))
 
 
 class Block(nn.Module):
     """A Transformer block.
 
-    PreNorm: ``x + branch(norm(x))``; the very first block of a network has no norm before its attention (section 3.3). PostNorm:
-    ``norm(x + branch(x))``, as in Vaswani et al. 2017.
+    PreNorm: ``x + branch(norm(x))``; the very first block of a network has no norm before its
+    attention (section 3.3). PostNorm: ``norm(x + branch(x))``, as in Vaswani et al. 2017.
     """
 
-    def __init__(self, d_block, n_heads, d_hidden, attention_dropout, ffn_dropout, residual_dropout, depth, is_postnorm, first):
+    def __init__(
+        self,
+        d_block,
+        n_heads,
+        d_hidden,
+        attention_dropout,
+        ffn_dropout,
+        residual_dropout,
+        depth,
+        is_postnorm,
+        first,
+    ):
         super().__init__()
         self.is_postnorm = is_postnorm
         self.attention_norm = nn.Identity() if first and not is_postnorm else nn.LayerNorm(d_block)
@@ -88,7 +112,8 @@ class Block(nn.Module):
 
 
 class ReGLUFeedForward(nn.Module):
-    """``linear(dropout(a * relu(b)))`` of the two halves a and b of ``linear(x)`` (Shazeer 2020, "GLU Variants").
+    """``linear(dropout(a * relu(b)))`` of the two halves a and b of ``linear(x)`` (Shazeer 2020,
+    "GLU Variants").
 
     Shape: (B, ..., D) to (B, ..., D).
     """
@@ -105,25 +130,43 @@ class ReGLUFeedForward(nn.Module):
 
 
 class FTTransformerBackbone(nn.Module):
-    """Transformer blocks; the last one computes only the [CLS] token, which is all that the head reads."""
+    """Transformer blocks; the last one computes only the [CLS] token, which is all that the head
+    reads."""
 
-    def __init__(self, *, n_blocks, d_block, n_heads, ffn_hidden_multiplier, stochastic_depth=0.0, norm="pre", **dropouts):
+    def __init__(
+        self,
+        *,
+        n_blocks,
+        d_block,
+        n_heads,
+        ffn_hidden_multiplier,
+        stochastic_depth=0.0,
+        norm="pre",
+        **dropouts,
+    ):
         super().__init__()
-        settings = {**dropouts, "d_hidden": int(d_block * ffn_hidden_multiplier), "is_postnorm": norm == "post"}
+        settings = {
+            **dropouts,
+            "d_hidden": int(d_block * ffn_hidden_multiplier),
+            "is_postnorm": norm == "post",
+        }
         depths = [StochasticDepth(stochastic_depth, i, n_blocks) for i in range(n_blocks)]
         self.blocks = nn.ModuleList(
-            Block(d_block, n_heads, **settings, depth=depth, first=i == 0) for i, depth in enumerate(depths)
+            Block(d_block, n_heads, **settings, depth=depth, first=i == 0)
+            for i, depth in enumerate(depths)
         )
 
     def forward(self, x, qkv):
-        """Return [CLS] after the last block, (B, D), of tokens (B, T, D) and the first block's ``qkv`` of them, (B, T, 3 D)."""
+        """Return [CLS] after the last block, (B, D), of tokens (B, T, D) and the first block's
+        ``qkv`` of them, (B, T, 3 D)."""
         for block in self.blocks[:-1]:
             x, qkv = block(x, qkv), None
         return self.blocks[-1].first_token(x)
 
 
 class FTTransformerNet(TabularNet):
-    """FT-Transformer; the first block's queries, keys and values come straight from the features."""
+    """FT-Transformer; the first block's queries, keys and values come straight from the
+    features."""
 
     def forward(self, x_num, x_cat, mix=None):
         """Return the outputs, (B, 1, C); ``mix`` is that of :meth:`mixed`."""
@@ -145,9 +188,9 @@ _PAPER = {
     "residual_dropout": 0.0,
     "norm": "pre",
     "stochastic_depth": 0.0,
-    "num_embedding": "linear",
+    "numeric_embedding": "linear",
     "numeric_transform": "quantile",
-    "missing_numbers": "impute",
+    "numeric_missing": "impute",
     "optimizer": "adamw",
     "lr": 1e-4,
     "lr_schedule": "constant",
@@ -163,41 +206,55 @@ _PAPER = {
 
 
 class FTTransformer(TabularEstimator):
-    """The hyper-parameters of FT-Transformer; the defaults are the paper's (supplementary E, table 13)."""
+    """The hyper-parameters of FT-Transformer; the defaults are the paper's (supplementary E, table
+    13)."""
 
-    n_blocks: int = param(3, Int(1), doc="Number of Transformer blocks.")
-    d_block: int = param(192, Int(1), doc="Width of a token; a multiple of ``n_heads``.")
-    n_heads: int = param(8, Int(1), doc="Number of attention heads.")
-    attention_dropout: float = param(0.2, Float("[0, 1)"), doc="Dropout of the attention probabilities.")
-    ffn_hidden_multiplier: float = param(4 / 3, Float("(0, inf)"), doc="Hidden width of the feed-forward part, in ``d_block``.")
-    ffn_dropout: float = param(0.1, Float("[0, 1)"), doc="Dropout of the feed-forward part's hidden layer.")
-    residual_dropout: float = param(0.0, Float("[0, 1)"), doc="Dropout of each residual branch.")
+    n_blocks: int = param(Int(1), default=3, doc="Number of Transformer blocks.")
+    d_block: int = param(Int(1), default=192, doc="Width of a token; a multiple of ``n_heads``.")
+    n_heads: int = param(Int(1), default=8, doc="Number of attention heads.")
+    attention_dropout: float = param(
+        Float("[0, 1)"), default=0.2, doc="Dropout of the attention probabilities."
+    )
+    ffn_hidden_multiplier: float = param(
+        Float("(0, inf)"),
+        default=4 / 3,
+        doc="Hidden width of the feed-forward part, in ``d_block``.",
+    )
+    ffn_dropout: float = param(
+        Float("[0, 1)"), default=0.1, doc="Dropout of the feed-forward part's hidden layer."
+    )
+    residual_dropout: float = param(
+        Float("[0, 1)"), default=0.0, doc="Dropout of each residual branch."
+    )
     norm: str = param(
-        "pre",
         OneOf("pre", "post"),
-        doc="Where a block normalises: its branches' input ('pre', none before the very first attention), or each residual sum\n"
-        "    ('post', as in the paper's tuned configurations of California Housing and Jannis).",
+        default="pre",
+        doc="Where a block normalises: its branches' input ('pre', none before the very first "
+        "attention), or each residual sum ('post', as in the paper's tuned configurations of "
+        "California Housing and Jannis).",
     )
     stochastic_depth: float = param(
-        0.0,
         Float("[0, 1)"),
-        doc="Share of the rows that skip a residual branch of the last block in training; of earlier blocks proportionally\n"
-        "    less (1603.09382, section 3).",
+        default=0.0,
+        doc="Share of the rows that skip a residual branch of the last block in training; of "
+        "earlier blocks proportionally less (1603.09382, section 3).",
     )
-    lr: float = param(1e-4, Float("(0, inf)"), doc="Learning rate of AdamW.")
-    num_embedding: Any = param(
-        "linear",
-        *NUM_EMBEDDINGS,
-        doc="How a number becomes a token: 'linear' (the paper's), 'periodic', 'periodic_lite', 'pbld', 'piecewise' (bins by\n"
-        "    quantiles), 'piecewise_tree' (bins by a tree of the target), or an object of ``tabdl.embeddings`` with settings.",
+    lr: float = param(Float("(0, inf)"), default=1e-4, doc="Learning rate of AdamW.")
+    numeric_embedding: Any = param(
+        *NUMERIC_EMBEDDINGS,
+        default="linear",
+        doc="How a number becomes a token: 'linear' (the paper's), 'periodic', 'periodic_lite', "
+        "'pbld', 'piecewise' (bins by quantiles), 'piecewise_tree' (bins by a tree of the "
+        "target), or an object of ``tabdl.embeddings`` with settings.",
     )
 
     @classmethod
     def paper_config(cls, **changes):
-        """Return an estimator with the paper's default configuration, whatever the defaults here are.
+        """Return an estimator with the paper's default configuration, whatever the defaults here
+        are.
 
-        That is supplementary E, table 13, of 2106.11959: the network, AdamW, early stopping after 16 epochs without a better
-        accuracy or squared error, and the quantile transform.
+        That is supplementary E, table 13, of 2106.11959: the network, AdamW, early stopping after
+        16 epochs without a better accuracy or squared error, and the quantile transform.
 
         Parameters
         ----------
@@ -214,21 +271,22 @@ class FTTransformer(TabularEstimator):
         >>> FTTransformerClassifier.paper_config(random_state=0).d_block
         192
         """
-        return cls(**{**_PAPER, "eval_metric": "accuracy" if cls._has_classes else None, **changes})
+        return cls(**{**_PAPER, "scoring": "accuracy" if cls._has_classes else None, **changes})
 
-    def _build_net(self, schema, n_outputs, rows):
+    def _build_net(self, schema, n_outputs, train_table):
         if self.d_block % self.n_heads:
             raise ValueError(
-                f"{type(self).__name__}: d_block must be a multiple of n_heads, got d_block={self.d_block} and "
-                f"n_heads={self.n_heads}."
+                f"{type(self).__name__}: d_block must be a multiple of n_heads, got "
+                f"d_block={self.d_block} and n_heads={self.n_heads}."
             )
         if int(self.d_block * self.ffn_hidden_multiplier) < 1:
             raise ValueError(
-                f"{type(self).__name__}: ffn_hidden_multiplier must leave a hidden width of at least 1, got "
-                f"ffn_hidden_multiplier={self.ffn_hidden_multiplier} with d_block={self.d_block}."
+                f"{type(self).__name__}: ffn_hidden_multiplier must leave a hidden width of at "
+                f"least 1, got ffn_hidden_multiplier={self.ffn_hidden_multiplier} with "
+                f"d_block={self.d_block}."
             )
         n_tokens = 1 + schema.n_num + len(schema.cardinalities)
-        num = make_num_embedding(self.num_embedding, rows, self._has_classes, self.d_block)
+        num = numeric_embedding(self, train_table, self.d_block)
         return FTTransformerNet(
             FeatureTokenizer(num, schema.cardinalities, self.d_block),
             FTTransformerBackbone(
@@ -248,19 +306,21 @@ class FTTransformer(TabularEstimator):
                 nn.ReLU(),
                 nn.Linear(self.d_block, n_outputs),
             ),
-            n_tokens=n_tokens,
-            # Measured with 25 tokens of width 192: prediction of 64 rows at once is as fast as of 32 to 256 and 1.9 times as
-            # fast as of 2,048; a step of 256 rows at once is 1.05 times as fast as of 128 and 1.2 times as fast as of 64.
-            cpu_chunk_rows=rows_of(64 * 25 * 192, n_tokens * self.d_block),
-            cpu_step_rows=rows_of(256 * 25 * 192, n_tokens * self.d_block),
+            n_vectors_per_row=n_tokens,
+            # Measured with 25 tokens of width 192: prediction of 64 rows at once is as fast as of
+            # 32 to 256 and 1.9 times as fast as of 2,048; a step of 256 rows at once is 1.05 times
+            # as fast as of 128 and 1.2 times as fast as of 64.
+            cpu_chunk_rows=power_of_two_rows(64 * 25 * 192, n_tokens * self.d_block),
+            cpu_step_rows=power_of_two_rows(256 * 25 * 192, n_tokens * self.d_block),
         )
 
 
 class FTTransformerClassifier(ClassifierTask, FTTransformer):
     """FT-Transformer for binary, multiclass and multilabel classification.
 
-    Every column, numeric or categorical, becomes a token of width ``d_block``; a [CLS] token attends to them through
-    ``n_blocks`` Transformer blocks. Time and memory grow with the square of the number of columns.
+    Every column, numeric or categorical, becomes a token of width ``d_block``; a [CLS] token
+    attends to them through ``n_blocks`` Transformer blocks. Time and memory grow with the square of
+    the number of columns.
 
     {parameters}
 
@@ -268,14 +328,16 @@ class FTTransformerClassifier(ClassifierTask, FTTransformer):
 
     References
     ----------
-    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data", NeurIPS 2021, section 3.3.
+    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data",
+    NeurIPS 2021, section 3.3.
 
     Examples
     --------
     >>> from sklearn.datasets import load_iris
     >>> from tabdl import FTTransformerClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = FTTransformerClassifier(n_blocks=1, d_block=32, lr=1e-3, max_epochs=20, random_state=0).fit(X, y)
+    >>> model = FTTransformerClassifier(n_blocks=1, d_block=32, max_epochs=20, random_state=0)
+    >>> model = model.fit(X, y)
     >>> model.predict_proba(X).shape
     (150, 3)
     """
@@ -284,8 +346,9 @@ class FTTransformerClassifier(ClassifierTask, FTTransformer):
 class FTTransformerRegressor(RegressorTask, FTTransformer):
     """FT-Transformer for regression on one or several targets.
 
-    Every column, numeric or categorical, becomes a token of width ``d_block``; a [CLS] token attends to them through
-    ``n_blocks`` Transformer blocks. Time and memory grow with the square of the number of columns.
+    Every column, numeric or categorical, becomes a token of width ``d_block``; a [CLS] token
+    attends to them through ``n_blocks`` Transformer blocks. Time and memory grow with the square of
+    the number of columns.
 
     {parameters}
 
@@ -293,14 +356,16 @@ class FTTransformerRegressor(RegressorTask, FTTransformer):
 
     References
     ----------
-    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data", NeurIPS 2021, section 3.3.
+    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data",
+    NeurIPS 2021, section 3.3.
 
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
     >>> from tabdl import FTTransformerRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> model = FTTransformerRegressor(n_blocks=1, d_block=32, lr=1e-3, max_epochs=20, random_state=0).fit(X, y)
+    >>> model = FTTransformerRegressor(n_blocks=1, d_block=32, max_epochs=20, random_state=0)
+    >>> model = model.fit(X, y)
     >>> model.predict(X).shape
     (442,)
     """

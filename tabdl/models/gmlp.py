@@ -1,6 +1,8 @@
-"""gMLP over feature tokens: every column becomes a token, and learned sums over the tokens stand where attention would.
+"""gMLP over feature tokens: every column becomes a token, and learned sums over the tokens stand
+where attention would.
 
-Liu, Dai, So, Le: "Pay Attention to MLPs" (NeurIPS 2021, 2105.08050); the tokens are FT-Transformer's (2106.11959, section 3.3).
+Liu, Dai, So, Le: "Pay Attention to MLPs" (NeurIPS 2021, 2105.08050); the tokens are
+FT-Transformer's (2106.11959, section 3.3).
 """
 
 from typing import Any
@@ -10,17 +12,21 @@ from torch import nn
 from torch.nn.functional import gelu, linear
 
 from tabdl.base import TabularEstimator
-from tabdl.embeddings import NUM_EMBEDDINGS, make_num_embedding
-from tabdl.functional import attention
-from tabdl.nn import Dropout, FeatureTokenizer, StochasticDepth, TabularNet, rows_of
+from tabdl.embeddings import NUMERIC_EMBEDDINGS, numeric_embedding
+from tabdl.network.contract import TabularNet, power_of_two_rows
+from tabdl.network.embeddings import FeatureTokenizer
+from tabdl.network.functional import attention
+from tabdl.network.layers import Dropout, StochasticDepth, ZeroBiasLinear
 from tabdl.params import Float, Int, param
-from tabdl.tasks import ClassifierTask, RegressorTask
+from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 
 class SpatialGate(nn.Module):
-    """``W norm(v) + b`` over the tokens: what the other half of the hidden numbers is multiplied with (equation 2).
+    """``W norm(v) + b`` over the tokens: what the other half of the hidden numbers is multiplied
+    with (equation 2).
 
-    W begins near zero and b at one, so that the product begins as that other half: a plain feed-forward layer.
+    W begins near zero and b at one, so that the product begins as that other half: a plain
+    feed-forward layer.
 
     Shape: (B, T, D) to (B, T, D), or (B, 1, D) for the first token alone.
     """
@@ -33,14 +39,15 @@ class SpatialGate(nn.Module):
         self.weight = nn.Parameter(torch.empty(n_tokens, n_tokens))
         self.bias = nn.Parameter(torch.empty(n_tokens))
 
-    def fill(self, generator):
+    def init_weights(self, generator):
         """Begin with a gate of one."""
         self.weight.normal_(std=1e-6, generator=generator)
         self.bias.fill_(1)
 
     def forward(self, v, first_only=False):
         n_tokens = 1 if first_only else len(self.weight)
-        # "@" would transpose all of v, and again on the way back: 1.9 to 4.5 times as slow with 9 to 65 tokens.
+        # "@" would transpose all of v, and again on the way back: 1.9 to 4.5 times as slow with 9
+        # to 65 tokens.
         mixed = torch.bmm(self.weight[:n_tokens].expand(len(v), -1, -1), self.norm(v))
         return mixed + self.bias[:n_tokens, None]
 
@@ -53,17 +60,20 @@ class TinyAttention(nn.Module):
 
     def __init__(self, d_block, d_attention, d_out):
         super().__init__()
-        self.qkv = nn.Linear(d_block, 3 * d_attention)
-        self.out = nn.Linear(d_attention, d_out)
+        self.qkv = ZeroBiasLinear(d_block, 3 * d_attention)
+        self.out = ZeroBiasLinear(d_attention, d_out)
 
     def forward(self, x):
         return self.out(attention(self.qkv(x), 1, None, 1.0))
 
 
 class Block(nn.Module):
-    """``x + linear(u * gate(v))`` of the two halves u and v of ``gelu(linear(norm(x)))`` (section 2, figure 1)."""
+    """``x + linear(u * gate(v))`` of the two halves u and v of ``gelu(linear(norm(x)))`` (section
+    2, figure 1)."""
 
-    def __init__(self, n_tokens, d_block, d_hidden, d_attention, ffn_dropout, residual_dropout, depth):
+    def __init__(
+        self, n_tokens, d_block, d_hidden, d_attention, ffn_dropout, residual_dropout, depth
+    ):
         super().__init__()
         self.norm = nn.LayerNorm(d_block)
         self.linear_in = nn.Linear(d_block, 2 * d_hidden)
@@ -83,9 +93,13 @@ class Block(nn.Module):
         return x + self._out(u * gate)
 
     def first_token(self, x):
-        """Return the first token after this block, (B, D): nobody else's u, and no other row of the gate."""
+        """Return the first token after this block, (B, D): nobody else's u, and no other row of the
+        gate."""
         normed = self.norm(x)
-        (weight_u, weight_v), (bias_u, bias_v) = self.linear_in.weight.chunk(2), self.linear_in.bias.chunk(2)
+        (weight_u, weight_v), (bias_u, bias_v) = (
+            self.linear_in.weight.chunk(2),
+            self.linear_in.bias.chunk(2),
+        )
         gate = self.gate(gelu(linear(normed, weight_v, bias_v)), first_only=True)
         if self.attention is not None:
             gate = gate + self.attention(normed)[:, :1]
@@ -97,7 +111,8 @@ class Block(nn.Module):
 
 
 class GMLPBackbone(nn.Module):
-    """gMLP blocks, from tokens (B, T, D) to [CLS] after the last one, (B, D), which computes nothing else."""
+    """gMLP blocks, from tokens (B, T, D) to [CLS] after the last one, (B, D), which computes
+    nothing else."""
 
     def __init__(self, blocks):
         super().__init__()
@@ -112,57 +127,79 @@ class GMLPBackbone(nn.Module):
 class GMLP(TabularEstimator):
     """The hyper-parameters of gMLP."""
 
-    n_blocks: int = param(3, Int(1), doc="Number of gMLP blocks.")
-    d_block: int = param(128, Int(1), doc="Width of a token.")
+    n_blocks: int = param(Int(1), default=3, doc="Number of gMLP blocks.")
+    d_block: int = param(Int(1), default=128, doc="Width of a token.")
     ffn_hidden_multiplier: float = param(
-        2.0,
         Float("(0, inf)"),
+        default=2.0,
         doc="Width of either half of the hidden layer, in ``d_block``: half of the paper's d_ffn.",
     )
     d_attention: int = param(
-        0, Int(0), doc="Width of the tiny attention whose output joins each gate; 0: none, which is gMLP; the paper's aMLP: 64."
+        Int(0),
+        default=0,
+        doc="Width of the tiny attention whose output joins each gate; 0: none, which is gMLP; "
+        "the paper's aMLP: 64.",
     )
-    ffn_dropout: float = param(0.1, Float("[0, 1)"), doc="Dropout of the gated hidden layer.")
-    residual_dropout: float = param(0.0, Float("[0, 1)"), doc="Dropout of each residual branch.")
+    ffn_dropout: float = param(
+        Float("[0, 1)"), default=0.1, doc="Dropout of the gated hidden layer."
+    )
+    residual_dropout: float = param(
+        Float("[0, 1)"), default=0.0, doc="Dropout of each residual branch."
+    )
     stochastic_depth: float = param(
-        0.0,
         Float("[0, 1)"),
-        doc="Share of the rows that skip the last block in training; earlier blocks proportionally less (1603.09382, section 3).",
+        default=0.0,
+        doc="Share of the rows that skip the last block in training; earlier blocks "
+        "proportionally less (1603.09382, section 3).",
     )
-    lr: float = param(1e-3, Float("(0, inf)"), doc="Learning rate of AdamW.")
-    num_embedding: Any = param(
-        "linear",
-        *NUM_EMBEDDINGS,
-        doc="How a number becomes a token: 'linear', 'periodic', 'periodic_lite', 'pbld', 'piecewise' (bins by\n"
-        "    quantiles), 'piecewise_tree' (bins by a tree of the target), or an object of ``tabdl.embeddings`` with settings.",
+    lr: float = param(Float("(0, inf)"), default=1e-3, doc="Learning rate of AdamW.")
+    numeric_embedding: Any = param(
+        *NUMERIC_EMBEDDINGS,
+        default="linear",
+        doc="How a number becomes a token: 'linear', 'periodic', 'periodic_lite', 'pbld', "
+        "'piecewise' (bins by quantiles), 'piecewise_tree' (bins by a tree of the target), or"
+        " an object of ``tabdl.embeddings`` with settings.",
     )
 
-    def _build_net(self, schema, n_outputs, rows):
+    def _build_net(self, schema, n_outputs, train_table):
         d_hidden = int(self.d_block * self.ffn_hidden_multiplier)
         if d_hidden < 1:
             raise ValueError(
-                f"{type(self).__name__}: ffn_hidden_multiplier must leave a hidden width of at least 1, got "
-                f"ffn_hidden_multiplier={self.ffn_hidden_multiplier} with d_block={self.d_block}."
+                f"{type(self).__name__}: ffn_hidden_multiplier must leave a hidden width of at "
+                f"least 1, got ffn_hidden_multiplier={self.ffn_hidden_multiplier} with "
+                f"d_block={self.d_block}."
             )
         n_tokens = 1 + schema.n_num + len(schema.cardinalities)
-        sizes = n_tokens, self.d_block, d_hidden, self.d_attention, self.ffn_dropout, self.residual_dropout
-        depths = [StochasticDepth(self.stochastic_depth, i, self.n_blocks) for i in range(self.n_blocks)]
-        num = make_num_embedding(self.num_embedding, rows, self._has_classes, self.d_block)
+        sizes = (
+            n_tokens,
+            self.d_block,
+            d_hidden,
+            self.d_attention,
+            self.ffn_dropout,
+            self.residual_dropout,
+        )
+        depths = [
+            StochasticDepth(self.stochastic_depth, i, self.n_blocks) for i in range(self.n_blocks)
+        ]
+        num = numeric_embedding(self, train_table, self.d_block)
         return TabularNet(
             FeatureTokenizer(num, schema.cardinalities, self.d_block),
             GMLPBackbone(Block(*sizes, depth) for depth in depths),
-            nn.Sequential(nn.LayerNorm(self.d_block), nn.ReLU(), nn.Linear(self.d_block, n_outputs)),
-            n_tokens=n_tokens,
-            cpu_chunk_rows=rows_of(64 * 25 * 192, n_tokens * self.d_block),
-            cpu_step_rows=rows_of(256 * 25 * 192, n_tokens * self.d_block),
+            nn.Sequential(
+                nn.LayerNorm(self.d_block), nn.ReLU(), nn.Linear(self.d_block, n_outputs)
+            ),
+            n_vectors_per_row=n_tokens,
+            cpu_chunk_rows=power_of_two_rows(64 * 25 * 192, n_tokens * self.d_block),
+            cpu_step_rows=power_of_two_rows(256 * 25 * 192, n_tokens * self.d_block),
         )
 
 
 class GMLPClassifier(ClassifierTask, GMLP):
     """gMLP for binary, multiclass and multilabel classification of table rows.
 
-    Every column, numeric or categorical, becomes a token of width ``d_block``, as in FT-Transformer; in ``n_blocks`` blocks each
-    token is multiplied with a learned sum over all tokens, in the place of attention.
+    Every column, numeric or categorical, becomes a token of width ``d_block``, as in
+    FT-Transformer; in ``n_blocks`` blocks each token is multiplied with a learned sum over all
+    tokens, in the place of attention.
 
     {parameters}
 
@@ -177,7 +214,8 @@ class GMLPClassifier(ClassifierTask, GMLP):
     >>> from sklearn.datasets import load_iris
     >>> from tabdl import GMLPClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> GMLPClassifier(n_blocks=1, d_block=32, max_epochs=20, random_state=0).fit(X, y).predict_proba(X).shape
+    >>> model = GMLPClassifier(n_blocks=1, d_block=32, max_epochs=20, random_state=0).fit(X, y)
+    >>> model.predict_proba(X).shape
     (150, 3)
     """
 
@@ -185,8 +223,9 @@ class GMLPClassifier(ClassifierTask, GMLP):
 class GMLPRegressor(RegressorTask, GMLP):
     """gMLP for regression on one or several targets of table rows.
 
-    Every column, numeric or categorical, becomes a token of width ``d_block``, as in FT-Transformer; in ``n_blocks`` blocks each
-    token is multiplied with a learned sum over all tokens, in the place of attention.
+    Every column, numeric or categorical, becomes a token of width ``d_block``, as in
+    FT-Transformer; in ``n_blocks`` blocks each token is multiplied with a learned sum over all
+    tokens, in the place of attention.
 
     {parameters}
 
@@ -201,6 +240,7 @@ class GMLPRegressor(RegressorTask, GMLP):
     >>> from sklearn.datasets import load_diabetes
     >>> from tabdl import GMLPRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> GMLPRegressor(n_blocks=1, d_block=32, max_epochs=20, random_state=0).fit(X, y).predict(X).shape
+    >>> model = GMLPRegressor(n_blocks=1, d_block=32, max_epochs=20, random_state=0).fit(X, y)
+    >>> model.predict(X).shape
     (442,)
     """

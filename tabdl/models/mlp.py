@@ -1,6 +1,7 @@
 """Multilayer perceptron for tables.
 
-Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data" (NeurIPS 2021), section 3.1.
+Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data" (NeurIPS
+2021), section 3.1.
 """
 
 from collections.abc import Sequence
@@ -11,55 +12,74 @@ from typing import Any
 from torch import nn
 
 from tabdl.base import TabularEstimator
-from tabdl.embeddings import OPTIONAL_NUM_EMBEDDINGS, flat_embedding
-from tabdl.nn import Dropout, InputLinear, TabularNet
+from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, flat_embedding
+from tabdl.network.contract import TabularNet
+from tabdl.network.layers import Dropout, InputLinear
 from tabdl.params import Float, Int, ListOf, param
-from tabdl.tasks import ClassifierTask, RegressorTask
+from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 
 class TabMLP(TabularEstimator):
     """The hyper-parameters of the MLP.
 
-    The paper has no defaults for it; width, depth and dropout are near those of the example in the authors' package. Its network
-    has ``num_embedding=None``; with an embedding the error is smaller (``python -m benchmarks.defaults``).
+    The paper has no defaults for it; width, depth and dropout are near those of the example in the
+    authors' package. Its network has ``numeric_embedding=None``; with an embedding the error is
+    smaller (``python -m benchmarks.defaults``).
     """
 
-    n_blocks: int = param(3, Int(1), doc="Number of hidden layers.")
-    d_block: int | Sequence[int] = param(384, Int(1), ListOf(Int(1)), doc="Width of every hidden layer, or one width a layer.")
-    dropout: float = param(0.1, Float("[0, 1)"), doc="Dropout of every hidden layer.")
-    d_embedding: int = param(16, Int(1), doc="Width of a category's vector.")
-    one_hot_max_size: int = param(0, Int(0), doc="Categorical features of at most so many values are one-hot, without a vector.")
-    num_embedding: Any = param(
-        "piecewise",
-        *OPTIONAL_NUM_EMBEDDINGS,
-        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', 'periodic_lite', 'pbld',\n"
-        "    'piecewise' (bins by quantiles), 'piecewise_tree' (bins by a tree of the target), or an object of\n"
-        "    ``tabdl.embeddings`` with settings, such as ``PiecewiseLinear(n_bins=30)``.",
+    n_blocks: int = param(Int(1), default=3, doc="Number of hidden layers.")
+    d_block: int | Sequence[int] = param(
+        Int(1),
+        ListOf(Int(1)),
+        default=384,
+        doc="Width of every hidden layer, or one width a layer.",
     )
-    lr: float = param(1e-3, Float("(0, inf)"), doc="Learning rate of AdamW.")
+    dropout: float = param(Float("[0, 1)"), default=0.1, doc="Dropout of every hidden layer.")
+    d_embedding: int = param(Int(1), default=16, doc="Width of a category's vector.")
+    one_hot_max_size: int = param(
+        Int(0),
+        default=0,
+        doc="Categorical features of at most so many values are one-hot, without a vector.",
+    )
+    numeric_embedding: Any = param(
+        *OPTIONAL_NUMERIC_EMBEDDINGS,
+        default="piecewise",
+        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', "
+        "'periodic_lite', 'pbld', 'piecewise' (bins by quantiles), 'piecewise_tree' (bins by "
+        "a tree of the target), or an object of ``tabdl.embeddings`` with settings, such as "
+        "``PiecewiseLinear(n_bins=30)``.",
+    )
+    lr: float = param(Float("(0, inf)"), default=1e-3, doc="Learning rate of AdamW.")
 
     def _widths(self):
         if isinstance(self.d_block, Integral):
             return [self.d_block] * self.n_blocks
         if len(self.d_block) != self.n_blocks:
             raise ValueError(
-                f"{type(self).__name__}: d_block must be an int or one width for each of the n_blocks={self.n_blocks} "
-                f"layers, got {len(self.d_block)} widths: {self.d_block!r}."
+                f"{type(self).__name__}: d_block must be an int or one width for each of the "
+                f"n_blocks={self.n_blocks} layers, got {len(self.d_block)} widths: "
+                f"{self.d_block!r}."
             )
         return list(self.d_block)
 
-    def _build_net(self, schema, n_outputs, rows):
-        embedding = flat_embedding(self, schema, rows)
+    def _build_net(self, schema, n_outputs, train_table):
+        embedding = flat_embedding(self, schema, train_table)
         widths = [embedding.d_out, *self._widths()]
-        linears = [(InputLinear if i == 0 else nn.Linear)(*sizes) for i, sizes in enumerate(pairwise(widths))]
+        linears = [
+            (InputLinear if i == 0 else nn.Linear)(*sizes)
+            for i, sizes in enumerate(pairwise(widths))
+        ]
         layers = [nn.Sequential(linear, nn.ReLU(), Dropout(self.dropout)) for linear in linears]
-        return TabularNet(embedding, nn.Sequential(*layers), nn.Sequential(nn.Linear(widths[-1], n_outputs)))
+        return TabularNet(
+            embedding, nn.Sequential(*layers), nn.Sequential(nn.Linear(widths[-1], n_outputs))
+        )
 
 
 class TabMLPClassifier(ClassifierTask, TabMLP):
     """Multilayer perceptron for binary, multiclass and multilabel classification of table rows.
 
-    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` layers of linear, ReLU and dropout follow.
+    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` layers of
+    linear, ReLU and dropout follow.
 
     {parameters}
 
@@ -67,7 +87,8 @@ class TabMLPClassifier(ClassifierTask, TabMLP):
 
     References
     ----------
-    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data", NeurIPS 2021, section 3.1.
+    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data",
+    NeurIPS 2021, section 3.1.
 
     Examples
     --------
@@ -82,7 +103,8 @@ class TabMLPClassifier(ClassifierTask, TabMLP):
 class TabMLPRegressor(RegressorTask, TabMLP):
     """Multilayer perceptron for regression on one or several targets of table rows.
 
-    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` layers of linear, ReLU and dropout follow.
+    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` layers of
+    linear, ReLU and dropout follow.
 
     {parameters}
 
@@ -90,7 +112,8 @@ class TabMLPRegressor(RegressorTask, TabMLP):
 
     References
     ----------
-    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data", NeurIPS 2021, section 3.1.
+    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data",
+    NeurIPS 2021, section 3.1.
 
     Examples
     --------

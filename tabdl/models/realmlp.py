@@ -1,7 +1,8 @@
-"""RealMLP: an MLP whose many details were tuned together on a collection of datasets, so that its defaults need no tuning.
+"""RealMLP: an MLP whose many details were tuned together on a collection of datasets, so that its
+defaults need no tuning.
 
-Holzmüller, Grinsztajn, Steinwart: "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on Tabular Data" (NeurIPS 2024,
-2407.04491), section 3 and table A.1.
+Holzmüller, Grinsztajn, Steinwart: "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on
+Tabular Data" (NeurIPS 2024, 2407.04491), section 3 and table A.1.
 """
 
 import math
@@ -13,13 +14,15 @@ import torch
 from torch import nn
 
 from tabdl.base import TabularEstimator
+from tabdl.data.encoding import RobustClip
 from tabdl.devices import PRECISIONS
-from tabdl.embeddings import OPTIONAL_NUM_EMBEDDINGS, FlatEmbedding, make_num_embedding, split_by_size
-from tabdl.encoding import RobustClip
-from tabdl.functional import mish
-from tabdl.nn import CategoryEmbedding, Dropout, TabularNet
+from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, numeric_embedding
+from tabdl.network.contract import TabularNet
+from tabdl.network.embeddings import CategoryEmbedding, FlatEmbedding, split_by_size
+from tabdl.network.functional import mish
+from tabdl.network.layers import Dropout
 from tabdl.params import Float, Int, OneOf, param
-from tabdl.tasks import ClassifierTask, RegressorTask
+from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 ACTIVATIONS = {"selu": nn.functional.selu, "mish": mish, "relu": nn.functional.relu}
 _SCHEDULES = OneOf("constant", "flat_cosine")
@@ -28,9 +31,11 @@ _ADAPT_ROWS = 20_000  # as many give the spread of a layer's outputs to within a
 
 
 class RobustOneHot(nn.Module):
-    """One-hot columns that are scaled and clipped as numbers are (section 3: after the encoding, all columns are numbers).
+    """One-hot columns that are scaled and clipped as numbers are (section 3: after the encoding,
+    all columns are numbers).
 
-    A feature of two values is one column, 1 and -1. A code that no training row has is 0 in all columns before the scaling.
+    A feature of two values is one column, 1 and -1. A code that no training row has is 0 in all
+    columns before the scaling.
 
     Shape: (B, Fc) codes to (B, columns).
 
@@ -44,7 +49,10 @@ class RobustOneHot(nn.Module):
 
     def __init__(self, x_cat, cardinalities, weight):
         super().__init__()
-        values = [_columns(codes, size, weight) for codes, size in zip(x_cat.T, cardinalities, strict=True)]
+        values = [
+            _columns(codes, size, weight)
+            for codes, size in zip(x_cat.T, cardinalities, strict=True)
+        ]
         self.widths = [len(columns) for columns in values]
         self.d_out = sum(self.widths)
         # The values of all codes in one line, a column behind the other.
@@ -58,7 +66,7 @@ class RobustOneHot(nn.Module):
         for name in ("feature", "offset"):
             self.register_buffer(name, torch.empty(self.d_out, dtype=torch.int32))
 
-    def fill(self, generator):
+    def init_weights(self, generator):
         """Set the values of each code."""
         for name, numbers in self._numbers.items():
             getattr(self, name).copy_(torch.from_numpy(numbers))
@@ -71,7 +79,8 @@ def _columns(codes, cardinality, weight):
     """Return a feature's columns for each of its codes, (columns, cardinality)."""
     n_known = cardinality - 1
     raw = np.eye(n_known, cardinality) if n_known != 2 else np.array([[1.0, -1.0, 0.0]])
-    # DIFF: a missing value of the training rows is a value like others; the authors' code leaves its row without a one.
+    # DIFF: a missing value of the training rows is a value like others; the authors' code leaves
+    # its row without a one.
     mass = np.bincount(codes, weight, minlength=cardinality)
     is_seen = mass > 0
     columns = np.zeros_like(raw)
@@ -83,24 +92,27 @@ def _columns(codes, cardinality, weight):
 
 
 class RealMLPEmbedding(FlatEmbedding):
-    """Embedded numbers, scaled one-hot columns, and vectors of the categories with more values, which begin as normal numbers."""
+    """Embedded numbers, scaled one-hot columns, and vectors of the categories with more values,
+    which begin as normal numbers."""
 
     def _vectors(self, sizes, d_embedding):
-        return NormalVectors([sizes[i] for i in self.embedded], d_embedding, bias=False, features=self.embedded)
+        return NormalVectors(
+            [sizes[i] for i in self.embedded], d_embedding, bias=False, features=self.embedded
+        )
 
 
 class NormalVectors(CategoryEmbedding):
     """Vectors of categories that begin with a standard normal distribution."""
 
-    def fill(self, generator):
-        """Draw the vectors, and set where each feature's begin."""
+    def init_weights(self, generator):
+        """Draw the vectors, and set where each feature begins."""
         self.weight.normal_(generator=generator)
-        sizes = torch.tensor((0, *self.cardinalities[:-1]), dtype=torch.int32)
-        self.offsets.copy_(sizes.cumsum(0))
+        self.set_offsets()
 
 
 class Scale(nn.Module):
-    """``x * s``, which begins as x: how much each column counts is learned quickly, at six times the learning rate.
+    """``x * s``, which begins as x: how much each column counts is learned quickly, at six times
+    the learning rate.
 
     Shape: (B, D) to (B, D).
     """
@@ -110,7 +122,7 @@ class Scale(nn.Module):
         self.lr_factors = {"weight": 6.0}
         self.weight = nn.Parameter(torch.empty(d))
 
-    def fill(self, generator):
+    def init_weights(self, generator):
         """Begin with ones."""
         self.weight.fill_(1)
 
@@ -119,7 +131,8 @@ class Scale(nn.Module):
 
 
 class NTKLinear(nn.Module):
-    """``W x / sqrt(d_in) + b`` with W of about one: the neural tangent parametrisation, where one learning rate suits all widths.
+    """``W x / sqrt(d_in) + b`` with W of about one: the neural tangent parametrisation, where one
+    learning rate suits all widths.
 
     Shape: (B, d_in) to (B, d_out).
 
@@ -137,16 +150,18 @@ class NTKLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(d_out, d_in))
         self.bias = nn.Parameter(torch.empty(d_out))
 
-    def fill(self, generator):
+    def init_weights(self, generator):
         """Draw the weights from a standard normal distribution."""
         self.weight.normal_(generator=generator)
         self.bias.zero_()
 
     @torch.no_grad()
-    def adapt(self, x, generator):
-        """Scale the weights so that each output varies by 1 over the rows ``x``, and draw the biases ("he+5", section 3).
+    def init_from_outputs(self, x, generator):
+        """Scale the weights so that each output varies by 1 over the rows ``x``, and draw the
+        biases ("he+5", section 3).
 
-        A bias is minus a random convex combination of the output at five random rows, so that each unit bends among the data.
+        A bias is minus a random convex combination of the output at five random rows, so that each
+        unit bends among the data.
         """
         outputs = x @ self.weight.T * self.in_features**-0.5
         std = outputs.std(0, correction=0)
@@ -157,7 +172,9 @@ class NTKLinear(nn.Module):
         self.bias.copy_(-(outputs.gather(0, chosen) / std * share / share.sum(0)).sum(0))
 
     def forward(self, x):
-        with torch.autocast(x.device.type, enabled=torch.is_autocast_enabled(x.device.type) and not self.full):
+        with torch.autocast(
+            x.device.type, enabled=torch.is_autocast_enabled(x.device.type) and not self.full
+        ):
             x = x.to(self.weight.dtype) if self.full else x
             return torch.addmm(self.bias, x, self.weight.T, alpha=self.in_features**-0.5)
 
@@ -174,7 +191,7 @@ class ParametricActivation(nn.Module):
         self.function = ACTIVATIONS[name]
         self.weight = nn.Parameter(torch.empty(d))
 
-    def fill(self, generator):
+    def init_weights(self, generator):
         """Begin with the activation itself."""
         self.weight.fill_(1)
 
@@ -195,11 +212,13 @@ class RealMLPNet(TabularNet):
         A key of ``ACTIVATIONS``.
     dropout : float
     is_classification : bool
-        A single output is then the difference of two, as if each class had one; else outputs stay in the range of the training
-        rows, except in training.
+        A single output is then the difference of two, as if each class had one; else outputs stay
+        in the range of the training rows, except in training.
     """
 
-    def __init__(self, embedding, n_outputs, *, n_blocks, d_block, activation, dropout, is_classification):
+    def __init__(
+        self, embedding, n_outputs, *, n_blocks, d_block, activation, dropout, is_classification
+    ):
         layers = [Scale(embedding.d_out)]
         for i in range(n_blocks):
             linear = NTKLinear(d_block if i else embedding.d_out, d_block, full=i == 0)
@@ -212,26 +231,31 @@ class RealMLPNet(TabularNet):
             self.register_buffer(name, torch.empty(n_outputs if self.is_clamped else 0))
         self.lr_factors = {} if embedding.num is None else {"embedding.num": 0.1}
         # All but the linear layers' biases decay.
-        biases = {f"{name}.bias" for name, module in self.named_modules() if isinstance(module, NTKLinear)}
+        biases = {
+            f"{name}.bias" for name, module in self.named_modules() if isinstance(module, NTKLinear)
+        }
         self.decayed = tuple(name for name, _ in self.named_parameters() if name not in biases)
 
-    def fill(self, generator):
+    def init_weights(self, generator):
         """Set no limits of the outputs."""
         self.low.fill_(-math.inf)
         self.high.fill_(math.inf)
 
     @torch.no_grad()
-    def adapt(self, rows, generator):
-        """Adapt the weights, layer by layer, and the limits of the outputs to the training rows, a Table on the CPU."""
+    def init_from_data(self, train_table, generator):
+        """Adapt the weights, layer by layer, and the limits of the outputs to the training rows, a
+        Table on the CPU."""
         if self.is_clamped:
-            self.low.copy_(rows.y.amin(0))
-            self.high.copy_(rows.y.amax(0))
-        if len(rows) > _ADAPT_ROWS:
-            rows = rows.rows(torch.randperm(len(rows), generator=generator)[:_ADAPT_ROWS])
-        x = self.embedding(rows.x_num.to(self.head.weight.dtype), rows.x_cat)
+            self.low.copy_(train_table.y.amin(0))
+            self.high.copy_(train_table.y.amax(0))
+        if len(train_table) > _ADAPT_ROWS:
+            train_table = train_table.take(
+                torch.randperm(len(train_table), generator=generator)[:_ADAPT_ROWS]
+            )
+        x = self.embedding(train_table.x_num.to(self.head.weight.dtype), train_table.x_cat)
         for layer in [*self.backbone, self.head]:
             if isinstance(layer, NTKLinear):
-                layer.adapt(x, generator)
+                layer.init_from_outputs(x, generator)
             x = x if isinstance(layer, Dropout) else layer(x)
 
     def outputs(self, x):
@@ -247,78 +271,109 @@ class RealMLPNet(TabularNet):
 class RealMLP(TabularEstimator):
     """The hyper-parameters of RealMLP; the defaults are the paper's tuned defaults (table A.1)."""
 
-    n_blocks: int = param(3, Int(1), doc="Number of hidden layers.")
-    d_block: int = param(256, Int(1), doc="Width of the hidden layers.")
-    activation: str = param("selu", OneOf(*ACTIVATIONS), doc="The activation between a unit's input and its learned parameter.")
-    dropout: float = param(0.15, Float("[0, 1)"), doc="Dropout of every hidden layer, at first.")
+    n_blocks: int = param(Int(1), default=3, doc="Number of hidden layers.")
+    d_block: int = param(Int(1), default=256, doc="Width of the hidden layers.")
+    activation: str = param(
+        OneOf(*ACTIVATIONS),
+        default="selu",
+        doc="The activation between a unit's input and its learned parameter.",
+    )
+    dropout: float = param(
+        Float("[0, 1)"), default=0.15, doc="Dropout of every hidden layer, at first."
+    )
     dropout_schedule: str = param(
-        "flat_cosine", _SCHEDULES, doc="The course of dropout over ``max_epochs``: 'flat_cosine' falls to 0 in the second half."
+        _SCHEDULES,
+        default="flat_cosine",
+        doc="The course of dropout over ``max_epochs``: 'flat_cosine' falls to 0 in the second "
+        "half.",
     )
-    d_embedding: int = param(8, Int(1), doc="Width of a category's vector, where it is not one-hot.")
+    d_embedding: int = param(
+        Int(1), default=8, doc="Width of a category's vector, where it is not one-hot."
+    )
     one_hot_max_size: int = param(
-        8, Int(0), doc="Categorical features of at most so many values are one-hot columns, scaled and clipped as numbers are."
+        Int(0),
+        default=8,
+        doc="Categorical features of at most so many values are one-hot columns, scaled and "
+        "clipped as numbers are.",
     )
-    num_embedding: Any = param(
-        "pbld",
-        *OPTIONAL_NUM_EMBEDDINGS,
-        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', 'periodic_lite', 'pbld',\n"
-        "    'piecewise' (bins by quantiles), 'piecewise_tree' (bins by a tree of the target), or an object of\n"
-        "    ``tabdl.embeddings`` with settings, such as ``PBLD(n_frequencies=32)``.",
+    numeric_embedding: Any = param(
+        *OPTIONAL_NUMERIC_EMBEDDINGS,
+        default="pbld",
+        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', "
+        "'periodic_lite', 'pbld', 'piecewise' (bins by quantiles), 'piecewise_tree' (bins by "
+        "a tree of the target), or an object of ``tabdl.embeddings`` with settings, such as "
+        "``PBLD(n_frequencies=32)``.",
     )
     numeric_transform: str = param(
-        "robust",
         OneOf("quantile", "standard", "robust", "none"),
-        doc="What happens to numbers: 'quantile' to a normal distribution, 'standard', 'robust' (median, interquartile range,\n"
-        "    smooth clipping; the paper's) or 'none'.",
+        default="robust",
+        doc="What happens to numbers: 'quantile' to a normal distribution, 'standard', 'robust' "
+        "(median, interquartile range, smooth clipping; the paper's) or 'none'.",
     )
     lr: float = param(
-        0.04,
         Float("(0, inf)"),
-        doc="Learning rate of AdamW; of the scale 6 times, of biases, numbers' embeddings and activations a tenth.",
+        default=0.04,
+        doc="Learning rate of AdamW; of the scale 6 times, of biases, numbers' embeddings and "
+        "activations a tenth.",
     )
     lr_schedule: str = param(
-        "coslog4",
         OneOf("constant", "cosine", "coslog4"),
-        doc="The learning rate's course over ``max_epochs``, a value a step: 'constant'; 'cosine', from ``lr`` down to 0\n"
-        "    (1608.03983); 'coslog4', four cycles of growing length between 0 and ``lr`` (section 3).",
+        default="coslog4",
+        doc="The learning rate's course over ``max_epochs``, a value a step: 'constant'; "
+        "'cosine', from ``lr`` down to 0 (1608.03983); 'coslog4', four cycles of growing "
+        "length between 0 and ``lr`` (section 3).",
     )
-    beta2: float = param(0.95, Float("[0, 1)"), doc="Decay of AdamW's average of squared gradients.")
+    beta2: float = param(
+        Float("[0, 1)"), default=0.95, doc="Decay of AdamW's average of squared gradients."
+    )
     weight_decay: float = param(
-        0.02, Float("[0, inf)"), doc="Weight decay of AdamW, at first, of all parameters but the linear layers' biases."
+        Float("[0, inf)"),
+        default=0.02,
+        doc="Weight decay of AdamW, at first, of all parameters but the linear layers' biases.",
     )
     weight_decay_schedule: str = param(
-        "flat_cosine",
         _SCHEDULES,
-        doc="The course of weight decay over ``max_epochs``: 'flat_cosine' falls to 0 in the second half.",
+        default="flat_cosine",
+        doc="The course of weight decay over ``max_epochs``: 'flat_cosine' falls to 0 in the "
+        "second half.",
     )
     batch_size: int | str = param(
-        256, OneOf("auto"), Int(1), doc="Rows a step; what is left at an epoch's end waits. 'auto': as the other estimators."
-    )
-    max_epochs: int = param(256, Int(1), doc="Number of epochs, if ``patience`` does not end training.")
-    patience: int = param(
-        256,
+        OneOf("auto"),
         Int(1),
-        doc="Epochs without a better validation score before training stops. The learning rate's cycles need them all: the\n"
-        "    paper trains all epochs and keeps the best one's weights, the last one's of equals.",
+        default=256,
+        doc="Rows a step; what is left at an epoch's end waits. 'auto': as the other estimators.",
+    )
+    max_epochs: int = param(
+        Int(1), default=256, doc="Number of epochs, if ``patience`` does not end training."
+    )
+    patience: int = param(
+        Int(1),
+        default=256,
+        doc="Epochs without a better validation score before training stops. The learning rate's "
+        "cycles need them all: the paper trains all epochs and keeps the best one's weights, "
+        "the last one's of equals.",
     )
 
     precision: str = param(
-        "float32",
         OneOf(*PRECISIONS),
-        doc="Numbers of the network: 'float32', 'float64', 'bfloat16' (products of bfloat16), or 'auto', by width and device as\n"
-        "    for the other estimators. bfloat16 cost accuracy and saved no time where it was measured.",
+        default="float32",
+        doc="Numbers of the network: 'float32', 'float64', 'bfloat16' (products of bfloat16), or "
+        "'auto', by width and device as for the other estimators. bfloat16 cost accuracy and "
+        "saved no time where it was measured.",
     )
 
-    def _build_net(self, schema, n_outputs, rows):
+    def _build_net(self, schema, n_outputs, train_table):
         num = None
-        if self.num_embedding is not None:
-            num = make_num_embedding(self.num_embedding, rows, self._has_classes)
+        if self.numeric_embedding is not None:
+            num = numeric_embedding(self, train_table)
         sizes = schema.cardinalities
         hot, _ = split_by_size(sizes, self.one_hot_max_size)
         one_hot = None
         if hot:
-            weight = None if rows.weight is None else rows.weight.numpy()
-            one_hot = RobustOneHot(rows.x_cat[:, hot].numpy(), [sizes[i] for i in hot], weight)
+            weight = None if train_table.weight is None else train_table.weight.numpy()
+            one_hot = RobustOneHot(
+                train_table.x_cat[:, hot].numpy(), [sizes[i] for i in hot], weight
+            )
         return RealMLPNet(
             RealMLPEmbedding(schema, self.d_embedding, self.one_hot_max_size, num, one_hot),
             n_outputs,
@@ -329,9 +384,9 @@ class RealMLP(TabularEstimator):
             is_classification=self._has_classes,
         )
 
-    def _settings(self, *args):
+    def _training_config(self, *args):
         return replace(
-            super()._settings(*args),
+            super()._training_config(*args),
             beta2=self.beta2,
             dropout_schedule=self.dropout_schedule,
             weight_decay_schedule=self.weight_decay_schedule,
@@ -343,8 +398,9 @@ class RealMLP(TabularEstimator):
 class RealMLPClassifier(ClassifierTask, RealMLP):
     """RealMLP for binary, multiclass and multilabel classification of table rows.
 
-    An MLP with periodic embeddings of the numbers, a learned scale of its inputs, initial weights from the data, and courses of
-    the learning rate, dropout and weight decay that were tuned together: strong without tuning.
+    An MLP with periodic embeddings of the numbers, a learned scale of its inputs, initial weights
+    from the data, and courses of the learning rate, dropout and weight decay that were tuned
+    together: strong without tuning.
 
     {parameters}
 
@@ -352,35 +408,43 @@ class RealMLPClassifier(ClassifierTask, RealMLP):
 
     References
     ----------
-    Holzmüller, Grinsztajn, Steinwart: "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on Tabular Data", NeurIPS 2024.
+    Holzmüller, Grinsztajn, Steinwart: "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees
+    on Tabular Data", NeurIPS 2024.
 
     Examples
     --------
     >>> from sklearn.datasets import load_iris
     >>> from tabdl import RealMLPClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> RealMLPClassifier(d_block=64, max_epochs=20, random_state=0).fit(X, y).predict_proba(X).shape
+    >>> model = RealMLPClassifier(d_block=64, max_epochs=20, random_state=0).fit(X, y)
+    >>> model.predict_proba(X).shape
     (150, 3)
     """
 
     label_smoothing: float | str = param(
-        "auto",
         OneOf("auto"),
         Float("[0, 1)"),
-        doc="Share of the target that is spread evenly over all classes; 'auto': 0.1 with ``eval_metric='accuracy'``, which the\n"
-        "    paper tuned it for, else 0, for it spoils probabilities.",
+        default="auto",
+        doc="Share of the target that is spread evenly over all classes; 'auto': 0.1 with "
+        "``scoring='accuracy'``, which the paper tuned it for, else 0, for it spoils "
+        "probabilities.",
     )
 
     def _smoothing(self):
-        return 0.1 * (self.eval_metric == "accuracy") if self.label_smoothing == "auto" else self.label_smoothing
+        return (
+            0.1 * (self.scoring == "accuracy")
+            if self.label_smoothing == "auto"
+            else self.label_smoothing
+        )
 
 
 class RealMLPRegressor(RegressorTask, RealMLP):
     """RealMLP for regression on one or several targets of table rows.
 
-    An MLP with periodic embeddings of the numbers, a learned scale of its inputs, initial weights from the data, and courses of
-    the learning rate, dropout and weight decay that were tuned together: strong without tuning. Predictions stay between the
-    smallest and the largest target of the training rows.
+    An MLP with periodic embeddings of the numbers, a learned scale of its inputs, initial weights
+    from the data, and courses of the learning rate, dropout and weight decay that were tuned
+    together: strong without tuning. Predictions stay between the smallest and the largest target of
+    the training rows.
 
     {parameters}
 
@@ -388,7 +452,8 @@ class RealMLPRegressor(RegressorTask, RealMLP):
 
     References
     ----------
-    Holzmüller, Grinsztajn, Steinwart: "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on Tabular Data", NeurIPS 2024.
+    Holzmüller, Grinsztajn, Steinwart: "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees
+    on Tabular Data", NeurIPS 2024.
 
     Examples
     --------
@@ -399,9 +464,14 @@ class RealMLPRegressor(RegressorTask, RealMLP):
     (442,)
     """
 
-    activation: str = param("mish", OneOf(*ACTIVATIONS), doc="The activation between a unit's input and its learned parameter.")
+    activation: str = param(
+        OneOf(*ACTIVATIONS),
+        default="mish",
+        doc="The activation between a unit's input and its learned parameter.",
+    )
     lr: float = param(
-        0.2,
         Float("(0, inf)"),
-        doc="Learning rate of AdamW; of the scale 6 times, of biases, numbers' embeddings and activations a tenth.",
+        default=0.2,
+        doc="Learning rate of AdamW; of the scale 6 times, of biases, numbers' embeddings and "
+        "activations a tenth.",
     )

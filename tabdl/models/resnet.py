@@ -1,6 +1,7 @@
 """ResNet for tables: residual blocks of two linear layers behind batch normalisation.
 
-Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data" (NeurIPS 2021), section 3.2.
+Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data" (NeurIPS
+2021), section 3.2.
 """
 
 from typing import Any
@@ -8,19 +9,31 @@ from typing import Any
 from torch import nn
 
 from tabdl.base import TabularEstimator
-from tabdl.embeddings import OPTIONAL_NUM_EMBEDDINGS, flat_embedding
-from tabdl.nn import BatchNorm, Dropout, InputLinear, StochasticDepth, TabularNet
+from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, flat_embedding
+from tabdl.network.contract import TabularNet
+from tabdl.network.layers import BatchNorm, Dropout, InputLinear, StochasticDepth
 from tabdl.params import Float, Int, param
-from tabdl.tasks import ClassifierTask, RegressorTask
+from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 
 class ResNetBackbone(nn.Module):
-    """``x + dropout(linear(dropout(relu(linear(norm(x))))))``, ``n_blocks`` times, after a projection (section 3.2).
+    """``x + dropout(linear(dropout(relu(linear(norm(x))))))``, ``n_blocks`` times, after a
+    projection (section 3.2).
 
     Shape: (B, d_in) to (B, D).
     """
 
-    def __init__(self, *, d_in, n_blocks, d_block, d_hidden_multiplier, hidden_dropout, residual_dropout, stochastic_depth):
+    def __init__(
+        self,
+        *,
+        d_in,
+        n_blocks,
+        d_block,
+        d_hidden_multiplier,
+        hidden_dropout,
+        residual_dropout,
+        stochastic_depth,
+    ):
         super().__init__()
         d_hidden = int(d_block * d_hidden_multiplier)
         self.projection = InputLinear(d_in, d_block)
@@ -47,38 +60,52 @@ class ResNetBackbone(nn.Module):
 class TabResNet(TabularEstimator):
     """The hyper-parameters of the ResNet.
 
-    The paper has no defaults for it; width, depth and dropout are those of the example in the authors' package. Its network has
-    ``num_embedding=None``; with an embedding the error is smaller (``python -m benchmarks.defaults``).
+    The paper has no defaults for it; width, depth and dropout are those of the example in the
+    authors' package. Its network has ``numeric_embedding=None``; with an embedding the error is
+    smaller (``python -m benchmarks.defaults``).
     """
 
-    n_blocks: int = param(2, Int(1), doc="Number of residual blocks.")
-    d_block: int = param(192, Int(1), doc="Width of a block's input and output.")
-    d_hidden_multiplier: float = param(2.0, Float("(0, inf)"), doc="Hidden width of a block, in ``d_block``.")
-    hidden_dropout: float = param(0.3, Float("[0, 1)"), doc="Dropout of a block's hidden layer.")
-    residual_dropout: float = param(0.0, Float("[0, 1)"), doc="Dropout of a block's output.")
+    n_blocks: int = param(Int(1), default=2, doc="Number of residual blocks.")
+    d_block: int = param(Int(1), default=192, doc="Width of a block's input and output.")
+    d_hidden_multiplier: float = param(
+        Float("(0, inf)"), default=2.0, doc="Hidden width of a block, in ``d_block``."
+    )
+    hidden_dropout: float = param(
+        Float("[0, 1)"), default=0.3, doc="Dropout of a block's hidden layer."
+    )
+    residual_dropout: float = param(
+        Float("[0, 1)"), default=0.0, doc="Dropout of a block's output."
+    )
     stochastic_depth: float = param(
-        0.0,
         Float("[0, 1)"),
-        doc="Share of the rows that skip the last block in training; earlier blocks proportionally less (1603.09382, section 3).",
+        default=0.0,
+        doc="Share of the rows that skip the last block in training; earlier blocks "
+        "proportionally less (1603.09382, section 3).",
     )
-    d_embedding: int = param(16, Int(1), doc="Width of a category's vector.")
-    one_hot_max_size: int = param(0, Int(0), doc="Categorical features of at most so many values are one-hot, without a vector.")
-    num_embedding: Any = param(
-        "piecewise",
-        *OPTIONAL_NUM_EMBEDDINGS,
-        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', 'periodic_lite', 'pbld',\n"
-        "    'piecewise' (bins by quantiles), 'piecewise_tree' (bins by a tree of the target), or an object of\n"
-        "    ``tabdl.embeddings`` with settings, such as ``PiecewiseLinear(n_bins=30)``.",
+    d_embedding: int = param(Int(1), default=16, doc="Width of a category's vector.")
+    one_hot_max_size: int = param(
+        Int(0),
+        default=0,
+        doc="Categorical features of at most so many values are one-hot, without a vector.",
     )
-    lr: float = param(1e-3, Float("(0, inf)"), doc="Learning rate of AdamW.")
+    numeric_embedding: Any = param(
+        *OPTIONAL_NUMERIC_EMBEDDINGS,
+        default="piecewise",
+        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', "
+        "'periodic_lite', 'pbld', 'piecewise' (bins by quantiles), 'piecewise_tree' (bins by "
+        "a tree of the target), or an object of ``tabdl.embeddings`` with settings, such as "
+        "``PiecewiseLinear(n_bins=30)``.",
+    )
+    lr: float = param(Float("(0, inf)"), default=1e-3, doc="Learning rate of AdamW.")
 
-    def _build_net(self, schema, n_outputs, rows):
+    def _build_net(self, schema, n_outputs, train_table):
         if int(self.d_block * self.d_hidden_multiplier) < 1:
             raise ValueError(
-                f"{type(self).__name__}: d_hidden_multiplier must leave a hidden width of at least 1, got "
-                f"d_hidden_multiplier={self.d_hidden_multiplier} with d_block={self.d_block}."
+                f"{type(self).__name__}: d_hidden_multiplier must leave a hidden width of at least "
+                f"1, got d_hidden_multiplier={self.d_hidden_multiplier} with "
+                f"d_block={self.d_block}."
             )
-        embedding = flat_embedding(self, schema, rows)
+        embedding = flat_embedding(self, schema, train_table)
         backbone = ResNetBackbone(
             d_in=embedding.d_out,
             n_blocks=self.n_blocks,
@@ -95,8 +122,9 @@ class TabResNet(TabularEstimator):
 class TabResNetClassifier(ClassifierTask, TabResNet):
     """ResNet for binary, multiclass and multilabel classification of table rows.
 
-    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` residual blocks follow. About ten
-    times faster than FT-Transformer on a CPU, and a little less accurate in the paper.
+    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` residual blocks
+    follow. About ten times faster than FT-Transformer on a CPU, and a little less accurate in the
+    paper.
 
     {parameters}
 
@@ -104,7 +132,8 @@ class TabResNetClassifier(ClassifierTask, TabResNet):
 
     References
     ----------
-    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data", NeurIPS 2021, section 3.2.
+    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data",
+    NeurIPS 2021, section 3.2.
 
     Examples
     --------
@@ -119,8 +148,9 @@ class TabResNetClassifier(ClassifierTask, TabResNet):
 class TabResNetRegressor(RegressorTask, TabResNet):
     """ResNet for regression on one or several targets of table rows.
 
-    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` residual blocks follow. About ten
-    times faster than FT-Transformer on a CPU, and a little less accurate in the paper.
+    Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` residual blocks
+    follow. About ten times faster than FT-Transformer on a CPU, and a little less accurate in the
+    paper.
 
     {parameters}
 
@@ -128,7 +158,8 @@ class TabResNetRegressor(RegressorTask, TabResNet):
 
     References
     ----------
-    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data", NeurIPS 2021, section 3.2.
+    Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data",
+    NeurIPS 2021, section 3.2.
 
     Examples
     --------

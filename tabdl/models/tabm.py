@@ -1,28 +1,27 @@
 """TabM: one MLP that predicts k times, as k MLPs that share most of their weights would.
 
-Gorishniy, Kotelnikov, Babenko: "TabM: Advancing Tabular Deep Learning with Parameter-Efficient Ensembling" (ICLR 2025,
-2410.24210).
+Gorishniy, Kotelnikov, Babenko: "TabM: Advancing Tabular Deep Learning with Parameter-Efficient
+Ensembling" (ICLR 2025, 2410.24210).
 """
 
-import math
 from typing import Any
 
 import torch
 from torch import nn
 
 from tabdl.base import TabularEstimator
-from tabdl.embeddings import OPTIONAL_NUM_EMBEDDINGS, flat_embedding
-from tabdl.inference import net_outputs
-from tabdl.nn import Dropout, SeparateLinear, TabularNet
+from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, flat_embedding
+from tabdl.network.contract import TabularNet
+from tabdl.network.layers import Dropout, SeparateLinear
 from tabdl.params import Float, Int, OneOf, param
-from tabdl.steps import weighted_mean
-from tabdl.tasks import ClassifierTask, RegressorTask
+from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 ARCHITECTURES = ("tabm", "tabm-mini", "tabm-packed")
 
 
 class Adapter(nn.Module):
-    """``x * r`` with k vectors r, one for each prediction (section 3.3); within a feature all of r is one random number.
+    """``x * r`` with k vectors r, one for each prediction (section 3.3); within a feature all of r
+    is one random number.
 
     Shape: (B, K, D) to (B, K, D).
 
@@ -42,7 +41,7 @@ class Adapter(nn.Module):
         self.widths, self.signs = widths, signs
         self.weight = nn.Parameter(torch.empty(k, sum(widths)))
 
-    def fill(self, generator):
+    def init_weights(self, generator):
         """Draw a number for each prediction and feature."""
         drawn = torch.empty(len(self.weight), len(self.widths)).normal_(generator=generator)
         drawn = torch.where(drawn < 0, -1.0, 1.0) if self.signs else drawn
@@ -53,7 +52,8 @@ class Adapter(nn.Module):
 
 
 class BatchEnsembleLinear(nn.Module):
-    """``(W (x * r)) * s + b`` with one matrix W and k vectors r, s and b (section 3.2, equation 1; Wen et al. 2020).
+    """``(W (x * r)) * s + b`` with one matrix W and k vectors r, s and b (section 3.2, equation 1;
+    Wen et al. 2020).
 
     Shape: (B, K, d_in) to (B, K, d_out).
 
@@ -74,22 +74,32 @@ class BatchEnsembleLinear(nn.Module):
         self.s = nn.Parameter(torch.empty(k, d_out))
         self.bias = nn.Parameter(torch.empty(k, d_out))
 
-    def fill(self, generator):
+    def init_weights(self, generator):
         """Begin as one linear layer, the same for each of the k."""
         bound = self.in_features**-0.5
         self.weight.uniform_(-bound, bound, generator=generator)
-        self.bias.copy_(torch.empty_like(self.bias[0]).uniform_(-bound, bound, generator=generator).expand_as(self.bias))
+        self.bias.copy_(
+            torch.empty_like(self.bias[0])
+            .uniform_(-bound, bound, generator=generator)
+            .expand_as(self.bias)
+        )
         for scale in (self.r, self.s):
             if scale is not None:
                 scale.fill_(1)
 
     def forward(self, x):
         x = x if self.r is None else x * self.r
-        return torch.addcmul(self.bias, nn.functional.linear(x, self.weight).to(self.bias.dtype), self.s)
+        return torch.addcmul(
+            self.bias, nn.functional.linear(x, self.weight).to(self.bias.dtype), self.s
+        )
 
 
 # The parameters that have a row for each of the k predictions.
-_OF_EACH_PREDICTION = {Adapter: ("weight",), BatchEnsembleLinear: ("r", "s", "bias"), SeparateLinear: ("weight", "bias")}
+_OF_EACH_PREDICTION = {
+    Adapter: ("weight",),
+    BatchEnsembleLinear: ("r", "s", "bias"),
+    SeparateLinear: ("weight", "bias"),
+}
 
 
 class TabMNet(TabularNet):
@@ -99,18 +109,21 @@ class TabMNet(TabularNet):
     ----------
     k : int
         K.
-    own_batches : bool
-        In training, row i goes through the (i mod K)-th prediction alone; the rows of a batch are K batches in turn.
+    separate_batches : bool
+        In training, row i goes through the (i mod K)-th prediction alone; the rows of a batch are K
+        batches in turn.
     """
 
-    def __init__(self, embedding, backbone, head, *, k, own_batches, **sizes):
-        super().__init__(embedding, backbone, head, n_tokens=k, **sizes)
-        self.k, self.n_orders = k, k if own_batches else 1
+    def __init__(self, embedding, backbone, head, *, k, separate_batches, **sizes):
+        super().__init__(embedding, backbone, head, n_vectors_per_row=k, **sizes)
+        self.k = k
+        self.n_batch_streams = k if separate_batches else 1
 
     def forward(self, x_num, x_cat, mix=None):
-        """Return the outputs, (B, K, C); in training with batches of their own, (B, 1, C). ``mix`` is that of :meth:`mixed`."""
+        """Return the outputs, (B, K, C); in training with batches of their own, (B, 1, C). ``mix``
+        is that of :meth:`mixed`."""
         x = self.mixed(self.embedding(x_num, x_cat), mix)
-        if self.training and self.n_orders > 1:
+        if self.training and self.n_batch_streams > 1:
             return self.predictions(x.unflatten(0, (-1, self.k))).flatten(0, 1).unsqueeze(1)
         return self.predictions(x.unsqueeze(1).expand(-1, self.k, -1))
 
@@ -122,8 +135,8 @@ class TabMNet(TabularNet):
                 parameter = getattr(module, name)
                 if parameter is not None:
                     setattr(module, name, nn.Parameter(parameter[chosen].clone()))
-        self.k = self.n_tokens = len(chosen)
-        self.n_orders = min(self.n_orders, self.k)
+        self.k = self.n_vectors_per_row = len(chosen)
+        self.n_batch_streams = min(self.n_batch_streams, self.k)
         self.cpu_chunk_rows = _chunk_rows(self.k)
 
     def predictions(self, x):
@@ -133,34 +146,6 @@ class TabMNet(TabularNet):
             return self.head(x.to(self.head.weight.dtype))
 
 
-def choose_predictions(outputs, y, weight, loss):
-    """Return the numbers of the predictions, of K, whose mean has the smallest loss, as far as greedy steps find them.
-
-    The best one first, then each time the one that lowers the loss of the mean most, until none does (2410.24210, section 5.3);
-    all K where that is not better than all.
-
-    Parameters
-    ----------
-    outputs : Tensor of shape (N, K, C)
-    y : Tensor
-        What the loss takes, of the N rows.
-    weight : Tensor of shape (N,) or None
-    loss : callable
-        ``(outputs (N, any, C), y) -> (N,)`` of the mean of the predictions.
-    """
-    chosen, lowest, rest = [], math.inf, list(range(outputs.shape[1]))
-    everything = list(rest)
-    while rest:
-        losses = [weighted_mean(loss(outputs[:, [*chosen, i]], y), weight).item() for i in rest]
-        best = min(range(len(rest)), key=losses.__getitem__)
-        if losses[best] >= lowest:
-            break
-        lowest = losses[best]
-        chosen.append(rest.pop(best))
-    loss_of_all = weighted_mean(loss(outputs, y), weight).item()
-    return sorted(chosen) if lowest < loss_of_all else everything
-
-
 def _chunk_rows(k):
     return max(1, 2048 // k)
 
@@ -168,56 +153,75 @@ def _chunk_rows(k):
 class TabM(TabularEstimator):
     """The hyper-parameters of TabM.
 
-    The defaults are those of the authors' package but for the width, which is 512 there, and the embedding's bins: measured by
-    ``python -m benchmarks.defaults``.
+    The defaults are those of the authors' package but for the width, which is 512 there, and the
+    embedding's bins: measured by ``python -m benchmarks.defaults``.
     """
 
     arch: str = param(
-        "tabm-mini",
         OneOf(*ARCHITECTURES),
-        doc="What the k networks share: 'tabm', all matrices, with vectors of their own in every layer; 'tabm-mini', everything\n"
-        "    but one vector in front and the heads; 'tabm-packed', nothing.",
+        default="tabm-mini",
+        doc="What the k networks share: 'tabm', all matrices, with vectors of their own in every "
+        "layer; 'tabm-mini', everything but one vector in front and the heads; 'tabm-packed',"
+        " nothing.",
     )
-    k: int = param(32, Int(1), doc="Number of predictions.")
-    n_blocks: int = param(3, Int(1), doc="Number of hidden layers.")
-    d_block: int = param(256, Int(1), doc="Width of the hidden layers.")
-    dropout: float = param(0.1, Float("[0, 1)"), doc="Dropout of every hidden layer.")
+    k: int = param(Int(1), default=32, doc="Number of predictions.")
+    n_blocks: int = param(Int(1), default=3, doc="Number of hidden layers.")
+    d_block: int = param(Int(1), default=256, doc="Width of the hidden layers.")
+    dropout: float = param(Float("[0, 1)"), default=0.1, doc="Dropout of every hidden layer.")
     share_training_batches: bool = param(
-        False, OneOf(True, False), doc="All k see the same batches: quicker, and a little less accurate."
+        OneOf(True, False),
+        default=False,
+        doc="All k see the same batches: quicker, and a little less accurate.",
     )
     prune: bool = param(
-        False,
         OneOf(True, False),
-        doc="After training keep only the predictions whose mean is best on the validation rows, chosen greedily: a smaller\n"
-        "    network, and quicker to predict with. Needs validation rows.",
+        default=False,
+        doc="After training keep only the predictions whose mean is best on the validation rows, "
+        "chosen greedily: a smaller network, and quicker to predict with. Needs validation "
+        "rows.",
     )
-    d_embedding: int = param(16, Int(1), doc="Width of a category's vector, where it is not one-hot.")
+    d_embedding: int = param(
+        Int(1), default=16, doc="Width of a category's vector, where it is not one-hot."
+    )
     one_hot_max_size: int = param(
-        128, Int(0), doc="Categorical features of at most so many values are one-hot, without a vector."
+        Int(0),
+        default=128,
+        doc="Categorical features of at most so many values are one-hot, without a vector.",
     )
-    num_embedding: Any = param(
-        "piecewise_tree",
-        *OPTIONAL_NUM_EMBEDDINGS,
-        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', 'periodic_lite', 'pbld',\n"
-        "    'piecewise' (bins by quantiles), 'piecewise_tree' (bins by a tree of the target), or an object of\n"
-        "    ``tabdl.embeddings`` with settings, such as ``PiecewiseLinear(n_bins=30)``.",
+    numeric_embedding: Any = param(
+        *OPTIONAL_NUMERIC_EMBEDDINGS,
+        default="piecewise_tree",
+        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', "
+        "'periodic_lite', 'pbld', 'piecewise' (bins by quantiles), 'piecewise_tree' (bins by "
+        "a tree of the target), or an object of ``tabdl.embeddings`` with settings, such as "
+        "``PiecewiseLinear(n_bins=30)``.",
     )
-    lr: float = param(2e-3, Float("(0, inf)"), doc="Learning rate of AdamW.")
+    lr: float = param(Float("(0, inf)"), default=2e-3, doc="Learning rate of AdamW.")
     weight_decay: float = param(
-        3e-4,
         Float("[0, inf)"),
-        doc="Weight decay of AdamW, on matrices and scaling vectors: not on embeddings' lines and biases.",
+        default=3e-4,
+        doc="Weight decay of AdamW, on matrices and scaling vectors: not on embeddings' lines and"
+        " biases.",
     )
     clip_norm: float | None = param(
-        1.0, OneOf(None), Float("(0, inf)"), doc="Largest norm of the gradient of all weights; a longer one is shortened to it."
+        OneOf(None),
+        Float("(0, inf)"),
+        default=1.0,
+        doc="Largest norm of the gradient of all weights; a longer one is shortened to it.",
     )
 
-    def _build_net(self, schema, n_outputs, rows):
-        embedding = flat_embedding(self, schema, rows)
+    def _build_net(self, schema, n_outputs, train_table):
+        embedding = flat_embedding(self, schema, train_table)
         widths = [embedding.d_out] + [self.d_block] * self.n_blocks
-        layers = [] if self.arch == "tabm-packed" else [Adapter(self.k, embedding.widths, signs=embedding.num is None)]
+        layers: list[nn.Module] = []
+        if self.arch != "tabm-packed":
+            layers.append(Adapter(self.k, embedding.widths, signs=embedding.num is None))
         for i in range(self.n_blocks):
-            layers += [self._linear(widths[i], widths[i + 1], first=i == 0), nn.ReLU(), Dropout(self.dropout)]
+            layers += [
+                self._linear(widths[i], widths[i + 1], first=i == 0),
+                nn.ReLU(),
+                Dropout(self.dropout),
+            ]
         head = SeparateLinear(self.k, self.d_block, n_outputs)
         # A step of so many rows at once keeps the activations in a processor's caches.
         step_rows = self.k * max(1, 2048 // self.k)
@@ -226,23 +230,10 @@ class TabM(TabularEstimator):
             nn.Sequential(*layers),
             head,
             k=self.k,
-            own_batches=not self.share_training_batches,
+            separate_batches=not self.share_training_batches,
             cpu_chunk_rows=_chunk_rows(self.k),
             cpu_step_rows=step_rows // self.k if self.share_training_batches else step_rows,
         )
-
-    def _parts(self, part, given, seed):
-        if self.prune and not self.early_stopping and given[0] is None:
-            raise ValueError(
-                f"{self._name}: prune=True needs validation rows: early_stopping=True, or X_val and y_val; got neither."
-            )
-        return super()._parts(part, given, seed)
-
-    def _use_validation(self, val, precision):
-        if self.prune:
-            outputs = net_outputs(self.module_, val, precision)
-            self.module_.keep(choose_predictions(outputs, val.y, val.weight, self._target.val_loss))
-            self.n_parameters_ = sum(parameter.numel() for parameter in self.module_.parameters())
 
     def _linear(self, d_in, d_out, first):
         if self.arch == "tabm-mini":
@@ -255,8 +246,8 @@ class TabM(TabularEstimator):
 class TabMClassifier(ClassifierTask, TabM):
     """TabM for binary, multiclass and multilabel classification of table rows.
 
-    An MLP with ``k`` predictions, trained as k networks that share most of their weights, each on batches of its own; the
-    answer is the mean of their probabilities.
+    An MLP with ``k`` predictions, trained as k networks that share most of their weights, each on
+    batches of its own; the answer is the mean of their probabilities.
 
     {parameters}
 
@@ -264,7 +255,8 @@ class TabMClassifier(ClassifierTask, TabM):
 
     References
     ----------
-    Gorishniy, Kotelnikov, Babenko: "TabM: Advancing Tabular Deep Learning with Parameter-Efficient Ensembling", ICLR 2025.
+    Gorishniy, Kotelnikov, Babenko: "TabM: Advancing Tabular Deep Learning with Parameter-Efficient
+    Ensembling", ICLR 2025.
 
     Examples
     --------
@@ -279,8 +271,8 @@ class TabMClassifier(ClassifierTask, TabM):
 class TabMRegressor(RegressorTask, TabM):
     """TabM for regression on one or several targets of table rows.
 
-    An MLP with ``k`` predictions, trained as k networks that share most of their weights, each on batches of its own; the
-    answer is their mean.
+    An MLP with ``k`` predictions, trained as k networks that share most of their weights, each on
+    batches of its own; the answer is their mean.
 
     {parameters}
 
@@ -288,7 +280,8 @@ class TabMRegressor(RegressorTask, TabM):
 
     References
     ----------
-    Gorishniy, Kotelnikov, Babenko: "TabM: Advancing Tabular Deep Learning with Parameter-Efficient Ensembling", ICLR 2025.
+    Gorishniy, Kotelnikov, Babenko: "TabM: Advancing Tabular Deep Learning with Parameter-Efficient
+    Ensembling", ICLR 2025.
 
     Examples
     --------

@@ -1,0 +1,245 @@
+"""The parameters that all estimators with a network share: defaults, legal values, meaning."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, dataclass_transform
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from tabdl.data.encoding import NUMERIC_TRANSFORMS
+from tabdl.devices import PRECISIONS, is_device
+from tabdl.params import Float, Int, ListOf, OneOf, Predicate, describe_params, param
+
+_CALLABLE = Predicate("a callable", callable)
+_DEVICE = Predicate("a torch.device or its name ('cpu', 'cuda', 'cuda:1', 'mps')", is_device)
+_RANDOM_STATE = Predicate(
+    "a numpy RandomState", lambda value: isinstance(value, np.random.RandomState)
+)
+_COLUMNS = Predicate(
+    "a list of columns",
+    lambda value: isinstance(value, Sequence | np.ndarray) and not isinstance(value, str),
+)
+
+_ATTRIBUTES = """Attributes
+----------
+history_ : list of dict
+    A record for each epoch: ``epoch``, ``train_loss``, ``val_loss``, ``val_score`` (higher is
+    better), ``lr`` (of the epoch's last step), ``seconds``.
+    Losses of regression are in units of the standardised target; validation values are None without
+    validation rows. With ``n_members`` above 1: of one member after the other, each record with the
+    member's number under ``member``.
+n_iter_ : int
+    Number of epochs trained; with several members the largest.
+best_epoch_ : int
+    The epoch whose weights are kept; with several members the median.
+stop_reason_ : str
+    Why training ended: "patience", "max_epochs", "time_limit", "callback" or "interrupted". With
+    several members the last of these that ended one.
+member_results_ : list of TrainingResult, length ``n_members``
+    Of each member: ``n_iter``, ``best_epoch``, ``stop_reason`` and ``history``.
+n_parameters_ : int
+    Number of trained parameters.
+module_ : torch.nn.Module
+    The network, ``(x_num (B, Fn), x_cat (B, Fc)) -> (B, K, C)``; K = 1 but for TabM, and times
+    ``n_members``.
+encoder_ : FeatureEncoder
+    Its ``schema`` names the features.
+n_features_in_ : int
+feature_names_in_ : ndarray of str
+    Only when the columns of X at fit have names."""
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(param,))
+@dataclass(kw_only=True, eq=False, repr=False)
+class NetworkParams(BaseEstimator):
+    """The parameters of all networks. Each subclass becomes a dataclass: its fields are its
+    parameters, keyword only."""
+
+    lr: float = param(Float("(0, inf)"), default=1e-4, doc="Learning rate of AdamW.")
+    weight_decay: float = param(
+        Float("[0, inf)"),
+        default=1e-5,
+        doc="Weight decay of AdamW, on the matrices of linear layers only: not on embeddings, "
+        "norms, biases.",
+    )
+    batch_size: int | str = param(
+        OneOf("auto"),
+        Int(1),
+        default="auto",
+        doc="Rows a step. 'auto', by the number n of training rows: 32 up to 2,800, 64 up to "
+        "4,500, 128 up to 6,400, 256 below 32,000, 512 below 200,000, else 1024 (the last "
+        "three are the paper's).",
+    )
+    clip_norm: float | None = param(
+        OneOf(None),
+        Float("(0, inf)"),
+        default=None,
+        doc="Largest norm of the gradient of all weights; a longer one is shortened to it. None: "
+        "no limit.",
+    )
+    optimizer: str = param(
+        OneOf("adamw", "muon"),
+        default="adamw",
+        doc="'muon': Muon (Jordan et al. 2024) for the matrices between embedding and head, "
+        "scaled so that ``lr`` and ``weight_decay`` serve both (2502.16982, section 2.2), and"
+        " AdamW for the rest.",
+    )
+    lr_schedule: str = param(
+        OneOf("constant", "cosine", "coslog4"),
+        default="constant",
+        doc="The learning rate's course over ``max_epochs``, a value a step: 'constant'; "
+        "'cosine', from ``lr`` down to 0 (1608.03983); 'coslog4', four cycles of growing "
+        "length between 0 and ``lr`` (RealMLP, 2407.04491, section 3).",
+    )
+    warmup_epochs: float = param(
+        Float("[0, inf)"),
+        default=0.0,
+        doc="Epochs in which the learning rate first grows linearly to ``lr`` (1706.02677, "
+        "section 2.2).",
+    )
+    ema_decay: float | None = param(
+        OneOf(None),
+        Float("(0, 1)"),
+        default=None,
+        doc="Decay a step of a moving average of the weights, which is then what is evaluated, "
+        "kept and predicts; tuned values were 0.9 to 0.999 (2604.15297). None: no average.",
+    )
+    hidden_mix: bool = param(
+        OneOf(True, False),
+        default=False,
+        doc="In training, give each row random channels of its features' vectors from another "
+        "row, and the same share of that row's loss (HiddenMix, 2301.02819, section 3.4). Not"
+        " for networks whose numbers stay numbers.",
+    )
+    max_epochs: int = param(
+        Int(1),
+        default=500,
+        doc="Largest number of epochs; the number of epochs with ``early_stopping=False``.",
+    )
+    early_stopping: bool = param(
+        OneOf(True, False),
+        default=True,
+        doc="Stop after ``patience`` epochs without a better validation score and keep the best "
+        "epoch's weights. False: all rows train, for ``max_epochs`` epochs, and the last "
+        "weights are kept.",
+    )
+    patience: int | str = param(
+        OneOf("auto"),
+        Int(1),
+        default="auto",
+        doc="Epochs without a better validation score before training stops. 'auto': 16 (the "
+        "paper's), on small tables as many as 832 steps take, at most 48.",
+    )
+    validation_fraction: float = param(
+        Float("(0, 1)"),
+        default=0.2,
+        doc="Share of the rows held out for early stopping, stratified; unused when fit gets "
+        "X_val and y_val.",
+    )
+    scoring: str | Callable | None = param(
+        OneOf(None),
+        Predicate("a scorer name", lambda value: isinstance(value, str)),
+        _CALLABLE,
+        default=None,
+        doc="The validation score: a scikit-learn scorer's name, or a callable (estimator, X, y) "
+        "-> float, higher is better. None: minus the validation loss. Among equal scores the "
+        "lower validation loss wins.",
+    )
+    time_limit: float | None = param(
+        OneOf(None),
+        Float("(0, inf)"),
+        default=None,
+        doc="Seconds that training may take; no epoch begins that would probably end later.",
+    )
+    numeric_transform: str = param(
+        OneOf(*NUMERIC_TRANSFORMS),
+        default="quantile",
+        doc="What happens to numbers: 'quantile' to a normal distribution (the paper's), "
+        "'standard', 'robust' (median, interquartile range, smooth clipping) or 'none'.",
+    )
+    numeric_missing: str = param(
+        OneOf("impute", "indicator"),
+        default="impute",
+        doc="What happens to missing numbers: 'impute', they become the middle of the training "
+        "values; 'indicator', and beside each number that is missing in training rows stands "
+        "another that is 1 where it is missing.",
+    )
+    categorical_features: Any = param(
+        OneOf("from_dtype"),
+        _COLUMNS,
+        default="from_dtype",
+        doc="Which columns are categories: 'from_dtype' (strings, booleans, categorical dtypes), "
+        "or names, indices or a mask.",
+    )
+    precision: str = param(
+        OneOf(*PRECISIONS),
+        default="auto",
+        doc="Numbers of the network: 'float32', 'float64', 'bfloat16' (products of bfloat16, "
+        "weights and sums of float32; where that overflows, training begins anew in float32, "
+        "with a warning), or 'auto': on a CPU, bfloat16 for networks from a width of 128 "
+        "where the processor has instructions for it, else float32; on a CUDA device, "
+        "bfloat16 for Transformers and TF32 for the others.",
+    )
+    compile: bool | str = param(
+        OneOf("auto", True, False),
+        default="auto",
+        doc="Whether ``torch.compile`` joins the pointwise parts of a training step; to compile "
+        "takes up to a minute. 'auto': on a CUDA device, for fits of at least 200,000 steps.",
+    )
+    device: Any = param(
+        OneOf("auto"),
+        _DEVICE,
+        default="auto",
+        doc="Where to compute; 'auto': CUDA if there is one, then MPS, then the CPU.",
+    )
+    n_jobs: int | None = param(
+        OneOf(None, -1),
+        Int(1),
+        default=None,
+        doc="Threads of the CPU. None: as many as torch has, but few for a small network, which "
+        "gains nothing from more; -1: one a core. Torch's own number is what it was again "
+        "after fit and predict.",
+    )
+    random_state: Any = param(
+        OneOf(None),
+        Int(0, 2**32 - 1),
+        _RANDOM_STATE,
+        default=None,
+        doc="Seed of the split, the initial weights, the batches and dropout.",
+    )
+    verbose: int = param(
+        Int(0, 2),
+        OneOf(True, False),
+        default=0,
+        doc="0: silent; 1: a live line of progress; 2: a plain line an epoch.",
+    )
+    n_members: int = param(
+        Int(1),
+        default=1,
+        doc="Networks that are trained on the same rows, each with its own seed, and whose "
+        "predictions are averaged.",
+    )
+    callbacks: Any = param(
+        OneOf(None),
+        ListOf(_CALLABLE),
+        default=None,
+        doc="Each is called after each epoch with its record (see ``history_``) and ends training"
+        " by returning True; an exception, such as Optuna's TrialPruned, goes up.",
+    )
+
+    # What a task says of itself; see tasks/mixins.py.
+    _task_attributes = ""
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        dataclass(kw_only=True, eq=False, repr=False)(cls)
+        if cls.__doc__:
+            parameters = _indented(describe_params(cls, NetworkParams))
+            attributes = _indented(_ATTRIBUTES + cls._task_attributes)
+            cls.__doc__ = cls.__doc__.replace("{parameters}", parameters)
+            cls.__doc__ = cls.__doc__.replace("{attributes}", attributes)
+
+
+def _indented(text):
+    return text.replace("\n", "\n    ")

@@ -1,0 +1,402 @@
+"""From columns to what a network sees: numbers near a standard normal, categories as codes. Fitted
+on training rows only."""
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tabdl.data.columns import Column
+from tabdl.data.table import Schema
+
+NUMERIC_TRANSFORMS = ("quantile", "standard", "robust", "none")
+
+# The tie-breaking noise of the quantile transform, in standard deviations of the column (the
+# authors' code: 1e-3).
+_TIE_NOISE = 1e-3
+# Probabilities are kept this far from 0 and 1, so that no number leaves +-5.2 (as scikit-learn's
+# QuantileTransformer does).
+_BLOCK_ROWS = 32_768  # whose float64 numbers stay in a processor's caches
+_TAIL = 1e-7
+# Beyond, squares and products of the network leave float32.
+_LARGEST = 1e12
+
+
+class FeatureEncoder:
+    """Turn columns into numeric features and category codes.
+
+    Parameters
+    ----------
+    numeric_transform : {"quantile", "standard", "robust", "none"}
+    estimator_name : str
+        The estimator's name, for messages.
+    numeric_missing : {"impute", "indicator"}
+        "indicator": a column with missing numbers in the training rows has one more feature, 1
+        where its number is missing.
+
+    Attributes
+    ----------
+    schema : Schema
+        The features; set by :meth:`fit`.
+    kinds : list of str
+        The kind of each column of the input.
+    """
+
+    def __init__(self, numeric_transform, estimator_name, numeric_missing="impute"):
+        self.numeric_transform = numeric_transform
+        self.estimator_name = estimator_name
+        self.numeric_missing = numeric_missing
+
+    def fit(self, columns, rows, weight):
+        """Learn quantiles, categories and date parts.
+
+        Parameters
+        ----------
+        columns : list of Column with N values each
+        rows : int ndarray
+            The training rows among the N.
+        weight : float ndarray, as long as ``rows``
+            Non-negative weights; a weight of 2 is the same as a row that stands twice.
+        """
+        self.kinds = [column.kind for column in columns]
+        self.encoders = _for_each(
+            lambda column: self._encoder(column).fit(column.values[rows], weight),
+            columns,
+            len(rows),
+        )
+        names = {"num": [], "cat": []}
+        for encoder in self.encoders:
+            names[encoder.output] += encoder.names
+        cardinalities = tuple(
+            encoder.cardinality for encoder in self.encoders if encoder.output == "cat"
+        )
+        self.schema = Schema(tuple(names["num"]), tuple(names["cat"]), cardinalities)
+        return self
+
+    def narrowed(self, x_cat):
+        """Return an encoder to which the categories that ``x_cat`` lacks are as those that no
+        training row has.
+
+        Parameters
+        ----------
+        x_cat : int ndarray of shape (N, Fc)
+            This encoder's codes of some of its training rows: those that train one network of
+            several.
+        """
+        other = copy.copy(self)
+        features = iter(x_cat.T)
+        other.encoders = [
+            encoder.narrowed(next(features)) if encoder.output == "cat" else encoder
+            for encoder in self.encoders
+        ]
+        return other
+
+    def known_codes(self):
+        """Return for each categorical feature an array from the codes of the encoder that was
+        narrowed to this one's."""
+        return [encoder.known for encoder in self.encoders if encoder.output == "cat"]
+
+    def _encoder(self, column):
+        if column.kind == "category":
+            return CategoryEncoder(column.name, self.estimator_name)
+        kind = DatetimeEncoder if column.kind == "datetime" else NumberEncoder
+        return kind(column.name, self.numeric_transform, self.numeric_missing == "indicator")
+
+    def transform(self, columns: list[Column], rows=slice(None), dtype=np.float32):
+        """Return ``x_num`` (N, Fn) of ``dtype`` and ``x_cat`` (N, Fc) of the chosen rows, as
+        arrays.
+
+        Codes have the smallest type that holds them all: uint8, int16 or int32.
+        """
+        rows = np.arange(len(columns[0].values))[rows]
+        n = len(rows)
+        x_num = np.empty((n, self.schema.n_num), dtype=dtype)
+        largest = max(self.schema.cardinalities, default=1) - 1
+        code_type = next(t for t in (np.uint8, np.int16, np.int32) if largest <= np.iinfo(t).max)
+        x_cat = np.empty((n, len(self.schema.cat_names)), dtype=code_type)
+        # Where the features of each column begin.
+        starts, ends = [], {"num": 0, "cat": 0}
+        for encoder in self.encoders:
+            starts.append(ends[encoder.output])
+            ends[encoder.output] += len(encoder.names)
+
+        def write(at):
+            column, encoder, first = at
+            target = x_num if encoder.output == "num" else x_cat
+            for start in range(0, n, _BLOCK_ROWS):
+                block = slice(start, start + _BLOCK_ROWS)
+                for i, feature in enumerate(encoder.transform(column.values[rows[block]]), first):
+                    target[block, i] = feature
+
+        _for_each(write, list(zip(columns, self.encoders, starts, strict=True)), n)
+        return x_num, x_cat
+
+
+class NumberEncoder:
+    """One number a row, scaled; a missing one becomes the middle of the training values, and has an
+    indicator if asked for."""
+
+    output = "num"
+
+    def __init__(self, name, numeric_transform, indicator=False):
+        self.names, self.indicator = [name], indicator
+        self.scale = {
+            "quantile": QuantileNormal,
+            "standard": Standard,
+            "robust": RobustClip,
+            "none": Unscaled,
+        }[numeric_transform]()
+
+    def fit(self, values, weight):
+        present = ~np.isnan(values)
+        if self.indicator and not present.all():
+            self.names.append(f"{self.names[0]}.missing")
+        values, weight = values[present].astype(np.float64), weight[present]
+        # A constant says nothing; left alone, a later other value would meet a weight that was
+        # never trained.
+        self.constant = len(values) == 0 or values.min() == values.max()
+        if not self.constant:
+            self.scale.fit(values, weight)
+        return self
+
+    def transform(self, values):
+        missing = np.isnan(values)
+        indicators = [missing.astype(np.float64)] if len(self.names) > 1 else []
+        if self.constant:
+            return [np.zeros(len(values)), *indicators]
+        scaled = self.scale.transform(values.astype(np.float64))
+        return [
+            np.clip(np.where(missing, self.scale.middle, scaled), -_LARGEST, _LARGEST),
+            *indicators,
+        ]
+
+
+class QuantileNormal:
+    """The paper's transform: each number's quantile among the training values, as a standard
+    normal's.
+
+    The authors add random noise to the training values before they take quantiles, which parts
+    equal values. Here the quantiles of that noise are computed: where a value holds a share of the
+    rows, the share is spread over the normal distribution around it. So nothing is random, and a
+    weight of 2 is the same as a row that stands twice.
+    """
+
+    middle = 0.0
+
+    def fit(self, values, weight):
+        # DIFF: quantiles of the noise, not random noise. The number of quantiles is the authors',
+        # where a weight of 2 counts as two rows (and weights that sum to less than the rows do not
+        # make the quantiles fewer).
+        n_rows = int(max(len(values), weight.sum()))
+        levels = np.linspace(0, 1, max(min(n_rows // 30, 1000), 10))
+        unique, share = _shares(values, weight)
+        upper = np.cumsum(share)
+        at = np.searchsorted(upper, levels * (1 - 1e-12)).clip(max=len(unique) - 1)
+        inside = (levels - (upper - share)[at]) / share[at]
+        noise = _TIE_NOISE * _mean_std(unique, share)[1]
+        # Beyond 0.01 the normal's tails would pass the neighbours.
+        quantiles = np.maximum.accumulate(
+            unique[at] + noise * _normal_quantile(inside.clip(0.01, 0.99))
+        )
+        self.quantiles, self.levels = _with_middles(quantiles, levels)
+        return self
+
+    def transform(self, values):
+        return _normal_quantile(
+            np.interp(values, self.quantiles, self.levels).clip(_TAIL, 1 - _TAIL)
+        )
+
+
+def _with_middles(quantiles, levels):
+    """Return points whose interpolation gives the middle of the levels where several quantiles are
+    one number.
+
+    There the levels jump: from the lowest just below that number, over the middle, to the highest
+    just above it.
+    """
+    starts = np.flatnonzero(np.diff(quantiles, prepend=-np.inf) > 0)
+    ends = np.append(starts[1:], len(quantiles)) - 1
+    number, low, high = quantiles[starts], levels[starts], levels[ends]
+    points = np.column_stack([np.nextafter(number, -np.inf), number, np.nextafter(number, np.inf)])
+    needed = np.column_stack([low < high, np.ones(len(starts), bool), low < high])
+    # Neighbouring floats have nothing between them.
+    return np.maximum.accumulate(points[needed]), np.column_stack([low, (low + high) / 2, high])[
+        needed
+    ]
+
+
+class Standard:
+    """Mean 0, standard deviation 1."""
+
+    middle = 0.0
+
+    def fit(self, values, weight):
+        self.mean, self.std = _mean_std(values, weight)
+        return self
+
+    def transform(self, values):
+        return (values - self.mean) / self.std
+
+
+class RobustClip:
+    """Median 0, interquartile range 1, then smoothly clipped to +-3: ``z / sqrt(1 + (z / 3)^2)``.
+
+    Holzmüller, Grinsztajn, Steinwart: "Better by Default" (RealMLP, 2407.04491), section 3. A range
+    of zero falls back to half the distance of the extremes.
+    """
+
+    middle = 0.0
+
+    def fit(self, values, weight):
+        unique, share = _shares(values, weight)
+        low, self.median, high = unique[
+            np.searchsorted(np.cumsum(share), [0.25, 0.5, 0.75]).clip(max=len(unique) - 1)
+        ]
+        self.range = high - low if high > low else (unique[-1] - unique[0]) / 2
+        return self
+
+    def transform(self, values):
+        z = (values - self.median) / self.range
+        return z / np.sqrt(1 + (z / 3) ** 2)
+
+
+class Unscaled:
+    """Numbers as they are; a missing one becomes the training median."""
+
+    def fit(self, values, weight):
+        unique, share = _shares(values, weight)
+        self.middle = unique[np.searchsorted(np.cumsum(share), 0.5).clip(max=len(unique) - 1)]
+        return self
+
+    def transform(self, values):
+        return values
+
+
+class DatetimeEncoder:
+    """A moment as numbers: days since 1970, and year, month, day, day_of_week, hour, minute where
+    they vary in training."""
+
+    output = "num"
+
+    def __init__(self, name, numeric_transform, indicator=False):
+        self.name, self.numeric_transform, self.indicator = name, numeric_transform, indicator
+
+    @staticmethod
+    def _parts(moments):
+        index = pd.DatetimeIndex(moments)
+        parts = {"days": (moments - np.datetime64(0, "us")) / np.timedelta64(1, "D")}
+        for part in ("year", "month", "day", "day_of_week", "hour", "minute"):
+            parts[part] = getattr(index, part).to_numpy(dtype=np.float64)
+        return parts
+
+    def fit(self, values, weight):
+        encoders = {
+            part: NumberEncoder(
+                f"{self.name}.{part}", self.numeric_transform, self.indicator and part == "days"
+            ).fit(numbers, weight)
+            for part, numbers in self._parts(values).items()
+        }
+        self.encoders = {
+            part: encoder
+            for part, encoder in encoders.items()
+            if part == "days" or not encoder.constant
+        }
+        self.names = [name for encoder in self.encoders.values() for name in encoder.names]
+        return self
+
+    def transform(self, values):
+        parts = self._parts(values)
+        return [
+            feature
+            for part, encoder in self.encoders.items()
+            for feature in encoder.transform(parts[part])
+        ]
+
+
+class CategoryEncoder:
+    """Codes of categories: 0, 1, … for those of the training rows, one for missing if it occurs
+    there, one for all else."""
+
+    output = "cat"
+
+    def __init__(self, name, estimator_name):
+        self.names, self.estimator_name = [name], estimator_name
+        self.known = None
+
+    def fit(self, values, weight):
+        codes, categories = pd.factorize(values, sort=True)
+        self.categories = pd.Index(categories)
+        self.has_missing = bool((codes < 0).any())
+        return self
+
+    @property
+    def cardinality(self):
+        """Number of codes."""
+        return len(self.categories) + self.has_missing + 1
+
+    def narrowed(self, codes):
+        """Return an encoder that gives its last code to all values whose code is not among
+        ``codes``."""
+        other = copy.copy(self)
+        other.known = np.full(self.cardinality, self.cardinality - 1)
+        other.known[codes] = codes
+        return other
+
+    def transform(self, values):
+        missing = pd.isna(values)
+        if (
+            values.dtype.kind != self.categories.dtype.kind
+            and len(self.categories)
+            and not missing.all()
+        ):
+            held, holds = (
+                ("numbers", "strings")
+                if self.categories.dtype.kind == "f"
+                else ("strings", "numbers")
+            )
+            raise ValueError(
+                f"{self.estimator_name}: column {self.names[0]!r} held categories that are {held} "
+                f"at fit, and {holds} now, for example {values[~missing][0]!r}; give it the type "
+                "that it had."
+            )
+        codes = (
+            self.categories.get_indexer(values) if not missing.all() else np.full(len(values), -1)
+        )
+        codes = np.where(codes < 0, self.cardinality - 1, codes)
+        codes = np.where(missing, len(self.categories), codes) if self.has_missing else codes
+        return [codes if self.known is None else self.known[codes]]
+
+
+def _normal_quantile(probability):
+    return torch.special.ndtri(torch.from_numpy(np.ascontiguousarray(probability))).numpy()
+
+
+def _mean_std(values, weight):
+    """Return the weighted mean and standard deviation; squares of enormous numbers do not
+    overflow."""
+    largest = np.abs(values).max()
+    scaled = values / largest
+    mean = np.average(scaled, weights=weight)
+    return largest * mean, largest * np.sqrt(np.average((scaled - mean) ** 2, weights=weight))
+
+
+def _shares(values, weight):
+    """Return the distinct values in order, and each one's share of the weight."""
+    if weight.min() == weight.max():  # three times as fast
+        unique, mass = np.unique(values, return_counts=True)
+    else:
+        unique, inverse = np.unique(values, return_inverse=True)
+        mass = np.bincount(inverse, weights=weight)
+    return unique, mass / mass.sum()
+
+
+def _for_each(function, items, n_rows):
+    """Return ``[function(item) for item in items]``, on as many threads as torch has where the
+    columns are long."""
+    n_threads = min(torch.get_num_threads(), len(items))
+    if n_threads == 1 or n_rows * len(items) < 50_000:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(n_threads) as pool:  # numpy's and torch's loops leave Python's lock
+        return list(pool.map(function, items))

@@ -1,0 +1,219 @@
+"""The two tasks: what an estimator does with ``y`` and with the outputs of its network."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from tabdl.data.validation import class_labels, numeric_target
+from tabdl.params import Float, OneOf, Predicate, param
+from tabdl.tasks.targets import (
+    REGRESSION_LOSSES,
+    BinaryTarget,
+    MulticlassTarget,
+    MultilabelTarget,
+    RegressionTarget,
+)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ClassifierTask(ClassifierMixin):
+    """Classes: two, many, or several labels a row."""
+
+    class_weight: Any = param(
+        OneOf(None, "balanced"),
+        Predicate("a dict from class to weight", lambda value: isinstance(value, dict)),
+        default=None,
+        doc="Weights of the classes in the loss; 'balanced': inversely proportional to their "
+        "frequencies.",
+    )
+    label_smoothing: float = param(
+        Float("[0, 1)"),
+        default=0.0,
+        doc="Share of the target that is spread evenly over all classes.",
+    )
+
+    calibrate: bool = param(
+        OneOf(True, False),
+        default=False,
+        doc="Divide the logits by the temperature that gives the validation rows the smallest "
+        "loss (1706.04599, section 4.2); ``predict`` stays the same. Needs validation rows.",
+    )
+
+    _has_classes = True
+    _task_attributes = """
+classes_ : ndarray of shape (C,)
+    The class labels; with several labels a row, the numbers of the labels.
+temperature_ : float, or ndarray of shape (C,)
+    What the logits are divided by, with several labels a row one for each; only with
+    ``calibrate=True``."""
+
+    def predict(self, X):
+        """Return the most probable class of each row.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+            The columns of fit, in the same order and of the same kinds; new categories and missing
+            values are welcome.
+
+        Returns
+        -------
+        ndarray of shape (N,), of the type of ``classes_``; with several labels a row, 0 or 1 for
+        each, (N, C)
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            For other columns than at fit, or infinite numbers; the message names the column.
+        """
+        return self._decoded(X)["predict"]
+
+    def predict_proba(self, X):
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+            The columns of fit, in the same order and of the same kinds; new categories and missing
+            values are welcome.
+
+        Returns
+        -------
+        float64 ndarray of shape (N, C), in the order of ``classes_``; with several labels a row, of
+        each label
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            For other columns than at fit, or infinite numbers; the message names the column.
+        """
+        return self._decoded(X)["predict_proba"]
+
+    def _check_y(self, y, name):
+        return class_labels(y, self._name, name)
+
+    def _make_target(self, train):
+        y = train.dataset.used.y
+        if y.ndim == 2:
+            if self.class_weight is not None:
+                raise ValueError(
+                    f"{self._name}: class_weight must be None with several labels a row, got "
+                    f"{self.class_weight!r}."
+                )
+            return MultilabelTarget(y.shape[1], self._name)
+        classes = np.unique(y)
+        if len(classes) < 2:
+            raise ValueError(
+                f"{self._name}: y must have at least 2 classes, got 1 class: "
+                f"{classes.tolist()[0]!r}."
+            )
+        kind = BinaryTarget if len(classes) == 2 else MulticlassTarget
+        weights = _class_weights(self.class_weight, classes, train, self._name)
+        return kind(classes, weights, self._name)
+
+    def _train_loss(self, target):
+        smoothing = self._smoothing()
+        return lambda outputs, y: target.loss(outputs, y, smoothing)
+
+    def _smoothing(self):
+        return self.label_smoothing
+
+    @property
+    def classes_(self):
+        """The class labels."""
+        check_is_fitted(self)
+        return self._target.classes
+
+    @property
+    def temperature_(self):
+        """What the logits are divided by."""
+        check_is_fitted(self)
+        if self._target.temperature is None:
+            raise AttributeError(
+                f"{self._name}: temperature_ is there only after a fit with calibrate=True."
+            )
+        temperature = self._target.temperature.numpy()
+        return temperature if self._target.n_temperatures > 1 else float(temperature[0])
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class RegressorTask(RegressorMixin):
+    """Numbers: one or several a row."""
+
+    loss: str = param(
+        OneOf(*REGRESSION_LOSSES), default="squared_error", doc="The loss, of standardised targets."
+    )
+    quantile: float = param(
+        Float("(0, 1)"), default=0.5, doc="The quantile that ``loss='quantile'`` predicts."
+    )
+    huber_delta: float = param(
+        Float("(0, inf)"),
+        default=1.0,
+        doc="Where ``loss='huber'`` turns linear, in standard deviations of the target.",
+    )
+
+    def predict(self, X):
+        """Return the predicted values, in the target's units.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+            The columns of fit, in the same order and of the same kinds; new categories and missing
+            values are welcome.
+
+        Returns
+        -------
+        float64 ndarray of shape (N,) or (N, C), as y was at fit
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            For other columns than at fit, or infinite numbers; the message names the column.
+        """
+        return self._decoded(X)["predict"]
+
+    def _check_y(self, y, name):
+        return numeric_target(y, self._name, name)
+
+    def _make_target(self, train):
+        return RegressionTarget(
+            train.y, train.weight, self.loss, self.quantile, self.huber_delta, self._name
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _class_weights(class_weight, classes, train, estimator_name):
+    """Return one weight a class, or None."""
+    if class_weight is None:
+        return None
+    if class_weight == "balanced":
+        present, codes = np.unique(train.y, return_inverse=True)
+        mass = np.bincount(codes, weights=train.weight)
+        weights = dict(zip(present.tolist(), mass.sum() / (len(mass) * mass), strict=True))
+    else:
+        weights = class_weight
+    unknown = [label for label in weights if label not in classes.tolist()]
+    if unknown or any(not Float("[0, inf)").accepts(value) for value in weights.values()):
+        raise ValueError(
+            f"{estimator_name}: class_weight must map classes of y ({classes.tolist()[:10]}) to "
+            f"weights >= 0, got {class_weight!r}."
+        )
+    return np.array([weights.get(label, 1.0) for label in classes.tolist()])

@@ -1,0 +1,218 @@
+"""One epoch's steps: gather a batch of each run, forward, backward, optimizer.
+
+Nothing in them waits for the device.
+"""
+
+import contextlib
+import math
+
+import torch
+from torch import Tensor
+
+from tabdl.training.batches import make_batches
+from tabdl.training.cuda_graphs import CUDAGraphStep
+from tabdl.training.heap import HeapTrimGuard
+from tabdl.training.optimizers import Optimizer, WeightAverage
+from tabdl.training.schedules import SCHEDULES, DropoutSchedule, learning_rate_factor
+from tabdl.training.stacking import StackedNetworks
+
+
+class EpochRunner:
+    """The steps of all runs' networks together; open it as a context.
+
+    Parameters
+    ----------
+    runs : list of TrainingRun
+    loss : callable
+        ``(outputs (B, K, C), y) -> (B,)``.
+    config : TrainingConfig
+
+    Attributes
+    ----------
+    lr : float
+        The learning rate of the latest step.
+    """
+
+    def __init__(self, runs, loss, config):
+        first = runs[0].net
+        self.loss, self.config, self.lr = loss, config, config.lr
+        self.device = next(first.parameters()).device
+        self.n_batch_streams = first.n_batch_streams
+        self.n_batch = config.batch_size * self.n_batch_streams
+        self.batches = make_batches([run.table for run in runs], self.device, self.n_batch)
+        self.n_visited = _visited(config.epoch_rows or min(run.n_rows for run in runs), config)
+        self.n_steps_epoch = math.ceil(self.n_visited / config.batch_size)
+        self.n_done = 0
+        self.indices = [None if run.index is None else run.index.to(self.device) for run in runs]
+        self.sizes = [run.n_rows for run in runs]
+        self.orders = [self._generator(run.seed) for run in runs]
+        # Dropout has generators of its own: a recorded graph draws from them, and nothing else may.
+        self.noise = [self._generator(_other_seed(run.seed)) for run in runs]
+        nets = [run.net for run in runs]
+        self.networks = StackedNetworks(nets, self.noise, config.is_compiled)
+        self.n_channels = first.embedding.n_channels if config.hidden_mix else None
+        self.step_rows = first.cpu_step_rows if self.device.type == "cpu" else None
+
+    def _generator(self, seed):
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def __enter__(self):
+        self.networks.__enter__()
+        config, device = self.config, self.device
+        self.optimizer = Optimizer(self.networks, config, device)
+        self.average = self.dropout = None
+        if config.ema_decay is not None:
+            parameters = list(self.networks.parameters.values())
+            self.average = WeightAverage(parameters, config.ema_decay)
+        if config.dropout_schedule != "constant":
+            self.dropout = DropoutSchedule(self.networks.dropouts, device)
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        self.total = torch.zeros(len(self.networks), dtype=wide, device=device)
+        self.step = CUDAGraphStep(self._step, device, self.noise)
+        self.heap_guard = HeapTrimGuard(device)
+        return self
+
+    def __exit__(self, *exception):
+        self.heap_guard.release()
+        if self.dropout is not None:
+            self.dropout.release()
+        if self.average is not None:
+            self.average.leave()
+        self.networks.__exit__(*exception)
+        # It refers to this object: a recorded step's memory would wait for the garbage collector.
+        self.step = None
+
+    def kept_weights(self):
+        """Return a context in which the networks have the weights that are evaluated and kept: the
+        averages, if wanted."""
+        return contextlib.nullcontext() if self.average is None else self.average.in_place()
+
+    def run_epoch(self):
+        """Take one step for each batch of a new random order, and return the mean losses, (M,), on
+        the device."""
+        self.networks.train()
+        self.total.zero_()
+        parts = zip(self.sizes, self.indices, self.orders, strict=True)
+        orders = [self._order(*part)[: self.n_visited] for part in parts]
+        with self.config.precision.matmuls(self.device):
+            for index in self.batches.epoch(torch.stack(orders).flatten(1), self.n_batch):
+                self._schedule()
+                self.step(index)
+                self.n_done += 1
+        return self.total / (self.n_visited * self.n_batch_streams)
+
+    def _schedule(self):
+        """Set the next step's learning rate, weight decay and dropout."""
+        config, n_steps = self.config, self.config.max_epochs * self.n_steps_epoch
+        n_warmup = config.warmup_epochs * self.n_steps_epoch
+        factor = learning_rate_factor(config.lr_schedule, self.n_done, n_steps, n_warmup)
+        self.lr = config.lr * factor
+        self.optimizer.set(factor, SCHEDULES[config.weight_decay_schedule](self.n_done / n_steps))
+        if self.dropout is not None:
+            self.dropout.set(SCHEDULES[config.dropout_schedule](self.n_done / n_steps))
+
+    def _order(self, n_rows, index, generator):
+        """Return random orders of a member's rows side by side, (N, n_batch_streams)."""
+        orders = [
+            torch.randperm(n_rows, generator=generator, device=self.device)
+            for _ in range(self.n_batch_streams)
+        ]
+        return torch.stack(orders if index is None else [index[order] for order in orders], 1)
+
+    def _step(self, index):
+        batch = self.batches.gather(index)
+        self.optimizer.zero_grad()
+        n_rows = index.shape[1]
+        # On a CPU a step in parts, whose activations stay in its caches, is faster; the gradients
+        # add up to the batch's.
+        for start in range(0, n_rows, self.step_rows or n_rows):
+            losses = self._losses(batch.columns(slice(start, start + (self.step_rows or n_rows))))
+            losses.sum().div(n_rows).backward()
+            self.total += losses.detach().sum(1)
+        if self.config.clip_norm is not None:
+            clip_gradients(
+                list(self.networks.parameters.values()), self.config.clip_norm, len(self.networks)
+            )
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
+
+    def _losses(self, part):
+        """Return the losses, (M, B), of a part of a batch, and leave the graph of their
+        gradients."""
+        mix = None if self.n_channels is None else self._draw_mix(part.x_num)
+        with self.config.precision.autocast(self.device):
+            outputs = self.networks(part.x_num, part.x_cat, mix)
+        self.heap_guard.set()
+        outputs = outputs.to(part.x_num.dtype)
+        losses = self._weighted(outputs, part)
+        if mix is None:
+            return losses
+        others = self._weighted(outputs, part.rolled(self.n_batch_streams))
+        return torch.lerp(others, losses, mix[0])
+
+    def _draw_mix(self, like):
+        """Return the share of its channels that each row keeps, (M, B), and which ones, (M, B,
+        channels), 1 or 0.
+
+        The share has the distribution Beta(1/2, 1/2), that of sin² of a uniform angle.
+        """
+        shares, kept = [], []
+        for generator in self.noise:
+            angle, number = (
+                torch.rand(
+                    like.shape[1], n, generator=generator, dtype=like.dtype, device=self.device
+                )
+                for n in (1, self.n_channels)
+            )
+            shares.append((angle * (math.pi / 2)).sin().square())
+            kept.append((number < shares[-1]).to(like.dtype))
+        return torch.stack(shares).squeeze(-1), torch.stack(kept)
+
+    def _weighted(self, outputs, batch):
+        """Return the weighted losses, (M, B), of outputs (M, B, K, C)."""
+        losses = self.loss(outputs.flatten(0, 1), batch.y.flatten(0, 1))
+        losses = losses.unflatten(0, outputs.shape[:2])
+        return losses if batch.weight is None else losses * batch.weight
+
+
+def _visited(n_rows, config):
+    """Return how many rows an epoch visits."""
+    leftover = n_rows % config.batch_size if config.drop_last else 0
+    return n_rows if leftover == n_rows else n_rows - leftover
+
+
+def weighted_mean(losses: Tensor, weight: Tensor | None):
+    """Return the mean of ``losses * weight``; the weights' mean is 1 over the table, not over the
+    batch.
+
+    So a batch of light rows moves the network less, and no batch divides by zero.
+    """
+    return losses.mean() if weight is None else (losses * weight).mean()
+
+
+def clip_gradients(parameters, max_norm, n_members):
+    """Shorten each member's gradient to ``max_norm`` where it is longer; nothing waits for the
+    device.
+
+    Parameters
+    ----------
+    parameters : list of Tensor
+        With several members, (M, ...).
+    max_norm : float
+    n_members : int
+        M.
+    """
+    if n_members == 1:
+        torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        return
+    gradients = [parameter.grad for parameter in parameters]
+    norms = sum(gradient.flatten(1).square().sum(1) for gradient in gradients).sqrt()
+    scale = (max_norm / (norms + 1e-6)).clamp(max=1)
+    for gradient in gradients:
+        gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
+
+
+def _other_seed(seed):
+    """Return a seed that no member has beside ``seed``, but by a rare chance."""
+    return (seed * 0x9E3779B97F4A7C15 + 0xBF58476D1CE4E5B9) % 2**63

@@ -1,0 +1,112 @@
+"""The training loop: tables as tensors on the device, M networks at once.
+
+An epoch waits once for the device.
+"""
+
+import copy
+import time
+import warnings
+from dataclasses import replace
+
+import torch
+
+from tabdl.exceptions import NonFiniteLossError
+from tabdl.training.epoch import EpochRunner
+from tabdl.training.monitor import TrainingMonitor
+from tabdl.training.stacking import is_faster_together
+
+
+def train_with_float32_fallback(runs, *, config, **losses):
+    """Train like :func:`train`; where bfloat16 leads to a loss that is not finite, begin anew.
+
+    The second training is in float32, and a warning says so. The networks refuse bfloat16 from then
+    on, also when they predict.
+    """
+    if not config.precision.is_bfloat16:
+        return train(runs, config=config, **losses)
+    start = time.perf_counter()
+    beginnings = [copy.deepcopy(run.net.state_dict()) for run in runs]
+    try:
+        return train(runs, config=config, **losses)
+    except NonFiniteLossError as error:
+        message = f"With bfloat16 {error.what}; training begins anew in float32."
+        warnings.warn(message, stacklevel=3)
+    for run, beginning in zip(runs, beginnings, strict=True):
+        run.net.load_state_dict(beginning)
+        run.net.allow_bfloat16 = False
+    if config.time_limit is not None:
+        elapsed = time.perf_counter() - start
+        config = replace(config, time_limit=config.time_limit - elapsed)
+    precision = replace(config.precision, is_bfloat16=False)
+    return train(runs, config=replace(config, precision=precision), **losses)
+
+
+def train(runs, *, loss, val_loss, config, together=None):
+    """Train the networks of ``runs`` in place and return the :class:`TrainingResult` of each.
+
+    Parameters
+    ----------
+    runs : list of TrainingRun
+        Networks of one shape on one device. An epoch visits as many rows of each as the smallest
+        run has, so that all batches have one size. A larger run leaves some out, others each time.
+    loss, val_loss : callable
+        ``(outputs (B, K, C), y) -> (B,)``.
+    config : TrainingConfig
+    together : bool or None
+        Whether each step is one for all runs, or one run is trained after the other; None: what is
+        quicker. It is a matter of time alone: what a network learns is the same.
+
+    Raises
+    ------
+    NonFiniteLossError
+        When a loss is no longer finite.
+    KeyboardInterrupt
+        When it comes before the first epoch is done; later it ends training like a stop. Runs that
+        are trained one after the other and had no epoch yet have an empty history then.
+    """
+    numbers = range(len(runs)) if len(runs) > 1 else [None]
+    monitors = [
+        TrainingMonitor(number, run, config) for number, run in zip(numbers, runs, strict=True)
+    ]
+    config = replace(config, epoch_rows=min(run.n_rows for run in runs))
+    if together is None:
+        together = is_faster_together(runs[0].net, config.batch_size)
+    start = time.perf_counter()
+    try:
+        if together:
+            _train_together(monitors, loss, val_loss, config)
+        else:
+            for i, monitor in enumerate(monitors):
+                monitor.config = _with_share(config, start, len(monitors) - i)
+                _train_together([monitor], loss, val_loss, monitor.config)
+    except KeyboardInterrupt:
+        if not any(monitor.result.history for monitor in monitors):
+            raise
+        for monitor in monitors:
+            monitor.result.stop_reason = monitor.result.stop_reason or "interrupted"
+    return [monitor.close() for monitor in monitors]
+
+
+def _with_share(config, start, n_left):
+    """Return the config of the next of ``n_left`` runs, which has its share of the time left."""
+    if config.time_limit is None:
+        return config
+    time_left = config.time_limit - (time.perf_counter() - start)
+    return replace(config, time_limit=time_left / n_left)
+
+
+def _train_together(monitors, loss, val_loss, config):
+    start = time.perf_counter()
+    with EpochRunner([monitor.run for monitor in monitors], loss, config) as runner:
+        for epoch in range(1, config.max_epochs + 1):
+            epoch_start = time.perf_counter()
+            train_losses = runner.run_epoch()
+            with runner.kept_weights():
+                val_losses = [monitor.evaluate(val_loss).to(train_losses) for monitor in monitors]
+                # The epoch's one wait for the device.
+                numbers = torch.stack([train_losses, torch.stack(val_losses)]).T.tolist()
+                for monitor, losses in zip(monitors, numbers, strict=True):
+                    elapsed = time.perf_counter() - start
+                    monitor.finish_epoch(epoch, *losses, runner.lr, epoch_start, elapsed)
+            if all(monitor.result.stop_reason for monitor in monitors):
+                break

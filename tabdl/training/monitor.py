@@ -1,0 +1,138 @@
+"""What training knows of one network: its history, its best weights so far, whether it goes on."""
+
+import math
+import time
+
+import torch
+
+from tabdl.exceptions import NonFiniteLossError
+from tabdl.network.embeddings import CategoryEmbedding
+from tabdl.training.batches import on_device
+from tabdl.training.epoch import weighted_mean
+from tabdl.training.inference import net_outputs
+from tabdl.training.run import TrainingResult
+
+
+class TrainingMonitor:
+    """The course of one run.
+
+    Parameters
+    ----------
+    number : int or None
+        The run's number among several; None for one alone.
+    run : TrainingRun
+    config : TrainingConfig
+
+    Attributes
+    ----------
+    result : TrainingResult
+        Its ``stop_reason`` is empty while the run trains.
+    """
+
+    def __init__(self, number, run, config):
+        self.number, self.run, self.config = number, run, config
+        self.result = TrainingResult()
+        self.best_key = (-math.inf, -math.inf)
+        self.best_state = None
+        self.outputs = None
+        self.val = on_device(run.val, next(run.net.parameters()).device)
+        own = run.table if run.index is None else run.table.take(run.index)
+        self.code_frequencies = [
+            (module, module.code_frequencies(own.x_cat, own.weight))
+            for module in run.net.modules()
+            if isinstance(module, CategoryEmbedding)
+        ]
+
+    def evaluate(self, val_loss):
+        """Predict the validation rows.
+
+        Returns
+        -------
+        Tensor of no dimension
+            Their mean loss; NaN without validation rows.
+        """
+        for embedding, frequencies in self.code_frequencies:
+            embedding.set_unknown_to_mean(frequencies)
+        if self.val is None or self.result.stop_reason:
+            return torch.full((), math.nan)
+        self.outputs = net_outputs(self.run.net, self.val, self.config.precision)
+        return weighted_mean(val_loss(self.outputs, self.val.y), self.val.weight)
+
+    def finish_epoch(self, epoch, train_loss, val_loss, lr, epoch_start, elapsed):
+        """Record the epoch, keep its weights if they are the best, and decide whether to go on."""
+        if self.result.stop_reason:
+            return
+        record = self._record(epoch, train_loss, val_loss)
+        record |= {"lr": lr, "seconds": time.perf_counter() - epoch_start}
+        self.result.history.append(record)
+        if self.config.patience is not None:
+            # A better score wins; among equal scores, a lower validation loss, or a later epoch.
+            key = (record["val_score"], epoch if self.config.takes_last_best else -val_loss)
+            if self.best_state is None or key > self.best_key:
+                self.best_key = key
+                self._keep(epoch)
+        self.result.stop_reason = self._stop_reason(record, elapsed)
+        if self.result.stop_reason and self.best_state is None:
+            self._keep(epoch)
+
+    def _record(self, epoch, train_loss, val_loss):
+        has_val = self.val is not None
+        record = {"epoch": epoch, "train_loss": train_loss, "val_loss": None, "val_score": None}
+        if has_val:
+            record["val_loss"] = val_loss
+        raise_if_not_finite(record, self.number)
+        if has_val:
+            record["val_score"] = self.run.score(self.outputs, val_loss)
+        raise_if_not_finite(record, self.number)
+        return record
+
+    def _keep(self, epoch):
+        self.result.best_epoch = epoch
+        state = self.run.net.state_dict()
+        self.best_state = {name: value.detach().clone() for name, value in state.items()}
+
+    def _stop_reason(self, record, elapsed):
+        """Return why training ends after this epoch, or an empty string."""
+        config, epoch = self.config, record["epoch"]
+        shown = dict(record) if self.number is None else record | {"member": self.number}
+        # Every callback sees every epoch, also those after one that says stop.
+        if any([callback(dict(shown)) is True for callback in config.callbacks]):
+            return "callback"
+        if config.patience is not None and epoch - self.result.best_epoch >= config.patience:
+            return "patience"
+        if config.time_limit is not None and elapsed + record["seconds"] > config.time_limit:
+            return "time_limit"
+        return "max_epochs" if epoch == config.max_epochs else ""
+
+    def close(self):
+        """Give the network its kept weights and return the result."""
+        if self.best_state is None:
+            self.result.best_epoch = self.result.n_iter
+        else:
+            self.run.net.load_state_dict(self.best_state)
+        return self.result
+
+
+def raise_if_not_finite(record, number=None):
+    """Raise NonFiniteLossError when a loss of this epoch is infinite, or a loss or score is NaN.
+
+    Parameters
+    ----------
+    record : dict
+        With ``epoch``, ``train_loss``, ``val_loss`` and ``val_score``.
+    number : int, optional
+        The run's number among several.
+    """
+    whose = "" if number is None else f" of member {number}"
+    for name in ("train_loss", "val_loss"):
+        if record[name] is not None and not math.isfinite(record[name]):
+            what = f"{name}{whose} became {record[name]} in epoch {record['epoch']}"
+            raise NonFiniteLossError(
+                f"{what}. Try a smaller lr, precision='float32', or numeric_transform='quantile', "
+                "and look for extreme numbers in X and y.",
+                what=what,
+                member=number or 0,
+            )
+    if record["val_score"] is not None and math.isnan(record["val_score"]):
+        what = f"the validation score{whose} became nan in epoch {record['epoch']}"
+        raise NonFiniteLossError(f"{what}. Try another scoring.", what=what, member=number or 0)

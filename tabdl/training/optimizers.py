@@ -1,0 +1,213 @@
+"""Optimizers over the weights of all members: AdamW, Muon for hidden matrices, and running averages
+of the weights."""
+
+import contextlib
+import math
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from tabdl.network.contract import parameter_groups
+
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
+
+class Optimizer:
+    """AdamW in one kernel, or Muon for hidden matrices and AdamW for the rest; on CUDA its step can
+    be recorded.
+
+    A recorded step reads numbers from where they were when it was recorded. So on CUDA the learning
+    rate, and a weight decay that changes, are tensors that :meth:`set` writes into.
+
+    Parameters
+    ----------
+    networks : StackedNetworks
+        Open; ``decayed`` and ``lr_factors`` of the networks' modules say how their parameters are
+        treated. A factor multiplies the learning rate and, beside it, the weight decay.
+    config : TrainingConfig
+    device : torch.device
+    """
+
+    def __init__(self, networks, config, device):
+        self.config, self.has_own_decay = config, config.weight_decay_schedule != "constant"
+        self.is_cuda, self.factors = device.type == "cuda", None
+        adamw, muon = self._groups(networks)
+        weight_decay = {"weight_decay": 0.0} if self.has_own_decay else {}
+        options = {"betas": (0.9, config.beta2), "fused": True, "capturable": self.is_cuda}
+        self.optimizers: list[torch.optim.Optimizer] = []
+        if adamw:
+            self.optimizers.append(torch.optim.AdamW([g | weight_decay for g in adamw], **options))
+        if muon:
+            self.optimizers.append(Muon([g | weight_decay for g in muon]))
+        self.groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        if self.has_own_decay:
+            for group, given in zip(self.groups, adamw + muon, strict=True):
+                group["own_decay"], group["kept"] = given["weight_decay"], self._number(1.0, device)
+
+    def _groups(self, networks):
+        """Return the parameter groups of AdamW and of Muon."""
+        config, adamw, muon = self.config, [], []
+        for group in parameter_groups(networks.nets[0], config.optimizer == "muon"):
+            tensors = [networks.parameters[name] for name in group.names]
+            lr = config.lr * group.lr_factor
+            # RealMLP's 0.02 was tuned with code that decays a weight by its learning rate's factor
+            # squared; ours does the same.
+            decay = config.weight_decay * group.has_weight_decay * group.lr_factor
+            (muon if group.is_hidden_matrix else adamw).append(
+                {
+                    "params": tensors,
+                    "lr": self._number(lr, tensors[0].device),
+                    "base_lr": lr,
+                    "weight_decay": decay,
+                }
+            )
+        return adamw, muon
+
+    def _number(self, value, device):
+        return torch.tensor(value, device=device) if self.is_cuda else value
+
+    def set(self, lr_factor, decay_factor):
+        """Multiply the learning rates and the weight decay of the next step."""
+        if (lr_factor, decay_factor) == self.factors:
+            return
+        self.factors = lr_factor, decay_factor
+        for group in self.groups:
+            _write(group, "lr", group["base_lr"] * lr_factor)
+            if self.has_own_decay:
+                _write(
+                    group,
+                    "kept",
+                    1 - group["base_lr"] * lr_factor * group["own_decay"] * decay_factor,
+                )
+
+    def zero_grad(self):
+        """Forget the gradients."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def step(self):
+        """Decay, then move, each weight."""
+        if self.has_own_decay:
+            for group in self.groups:
+                if group["own_decay"]:
+                    for parameter in group["params"]:
+                        parameter.mul_(group["kept"])
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+
+def _write(group, name, value):
+    if isinstance(group[name], Tensor):
+        group[name].fill_(value)
+    else:
+        group[name] = value
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon: steps in the direction of the orthogonal matrix next to the gradient's momentum (Jordan
+    2024; Liu et al. 2025).
+
+    What ``torch.optim.Muon(adjust_lr_fn="match_rms_adamw")`` does with one matrix, for stacks of
+    matrices (those of members and of separate layers), each on its own, and with a learning rate
+    that may be a tensor: torch's takes matrices only, and its learning rate becomes a constant of a
+    recorded step. An update's root mean square is about 0.2 of the learning rate, as AdamW's is, so
+    that AdamW's learning rate and weight decay serve.
+
+    Parameters
+    ----------
+    groups : list of dict
+        ``params`` of (..., A, B), ``lr`` and ``weight_decay``.
+    momentum : float
+
+    References
+    ----------
+    Jordan et al.: "Muon: An optimizer for hidden layers in neural networks", 2024,
+    https://kellerjordan.github.io/posts/muon/. Liu et al.: "Muon is Scalable for LLM Training",
+    2025, 2502.16982, section 2.2.
+    """
+
+    def __init__(self, groups, momentum=0.95):
+        super().__init__(groups, {"momentum": momentum})
+
+    @torch.no_grad()
+    def step(self):
+        """Move each matrix."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state, momentum = self.state[parameter], group["momentum"]
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                state["momentum"].lerp_(parameter.grad, 1 - momentum)
+                update = orthogonalized(parameter.grad.lerp(state["momentum"], momentum))
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                scale = 0.2 * math.sqrt(max(parameter.shape[-2:]))
+                parameter.sub_(update.to(parameter.dtype) * (group["lr"] * scale))
+
+
+def orthogonalized(matrices, n_steps=5):
+    """Return nearly orthogonal matrices with the singular vectors of ``matrices``, (..., A, B), by
+    Newton and Schulz's iteration.
+
+    The singular values become 0.7 to 1.2. Products are of bfloat16 numbers, except for float64
+    matrices.
+    """
+    a, b, c = _NEWTON_SCHULZ
+    x = (matrices if matrices.dtype == torch.float64 else matrices.bfloat16()).reshape(
+        -1, *matrices.shape[-2:]
+    )
+    is_tall = x.shape[1] > x.shape[2]
+    x = x.mT if is_tall else x
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
+    for _ in range(n_steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if is_tall else x).reshape(matrices.shape)
+
+
+class WeightAverage:
+    """The exponential moving average of the weights, one update a step, beginning with the initial
+    weights.
+
+    Polyak, Juditsky: "Acceleration of Stochastic Approximation by Averaging" (1992); for tables:
+    2604.15297. Buffers, such as batch normalisation's running statistics, are those of the moment.
+
+    Parameters
+    ----------
+    parameters : list of Tensor
+    decay : float in (0, 1)
+    """
+
+    def __init__(self, parameters, decay):
+        self.parameters = [parameter.detach() for parameter in parameters]
+        self.averages = [parameter.clone() for parameter in self.parameters]
+        self._update = get_ema_multi_avg_fn(decay)
+
+    def update(self):
+        """Take in the weights of the moment."""
+        self._update(self.averages, self.parameters, None)
+
+    @contextlib.contextmanager
+    def in_place(self):
+        """Let the networks have the averages while the context is open."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self):
+        for parameter, average in zip(self.parameters, self.averages, strict=True):
+            current = parameter.clone()
+            parameter.copy_(average)
+            average.copy_(current)
+
+    @torch.no_grad()
+    def leave(self):
+        """Give the networks the averages for good."""
+        for parameter, average in zip(self.parameters, self.averages, strict=True):
+            parameter.copy_(average)

@@ -1,0 +1,137 @@
+"""What the training loop is given, and what it gives back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from tabdl.data.table import Table, TableView
+from tabdl.devices import Precision
+from tabdl.network.contract import TabularNet
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train.
+
+    Attributes
+    ----------
+    lr, weight_decay : float
+    clip_norm : float or None
+        Largest norm of a network's gradient.
+    optimizer : {"adamw", "muon"}
+    beta2 : float
+        Of AdamW: the decay of its average of squared gradients.
+    lr_schedule, weight_decay_schedule, dropout_schedule : str
+        Keys of ``schedules.SCHEDULES``: factors by the share of ``max_epochs`` that is done, anew
+        for each step.
+    warmup_epochs : float
+        Epochs in which the learning rate grows linearly; its schedule begins after them.
+    ema_decay : float or None
+        Of the moving average of the weights, which is what is evaluated and kept then.
+    hidden_mix : bool
+        Mix channels of the embeddings of two rows, and their losses.
+    batch_size : int
+        Rows a step; the last step of an epoch takes what is left.
+    drop_last : bool
+        No step takes what is left, unless it is all.
+    takes_last_best : bool
+        Among epochs of equal score the last one's weights are kept, else those of the lowest
+        validation loss.
+    max_epochs : int
+    patience : int or None
+        Epochs without a better score before training stops; None: no early stopping, the last
+        weights are kept.
+    time_limit : float or None
+        Seconds; no epoch begins that would probably end later.
+    precision : Precision
+    is_compiled : bool
+        Whether ``torch.compile`` joins the pointwise parts of a step.
+    callbacks : sequence of callables
+        Each is called after each epoch with its record; training stops when one returns True. With
+        several runs each is called for each run that still trains, whose number the record has as
+        ``member``, and stops that one.
+    epoch_rows : int or None
+        Rows of a run that an epoch visits, others each time; None: as many as the smallest of the
+        runs has.
+    """
+
+    lr: float
+    weight_decay: float
+    batch_size: int
+    max_epochs: int
+    patience: int | None
+    time_limit: float | None
+    precision: Precision
+    clip_norm: float | None = None
+    is_compiled: bool = False
+    optimizer: str = "adamw"
+    beta2: float = 0.999
+    lr_schedule: str = "constant"
+    weight_decay_schedule: str = "constant"
+    dropout_schedule: str = "constant"
+    warmup_epochs: float = 0.0
+    ema_decay: float | None = None
+    hidden_mix: bool = False
+    drop_last: bool = False
+    takes_last_best: bool = False
+    callbacks: Sequence[Callable[[dict], bool | None]] = ()
+    epoch_rows: int | None = None
+
+
+@dataclass
+class TrainingRun:
+    """One network to train, alone or beside others.
+
+    Attributes
+    ----------
+    net : TabularNet
+        ``(x_num, x_cat) -> (B, K, C)``, on its device; trained in place.
+    table : Table
+        The training rows, with ``y``, on any device.
+    val : Table, TableView or None
+        The validation rows, with ``y``, on any device.
+    score : callable or None
+        ``(outputs (N, K, C), validation loss) -> float`` of the validation rows; higher is better.
+    seed : int
+        Of the order of the rows and of dropout.
+    index : int64 Tensor or None
+        Which rows of the table train the network, where several runs share a table; None: all.
+    """
+
+    net: TabularNet
+    table: Table
+    val: Table | TableView | None
+    score: Callable[[Tensor, float], float] | None
+    seed: int
+    index: Tensor | None = None
+
+    @property
+    def n_rows(self):
+        """Number of its training rows."""
+        return len(self.table if self.index is None else self.index)
+
+
+@dataclass
+class TrainingResult:
+    """What training left behind.
+
+    Attributes
+    ----------
+    history : list of dict
+        A record for each epoch.
+    best_epoch : int
+        The epoch whose weights are kept.
+    stop_reason : str
+        "patience", "max_epochs", "time_limit", "callback" or "interrupted"; empty while the network
+        trains.
+    """
+
+    history: list[dict] = field(default_factory=list)
+    best_epoch: int = 0
+    stop_reason: str = ""
+
+    @property
+    def n_iter(self):
+        """Number of epochs."""
+        return len(self.history)

@@ -1,0 +1,77 @@
+"""What changes in training: factors of the learning rate, of weight decay and of dropout, by the
+share of training done.
+
+Loshchilov, Hutter: "SGDR" (ICLR 2017, 1608.03983), for the cosine; Goyal et al.: "Accurate, Large
+Minibatch SGD" (2017, 1706.02677), section 2.2, for the linear warm-up; Holzmüller, Grinsztajn,
+Steinwart: "Better by Default" (RealMLP, NeurIPS 2024, 2407.04491), section 3, for coslog4 and the
+flat cosine.
+"""
+
+import math
+
+
+def constant(t):
+    """1 throughout."""
+    return 1.0
+
+
+def cosine(t):
+    """Half a cosine from 1 to 0."""
+    return (1 + math.cos(math.pi * t)) / 2
+
+
+def coslog4(t):
+    """Four cycles from 0 up to 1 and back, each twice as long as the one before: ``(1 - cos(2 pi
+    log2(1 + 15 t))) / 2``."""
+    return (1 - math.cos(2 * math.pi * math.log2(1 + 15 * t))) / 2
+
+
+def flat_cosine(t):
+    """1 for the first half, then half a cosine to 0."""
+    return 1.0 if t < 0.5 else cosine(2 * t - 1)
+
+
+SCHEDULES = {"constant": constant, "cosine": cosine, "coslog4": coslog4, "flat_cosine": flat_cosine}
+
+
+def learning_rate_factor(schedule, step, n_steps, n_warmup):
+    """Return what the learning rate of a step is multiplied with.
+
+    Parameters
+    ----------
+    schedule : str
+        A key of ``SCHEDULES``.
+    step, n_steps : int
+        The step, from 0, of so many.
+    n_warmup : float
+        For so many steps the factor grows linearly to 1; the schedule begins after them.
+    """
+    if step < n_warmup:
+        return min(1.0, (step + 1) / n_warmup)
+    return SCHEDULES[schedule]((step - n_warmup) / max(n_steps - n_warmup, 1))
+
+
+class DropoutSchedule:
+    """The rates of a network's dropout layers as numbers on the device, which a recorded step reads
+    anew each time.
+
+    Parameters
+    ----------
+    layers : list of Dropout
+    device : torch.device
+    """
+
+    def __init__(self, layers, device):
+        self.layers = layers
+        for layer in layers:
+            layer.lend_rate(device)
+
+    def set(self, factor):
+        """Multiply every layer's own rate with ``factor``."""
+        for layer in self.layers:
+            layer.set_rate(factor)
+
+    def release(self):
+        """Give the layers their own rates back."""
+        for layer in self.layers:
+            layer.lend_rate(None)

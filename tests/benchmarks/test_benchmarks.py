@@ -1,0 +1,163 @@
+"""The harness on its real tables: runs, continues, compares with the paper, refuses what it does
+not know."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import import_time, run, stopping
+from benchmarks.datasets import DATASETS
+from benchmarks.models import MODELS
+from benchmarks.results import PAPER
+from benchmarks.speed import __main__ as speed
+
+SHARED = Path(__file__).parent.parent.parent.parent / "shared" / "data"
+SIZES = {"california_housing": (13209, 3303, 4128), "adult": (26048, 6513, 16281)}
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_datasets_have_the_papers_sizes(name):
+    dataset = DATASETS[name]()
+    assert tuple(len(X) for X, _ in (dataset.train, dataset.val, dataset.test)) == SIZES[name]
+    assert "target" not in dataset.train[0].columns and "split" not in dataset.train[0].columns
+
+
+@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.skipif(
+    not SHARED.exists(), reason="the source of the shipped tables is not beside the project"
+)
+def test_datasets_are_the_source(name):
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(SHARED / f"{name}.parquet"),
+        pd.read_parquet(Path(run.__file__).parent / "data" / f"{name}.parquet"),
+    )
+
+
+def test_california_split_is_the_rule():
+    """``train_test_split(test_size=0.2, random_state=0)`` twice."""
+    from sklearn.model_selection import train_test_split
+
+    rows = np.arange(20640)
+    train_val, test = train_test_split(rows, test_size=0.2, random_state=0)
+    train, val = train_test_split(train_val, test_size=0.2, random_state=0)
+    assert (len(train), len(val), len(test)) == SIZES["california_housing"]
+
+
+def test_runs_continues_and_reports(tmp_path, capsys):
+    common = ["--datasets", "adult", "--out", str(tmp_path), "--device", "cpu"]
+    command = [*common, "--models", "mlp", "--time-limit", "1"]
+    assert run.main([*common, "--models", "xgboost", "--time-limit", "0"]) == 0
+    assert "0.8741 ± 0.0000" in capsys.readouterr().out  # the paper's XGBoost
+    assert run.main(command) == 0
+    assert "cut: training was stopped after 1 s" in capsys.readouterr().out
+    mlp, xgboost = (json.loads(path.read_text()) for path in sorted(tmp_path.rglob("report.json")))
+    assert (mlp["identity"]["model"], xgboost["identity"]["model"]) == ("mlp", "xgboost")
+    paper = PAPER["scores"]["adult"]["xgboost"]["default"]["mean"]
+    assert xgboost["metrics"]["test"]["score"] == pytest.approx(paper, abs=0.003)
+    assert mlp["hit_time_limit"] and 0.8 < mlp["metrics"]["test"]["accuracy"] < 0.87
+    assert not xgboost["hit_time_limit"] and xgboost["n_iter"] > xgboost["best_iter"] > 10
+    assert run.main([*command, "--markdown"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("found") == 1
+    assert f"| adult | mlp | default | 1 | {mlp['metrics']['test']['score']:.4f} cut |" in out
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_model_fits_every_dataset(name, model):
+    """On a few hundred rows, with the time limit of a second."""
+    dataset = DATASETS[name]()
+    small = {
+        part: tuple(table.iloc[:400] for table in getattr(dataset, part))
+        for part in ("train", "val", "test")
+    }
+    small = type(dataset)(dataset.name, dataset.task, **small)
+    fit = MODELS[model](small, {}, 0, "cpu", 1.0)
+    predictions = np.asarray(fit.predict(small.test[0])).ravel()
+    assert predictions.shape == (400,) and fit.n_parameters > 0 and fit.n_iter >= fit.best_iter > 0
+    if dataset.is_regression:
+        assert np.isfinite(predictions.astype(float)).all()
+    else:
+        assert set(predictions) <= set(dataset.train[1])
+
+
+@pytest.mark.parametrize("name", ["california_housing", "adult"])
+def test_tuned_configurations_are_accepted(name):
+    import tabdl
+
+    architectures = {
+        "ft_transformer": tabdl.FTTransformerRegressor,
+        "resnet": tabdl.TabResNetRegressor,
+        "mlp": tabdl.TabMLPRegressor,
+    }
+    X, y = speed.table(40)
+    for model, config in PAPER["tuned_configs"][name].items():
+        if model in architectures:
+            fitted = architectures[model](**config, max_epochs=1).fit(X, y)
+            assert fitted.n_iter_ == 1
+
+
+def test_an_interrupt_ends_the_harness_not_the_fit_alone(tmp_path, monkeypatch, capsys):
+    import tabdl
+
+    original = tabdl.TabMLPClassifier.fit
+
+    def fit(self, *args, **kwargs):
+        def interrupt(record):
+            raise KeyboardInterrupt
+
+        return original(self.set_params(callbacks=[interrupt]), *args, **kwargs)
+
+    monkeypatch.setattr(tabdl.TabMLPClassifier, "fit", fit)
+    with pytest.warns(UserWarning, match="interrupted"):
+        assert run.main(["--datasets", "adult", "--models", "mlp", "--out", str(tmp_path)]) == 130
+    assert "the same command continues from here" in capsys.readouterr().out
+    assert list(tmp_path.rglob("report.json")) == []
+
+
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        (["--models", "catbost"], "'catbost' is unknown .* did you mean catboost"),
+        (["--datasets", "housing"], "'housing' is unknown .there are: california_housing, adult"),
+        (["--device", "gpu"], "'gpu' is no device"),
+        (["--config", "best"], "'best' is unknown .there are: default, paper-tuned, tuned"),
+        (
+            ["evalute"],
+            (
+                "stage 'evalute' is unknown .there are: all, tune, evaluate, ensemble, report.; "
+                "did you mean evaluate"
+            ),
+        ),
+        (["--preset", "papers"], "'papers' is unknown .* did you mean paper"),
+        (["--workers", "0"], "--workers: must be an int >= 1, got '0'"),
+        (["--time-limit", "nan"], "--time-limit: must be a number >= 0, got 'nan'"),
+        (["--data", "my.csv"], "--data FILE needs --target COLUMN"),
+    ],
+)
+def test_unknown_arguments(argument, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run.main(argument)
+    assert stop.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_stopping_compares_two_scores(capsys):
+    stopping.main(["--seeds", "1", "--rows", "300"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0].split(" by ")[1] for line in lines] == [
+        "validation loss",
+        "accuracy",
+    ] * 2
+    assert all(
+        0.7 < float(re.search(r"test accuracy (\S+)", line).group(1)) < 0.9 for line in lines
+    )
+
+
+def test_import_time_prints_a_ratio(capsys):
+    import_time.main(repeats=1)
+    assert "ratio" in capsys.readouterr().out

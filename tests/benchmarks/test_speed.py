@@ -1,0 +1,355 @@
+"""The speed benchmark on tiny tables: its command, its table of results, its report and figures. No
+time is asserted."""
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from benchmarks.models import Fit
+from benchmarks.speed import __main__ as speed
+from benchmarks.speed import california, memory, networks, opponents, others, scaling
+from benchmarks.speed.cases import Case, PlainLoop, encoded, table
+from benchmarks.speed.limits import flop_per_row, matrix_limits
+from benchmarks.speed.ratios import ratios, shares, spread
+from benchmarks.speed.results import Results
+
+TINY = ["--networks", "mlp", "--rows", "200", "--batch-sizes", "64", "--repeats", "1"]
+
+
+def run(out, *arguments):
+    """Run the command; return the CPU's entries and the report."""
+    speed.main([*TINY, "--out", str(out), *arguments])
+    return json.loads((out / "speed-cpu.json").read_text())["entries"], (
+        out / "speed.md"
+    ).read_text()
+
+
+def section(text, title):
+    return text.split(f"### {title}\n")[1].split("\n#")[0]
+
+
+def test_the_table_has_every_category_and_repeats_itself():
+    X, y = table(100, n_num=3, cardinalities=(2, 60))
+    assert X.shape == (100, 5) and [X[name].nunique() for name in ("c0", "c1")] == [2, 60]
+    x_num, x_cat, target = encoded(X, y, 3)
+    assert x_cat.min() == 0 and x_cat.max(0).tolist() == [1, 59] and x_num.shape == (100, 3)
+    np.testing.assert_allclose([target.mean(), target.std()], [0, 1], atol=1e-5)
+    assert table(100)[0].equals(table(100)[0])
+
+
+@pytest.mark.parametrize("network", speed.NETWORKS)
+def test_both_train_the_same_network(network):
+    case = Case(network, n_rows=64, batch_size=32)
+    X, y = case.table()
+    model = case.estimator(max_epochs=1).fit(X, y)
+    loop = PlainLoop(case, encoded(X, y, case.n_num))
+    before = [parameter.clone() for parameter in loop.net.parameters()]
+    loop.train()
+    assert all(
+        not torch.equal(old, new) for old, new in zip(before, loop.net.parameters(), strict=True)
+    )
+    assert loop.predict(10).shape == ((64, 32, 1) if network == "tabm" else (64, 1))
+    # tabdl has a row for unseen values of each category, and a biased vector in FT-Transformer.
+    n_parameters = sum(parameter.numel() for parameter in loop.net.parameters())
+    assert n_parameters == pytest.approx(model.n_parameters_, rel=0.01)
+
+
+def test_flop_are_those_counted_by_hand():
+    case = Case("mlp", batch_size=32)
+    d_in = case.n_num + 16 * len(case.cardinalities)
+    weights = d_in * 384 + 3 * 384 * 384 + 384
+    assert (
+        flop_per_row(case) == 2 * 3 * weights
+    )  # multiply and add; outputs, gradients of inputs and of weights
+
+
+def test_limits():
+    limits = matrix_limits("cpu", size=64)
+    assert set(limits) == {"float32", "bfloat16"} and min(limits.values()) > 0
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_ratios_and_shares_are_taken_repeat_by_repeat():
+    entry = {
+        "n_rows": 10,
+        "flop_per_row": 3.0,
+        "limits": [{"float32": 30.0}, {"float32": 15.0}],
+        "seconds": {
+            "auto": [{"train": 1.0}, {"train": 2.0}],
+            "plain": [{"train": 2.0}, {"train": 8.0}],
+        },
+    }
+    assert ratios(entry, "auto", "train") == [2.0, 4.0]
+    assert shares(entry, "auto", "float32") == [1.0, 1.0] and shares(entry, "auto", "tf32") == []
+    assert spread([1.0, 2.0, 4.0]) == "2.00 (1.00–4.00)" and spread([]) == "—"
+
+
+def test_networks_then_one_part_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(others, "is_installed", lambda name: False)
+    entries, text = run(tmp_path, "--parts", "networks", "others")
+    by_network, by_package = entries["networks/mlp/64"], entries["others/mlp"]
+    assert set(by_network["seconds"]) == {"auto", "float32", "plain"}
+    assert set(by_network["seconds"]["plain"][0]) == {
+        "train",
+        "first_epoch",
+        "predict",
+        "predict_best",
+    }
+    assert by_network["best_batch"] in networks.PREDICT_BATCHES and by_network["flop_per_row"] > 1e6
+    assert len(by_network["limits"]) == len(by_network["seconds"]["auto"]) == 1
+    assert set(by_package["seconds"]) == {"tabdl auto", "tabdl float32"} and by_package[
+        "not_installed"
+    ] == list(opponents.OPPONENTS)
+    assert "ratio to the plain loop" in capsys.readouterr().out
+    assert f"**{spread(ratios(by_network, 'auto', 'train'))}**" in section(text, "Networks")
+    assert "| MLP | skorch | not installed | — | — | — |" in text
+    assert section(text, "Scaling").strip() == "not measured yet"
+    assert text.split("## GPU\n")[1].split("\n#")[0].strip() == "not measured yet"
+    assert text.split("## What did not help\n")[1].strip() == "—"
+
+    again, text = run(tmp_path, "--parts", "networks")
+    assert (
+        again["others/mlp"] == by_package
+        and again["networks/mlp/64"]["seconds"] != by_network["seconds"]
+    )
+    assert "(Run 1.)" in section(
+        text, "Against other packages' estimators"
+    ) and "(Run 2.)" in section(text, "Networks")
+    assert text.count("`python -m benchmarks.speed --networks mlp") == 2
+
+
+def test_report_alone_takes_notes_and_a_gpus_results(tmp_path):
+    _, text = run(tmp_path, "--parts", "networks")
+    (tmp_path / "speed-notes.md").write_text("Larger chunks: 0.9 times.\n")
+    shutil.copy(tmp_path / "speed-cpu.json", tmp_path / "speed-cuda.json")
+    before = (tmp_path / "speed-cpu.json").read_text()
+    entries, text = run(tmp_path, "--parts", "report")
+    assert (
+        text.endswith("## What did not help\n\nLarger chunks: 0.9 times.\n")
+        and text.count("### Networks\n\n(Run 1.)") == 2
+    )
+    assert (tmp_path / "speed-cpu.json").read_text() == before and list(entries) == [
+        "networks/mlp/64"
+    ]
+
+
+def test_a_folder_without_results_is_not_measured_yet(tmp_path):
+    speed.main(["--parts", "report", "--out", str(tmp_path / "new")])
+    assert (tmp_path / "new" / "speed.md").read_text().count("not measured yet") == 2
+
+
+def test_several_epochs_time_the_last(tmp_path):
+    entries, _ = run(tmp_path, "--parts", "networks", "--epochs", "2")
+    assert entries["networks/mlp/64"]["epochs"] == 2
+
+
+def test_without_the_authors_package_there_is_a_dash(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(networks, "has_reference", lambda network: False)
+    entries, text = run(tmp_path, "--parts", "networks")
+    assert set(entries["networks/mlp/64"]["seconds"]) == {"auto", "float32"}
+    assert "no comparison" in capsys.readouterr().out
+    assert section(text, "Networks").count("| — | — |") >= 2 and "**—**" not in text
+
+
+def test_a_folder_with_the_authors_file_is_enough(tmp_path):
+    """In a Python that does not have the package otherwise."""
+    source = find_spec("rtdl_revisiting_models").origin
+    (tmp_path / "reference").mkdir()
+    shutil.copy(source, tmp_path / "reference")
+    script = f"""
+import importlib.metadata, sys
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+site = {str(Path(source).parent)!r}
+def hide(name, path=None, target=None):
+    spec = find(name, path, target)
+    is_ours = name == "rtdl_revisiting_models" and spec and spec.origin.startswith(site)
+    return None if is_ours else spec
+PathFinder.find_spec = hide
+sys.path.insert(0, {str(Path(speed.__file__).parent.parent.parent)!r})
+from benchmarks.speed import __main__ as speed
+from benchmarks.speed.cases import has_reference
+assert not has_reference("mlp")
+sys.path.append({str(tmp_path)!r})
+speed.main({[*TINY, "--parts", "report", "--reference-path", str(tmp_path / "reference"), "--out", str(tmp_path)]!r})
+assert has_reference("mlp")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_memory_of_a_process_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "PRECISIONS", ())
+    monkeypatch.setattr(memory, "is_installed", lambda name: False)
+    entries, text = run(tmp_path, "--parts", "memory")
+    entry = entries["memory/mlp/64/plain"]
+    assert entry["peak"] >= entry["before"] > 1e8 and entry["gpu_peak"] is None
+    assert "| MLP | 64 | plain loop |" in section(text, "Peak memory of a fit of one epoch")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_is_not_that_of_the_process_that_started_it():
+    held = bytearray(7 * 10**8)
+    held[::4096] = bytes([1]) * len(held[::4096])  # in memory, not only promised
+    child = [
+        sys.executable,
+        "-c",
+        "from benchmarks.speed.memory import peak_memory; print(peak_memory())",
+    ]
+    done = subprocess.run(
+        child,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(speed.__file__).parent.parent.parent,
+    )
+    assert int(done.stdout) < len(held) < memory.peak_memory()
+
+
+def test_overhead(tmp_path):
+    entries, text = run(tmp_path, "--parts", "overhead", "--overhead-rows", "500")
+    entry = entries["overhead/mlp/train_val_split"]
+    assert (
+        entry["table_bytes"] == 500 * 90 * 4
+        and entry["fit"][0] > entry["loop"][0] > 0
+        and entry["growth"][0] > 0
+    )
+    assert section(text, "What fit costs beside its loop").count("| MLP |") == len(entries) == 2
+
+
+def test_a_failed_process_is_named_and_left_out(capsys):
+    assert memory.in_new_python("memory", case={"network": "forest"}, who="auto") is None
+    assert "failed with status 1: KeyError: 'forest'" in capsys.readouterr().out
+
+
+def test_scaling_draws_what_it_measured(tmp_path, monkeypatch):
+    monkeypatch.setitem(scaling.AXES, "cardinality", (10, 500))
+    entries, text = run(
+        tmp_path, "--parts", "scaling", "--axes", "cardinality", "--point-seconds", "0.01"
+    )
+    entry = entries["scaling/cardinality/mlp"]
+    assert [(point["value"], point["who"]) for point in entry["points"]] == [
+        (value, who) for value in (10, 500) for who in ("tabdl", "plain")
+    ]
+    assert all(
+        point["n_rows"] >= max(256, point["value"]) and point["train"] > 0
+        for point in entry["points"]
+    )
+    assert entry["missing"] == [] and "Not measured over" not in text
+    picture = tmp_path / "speed_cpu_cardinality.png"
+    assert 5_000 < picture.stat().st_size < 150_000 and f"({picture.name})" in section(
+        text, "Scaling"
+    )
+
+
+def test_scaling_names_what_it_left_out_and_goes_no_further(tmp_path):
+    entries, text = run(tmp_path, "--parts", "scaling", "--axes", "rows", "--budget", "0")
+    entry = entries["scaling/rows/mlp"]
+    assert entry["points"] == [] and [(gap["value"], gap["who"]) for gap in entry["missing"]] == [
+        (1000, "tabdl"),
+        (1000, "plain"),
+    ]
+    assert (
+        "MLP, tabdl, from 1,000 on (over the budget of 0 s)" in section(text, "Scaling")
+        and "rows: no figure" in text
+    )
+
+
+def test_scaling_survives_a_lack_of_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "PlainLoop", lambda case, arrays: torch.empty(10**15))
+    entries, _ = run(tmp_path, "--parts", "scaling", "--axes", "rows", "--budget", "0")
+    assert [gap["why"] for gap in entries["scaling/rows/mlp"]["missing"]] == [
+        "over the budget of 0 s",
+        "out of memory",
+    ]
+
+
+def test_california_from_a_csv_file(tmp_path, monkeypatch):
+    """With a network that predicts zeros."""
+    dataset = california.read()
+    parts = zip(("train", "val", "test"), (dataset.train, dataset.val, dataset.test), strict=True)
+    rows = [X.head(20).assign(target=y.head(20), split=name) for name, (X, y) in parts]
+    pd.concat(rows).to_csv(tmp_path / "table.csv", index=False)
+    seeds = []
+
+    def zeros(dataset, config, seed, device, time_limit):
+        seeds.append(seed)
+        assert [len(X) for X, _ in (dataset.train, dataset.val, dataset.test)] == [20, 20, 20]
+        return Fit(lambda X: np.zeros(len(X)), 1, 7, 5, False)
+
+    monkeypatch.setattr(california, "ft_transformer", zeros)
+    entries, text = run(
+        tmp_path,
+        "--parts",
+        "california",
+        "--repeats",
+        "2",
+        "--california-csv",
+        str(tmp_path / "table.csv"),
+    )
+    error = np.sqrt(np.mean(dataset.test[1].head(20).to_numpy() ** 2))
+    assert entries["california/auto"]["rmse"] == pytest.approx([error, error], rel=1e-5)
+    assert seeds == [0, 0, 1, 0, 1] and entries["california/float32"]["epochs"] == [
+        7,
+        7,
+    ]  # the first is a warm-up
+    assert f"| auto | 2 | 0.0 (0.0–0.0) | {spread([error], '{:.4f}').split()[0]} " in text
+
+
+def test_results_drop_runs_of_which_nothing_is_left(tmp_path):
+    for number in (1, 2, 3):
+        results = Results(tmp_path, "cpu")
+        results.begin({"number": number})
+        results.put("networks/mlp/64", {"value": number})
+        if number == 1:
+            results.put("others/mlp", {"value": number})
+    held = Results(tmp_path, "cpu")
+    assert [run["number"] for run in held.runs] == [1, 3]
+    assert held.part("networks") == [{"value": 3, "run": 1}] and held.part("others") == [
+        {"value": 1, "run": 0}
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["speed-cpu.json"]
+
+
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        (["--parts", "speed"], "invalid choice: 'speed'"),
+        (["--device", "mps"], "'mps' is none of cpu, cuda"),
+        (["--device", "cuda:99"], "this machine has none"),
+    ],
+)
+def test_unknown_arguments(argument, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        speed.main(argument)
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_defaults_follow_the_device(monkeypatch):
+    monkeypatch.setattr(speed, "choose_device", lambda device, estimator_name: device)
+    cpu, cuda = speed.arguments([]), speed.arguments(["--device", "cuda"])
+    assert cpu.batch_sizes == [256] and cuda.batch_sizes == [256, 4096]
+    assert "california" in cuda.parts and "california" not in cpu.parts and "others" in cpu.parts
+
+
+@pytest.mark.filterwarnings("ignore")  # their own
+@pytest.mark.parametrize("name", opponents.OPPONENTS)
+@pytest.mark.parametrize("network", opponents.COMMON)
+def test_opponents_fit_a_network_of_the_same_size(name, network):
+    if not opponents.is_installed(name):
+        pytest.skip(f"{name} is not installed")
+    case = Case(network, n_rows=128, batch_size=64)
+    X, y = case.table()
+    seconds, n_parameters = opponents.OPPONENTS[name](case, others.parts(case), 1)
+    assert seconds > 0
+    assert n_parameters == pytest.approx(
+        case.estimator(max_epochs=1).fit(X, y).n_parameters_, rel=0.06
+    )

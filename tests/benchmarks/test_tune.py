@@ -1,0 +1,351 @@
+"""The search: nothing lost, nothing repeated, no test labels, any storage."""
+
+import getpass
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+
+from benchmarks import run, tune
+from benchmarks.datasets import Source, load
+from benchmarks.errors import HarnessError
+from benchmarks.models import MODELS
+from benchmarks.results import Experiment, read
+from benchmarks.spaces import SPACES, n_trials
+from benchmarks.splits import SearchData
+from benchmarks.tune import Search, finish, open_study, run_trial
+
+ROOT = Path(__file__).parent.parent.parent
+HOUSING = Source("smoke_housing")
+
+
+def experiment(out, model="xgboost", source=HOUSING):
+    return Experiment(source, model, "tuned", "cpu", None, str(out))
+
+
+@pytest.fixture
+def few_trees(monkeypatch):
+    """Searches that give the same again: no time limit has a say."""
+    monkeypatch.setitem(
+        SPACES,
+        "xgboost",
+        lambda trial, data, space=SPACES["xgboost"]: space(trial, data) | {"n_estimators": 3},
+    )
+
+
+def search(here, how):
+    """Do a whole search in this process."""
+    open_study.cache_clear()
+    while run_trial(here, how) is not None:
+        pass
+    return finish(here, how)
+
+
+def trials_of(here):
+    return pd.read_parquet(here.folder / "tuning" / "trials.parquet")
+
+
+def begin(out, storage=None, n_trials=40):
+    """Start a worker: the stage tune in a process of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.run",
+        "tune",
+        "--datasets",
+        "smoke_housing",
+        "--models",
+        "xgboost",
+        "--out",
+        out,
+    ]
+    command += [
+        "--config",
+        "tuned",
+        "--trials",
+        str(n_trials),
+        "--time-limit",
+        "0.1",
+        "--device",
+        "cpu",
+    ]
+    command += ["--storage", storage] if storage else []
+    settings = {"cwd": ROOT, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
+    return subprocess.Popen(
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **settings,
+    )
+
+
+def end(process):
+    output = process.communicate(timeout=600)[0]
+    assert process.returncode == 0, output
+
+
+def n_lines(path, text):
+    return path.read_text().count(text) if path.exists() else 0
+
+
+def test_forty_trials_and_a_worker_killed_three_times(tmp_path):
+    here = experiment(tmp_path)
+    journal = here.folder / "study" / "journal.log"
+    survivor, victim = begin(tmp_path), begin(tmp_path)
+    for n_begun in (5, 15, 25):
+        while n_lines(journal, '"config"') < n_begun:
+            assert survivor.poll() is None, survivor.communicate()[0]
+            time.sleep(0.01)
+        victim.send_signal(signal.SIGKILL)
+        victim.communicate()
+        victim = begin(tmp_path)
+    end(survivor), end(victim)
+    trials = trials_of(here)
+    assert (
+        len(trials) == 40
+        and (trials["state"] == "COMPLETE").all()
+        and trials["value"].notna().all()
+    )
+    assert trials["config"].nunique() == 40
+    # What was running when its worker died was done again with the same parameters.
+    study = open_study(here, Search(40))
+    killed = [
+        t
+        for t in study.get_trials()
+        if t.state == optuna.trial.TrialState.FAIL and "config" in t.user_attrs
+    ]
+    retried = {
+        t.user_attrs["retry_of"]: t.user_attrs["config"]
+        for t in study.get_trials()
+        if "retry_of" in t.user_attrs
+    }
+    assert {t.number: t.user_attrs["config"] for t in killed} == retried
+    assert not list((here.folder / "study").glob("*-*.lock"))
+
+
+def test_the_report_of_a_search(tmp_path, few_trees):
+    report = search(experiment(tmp_path), Search(5))
+    trials = trials_of(experiment(tmp_path))
+    best = trials.loc[trials["value"].idxmax()]
+    assert (
+        report["parameters"] == json.loads(best["config"])
+        and report["best"]["val_score"] == best["value"]
+    )
+    assert report["trials"] == {"COMPLETE": 5, "RETRIED": 0}
+    assert read(experiment(tmp_path).folder / "tuning")["identity"]["n_trials"] == 5
+    with pytest.raises(HarnessError, match="n_trials is 5 there, 9 here"):
+        finish(experiment(tmp_path), Search(9))
+
+
+def test_the_same_search_gives_the_same_trials(tmp_path, few_trees):
+    for name in "ab":
+        search(experiment(tmp_path / name), Search(13))  # TPE begins after ten
+    a, b = (trials_of(experiment(tmp_path / name)) for name in "ab")
+    assert (
+        a["config"].tolist() == b["config"].tolist() and a["value"].tolist() == b["value"].tolist()
+    )
+
+
+def test_a_trial_that_fails_is_counted_and_told(tmp_path, monkeypatch):
+    def sometimes(trial, data):
+        return {"max_depth": -1 if trial.number % 2 else 3, "n_estimators": 5}
+
+    monkeypatch.setitem(SPACES, "xgboost", sometimes)
+    report = search(experiment(tmp_path / "some"), Search(4))
+    assert report["trials"] == {"COMPLETE": 2, "FAIL": 2, "RETRIED": 0}
+    assert trials_of(experiment(tmp_path / "some"))["error"].str.contains("max_depth").sum() == 2
+    monkeypatch.setitem(SPACES, "xgboost", lambda trial, data: {"max_depth": -1})
+    with pytest.raises(HarnessError, match="none of 2 trials has a score: .*max_depth"):
+        search(experiment(tmp_path / "none"), Search(2))
+
+
+def test_a_search_sees_no_test_rows(tmp_path, monkeypatch, few_trees):
+    seen = []
+    monkeypatch.setitem(
+        MODELS,
+        "xgboost",
+        lambda data, *args, original=MODELS["xgboost"]: seen.append(data) or original(data, *args),
+    )
+    search(experiment(tmp_path), Search(1))
+    assert [type(data) for data in seen] == [SearchData] and not hasattr(seen[0], "test")
+
+
+def test_hopeless_trials_are_pruned(tmp_path, monkeypatch):
+    """After five good trials, ones with a learning rate of nearly nothing."""
+    rates = iter([0.3] * 5 + [1e-5] * 3)
+    monkeypatch.setitem(
+        SPACES, "xgboost", lambda trial, data: {"learning_rate": next(rates), "n_estimators": 60}
+    )
+    report = search(experiment(tmp_path), Search(8, prune=True))
+    assert report["trials"] == {"COMPLETE": 5, "PRUNED": 3, "RETRIED": 0}
+    assert trials_of(experiment(tmp_path))["n_iter"].max() == 60
+
+
+def test_nets_are_pruned_too(tmp_path, monkeypatch):
+    rates = iter([1e-3] * 5 + [1e-9])
+    monkeypatch.setitem(
+        SPACES,
+        "mlp",
+        lambda trial, data: {"lr": next(rates), "max_epochs": 20, "d_block": 16, "n_blocks": 1},
+    )
+    assert search(experiment(tmp_path, "mlp"), Search(6, prune=True))["trials"]["PRUNED"] == 1
+
+
+@pytest.mark.parametrize("model", SPACES)
+@pytest.mark.parametrize("dataset", ["smoke_housing", "smoke_adult"])
+def test_every_space_gives_a_configuration_that_fits(model, dataset):
+    data = load(Source(dataset)).search_data
+    for seed in range(2):
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        config = SPACES[model](study.ask(), data)
+        assert MODELS[model](data, config, 0, "cpu", 0.05).n_iter > 0
+    assert n_trials(model, data) == 100
+
+
+def test_a_damaged_journal_is_named(tmp_path, few_trees):
+    here = experiment(tmp_path)
+    search(here, Search(1))
+    shutil.rmtree(here.folder / "tuning")
+    (here.folder / "study" / "journal.log").write_text('{"op_code": \n{}\n')
+    open_study.cache_clear()
+    with pytest.raises(HarnessError, match=r"study/journal.log is damaged .*--force"):
+        run_trial(here, Search(2))
+
+
+def test_a_database_that_is_not_there(tmp_path, capsys):
+    command = [
+        "tune",
+        "--datasets",
+        "smoke_housing",
+        "--models",
+        "xgboost",
+        "--config",
+        "tuned",
+        "--trials",
+        "1",
+    ]
+    assert (
+        run.main(
+            [
+                *command,
+                "--out",
+                str(tmp_path),
+                "--storage",
+                f"sqlite:///{tmp_path}/no/such/folder.db",
+            ]
+        )
+        == 1
+    )
+    assert (
+        "failed: smoke_housing xgboost: the study cannot be opened: OperationalError"
+        in capsys.readouterr().err
+    )
+
+
+def postgres_programs():
+    found = (
+        sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        if Path("/usr/lib/postgresql").exists()
+        else []
+    )
+    on_path = shutil.which("initdb")
+    return found[-1] if found else Path(on_path).parent if on_path else None
+
+
+@pytest.fixture
+def postgres(tmp_path_factory):
+    """The URL of a real PostgreSQL server, started for the test; it does not run as root, so
+    another user owns it then."""
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    import tempfile
+
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        user = "nobody" if getpass.getuser() == "root" else getpass.getuser()
+        shutil.chown(name, user)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+
+        def as_user(*command):
+            subprocess.run(
+                ["setpriv", "--reuid", user, "--clear-groups", *command]
+                if user == "nobody"
+                else command,
+                **quiet,
+            )
+
+        quiet = {
+            "check": True,
+            "cwd": "/",
+            "stdout": subprocess.DEVNULL,
+            "stderr": subprocess.DEVNULL,
+        }
+        as_user(programs / "initdb", "-D", f"{name}/db", "-U", "tabdl", "--auth", "trust")
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={name}"
+        as_user(
+            programs / "pg_ctl",
+            "-D",
+            f"{name}/db",
+            "-w",
+            "-o",
+            options,
+            "-l",
+            f"{name}/log",
+            "start",
+        )
+        try:
+            yield f"postgresql+psycopg://tabdl@127.0.0.1:{port}/postgres"
+        finally:
+            as_user(programs / "pg_ctl", "-D", f"{name}/db", "-m", "immediate", "stop")
+
+
+def test_postgresql_shares_a_study(tmp_path, postgres):
+    """Two workers with folders of their own, as on two machines; one is killed, the heartbeat gives
+    its trial to the other."""
+    here, how = (
+        replace(experiment(tmp_path / "a"), time_limit=0.1),
+        Search(8, storage=postgres, heartbeat_s=1),
+    )
+    victim = begin(tmp_path / "b", postgres, n_trials=8)
+    study = None
+    while study is None or not [t for t in study.get_trials() if "config" in t.user_attrs]:
+        assert victim.poll() is None, victim.communicate()[0]
+        time.sleep(0.05)
+        study = open_study(here, how)
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
+    report = None
+    while report is None:
+        while run_trial(here, how) is not None:
+            pass
+        report = finish(here, how)
+    trials = trials_of(here)
+    assert (
+        len(trials) == 8
+        and trials["config"].nunique() == 8
+        and (trials["state"] == "COMPLETE").all()
+    )
+    open_study.cache_clear()
+    study._storage._backend.engine.dispose()
+
+
+def test_identity_of_a_study_is_in_its_name(tmp_path):
+    one, other = (
+        tune.study_name(experiment(tmp_path, source=Source(name)))
+        for name in ("smoke_housing", "smoke_adult")
+    )
+    assert one.split()[:2] == other.split()[:2] and one.split()[4:] != other.split()[4:]
