@@ -264,7 +264,7 @@ def test_streamed_rows_train_as_resident_rows(architecture, monkeypatch):
     for streams in (False, True):
         if streams:
             monkeypatch.setattr(
-                steps,
+                epoch,
                 "make_batches",
                 lambda tables, device, batch_size: StreamedBatches(tables, device, 3 * batch_size),
             )
