@@ -10,7 +10,7 @@ from conftest import make, people, target
 from sklearn.base import clone
 
 from tabdl.data.table import Schema, Table
-from tabdl.embeddings import PBLD, Linear, Periodic, PiecewiseLinear
+from tabdl.embeddings import PBLD, Linear, Periodic, PiecewiseLinear, numeric_embedding
 from tabdl.network.bins import quantile_edges, tree_edges
 from tabdl.network.contract import init_weights
 from tabdl.network.embeddings import FlatEmbedding
