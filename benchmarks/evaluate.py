@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.datasets import load
 from benchmarks.metrics import metrics, predictions
-from benchmarks.models import MODELS
+from benchmarks.models.registry import MODELS
 from benchmarks.peak_memory import peak_memory
 from benchmarks.results import damaged, done, locked, write
 

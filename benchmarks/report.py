@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks import figures
 from benchmarks.errors import HarnessError
-from benchmarks.models import TREES
+from benchmarks.models.registry import MODELS
 from benchmarks.results import read
 from benchmarks.table import (
     collect,
@@ -48,6 +48,7 @@ def _row(found, dataset, model, config):
     if (dataset, model, config) not in found.index:
         return dataset, model, config, "0", "missing", *paper, "–", "–", "–", "–"
     figures = found.loc[(dataset, model, config)]
+    size, length = MODELS[model].units
     return (
         dataset,
         model,
@@ -57,8 +58,8 @@ def _row(found, dataset, model, config):
         *paper,
         f"{figures['fit_s']:.1f}",
         f"{figures['predict_s']:.2f}",
-        f"{int(figures['n_parameters']):,}" + (" leaves" if model in TREES else ""),
-        f"{int(figures['n_iter'])} {'trees' if model in TREES else 'epochs'}",
+        f"{int(figures['n_parameters']):,}" + ("" if size == "parameters" else f" {size}"),
+        f"{int(figures['n_iter'])} {length}",
     )
 
 

@@ -38,7 +38,7 @@ class Experiment:
     ----------
     source : Source
     model : str
-        A name of :data:`benchmarks.models.MODELS`.
+        A name of :data:`benchmarks.models.registry.MODELS`.
     config : {"default", "paper-tuned", "tuned"}
         The model's defaults, the paper's tuned configuration, or the best of the search in this
         folder.

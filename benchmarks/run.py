@@ -22,17 +22,16 @@ from benchmarks import report, stages
 from benchmarks.datasets import ELEVEN, SMOKE, Source
 from benchmarks.errors import HarnessError, unknown
 from benchmarks.executors import Executor
-from benchmarks.models import MODELS
+from benchmarks.models.registry import MODELS, of_preset
 from benchmarks.results import CONFIGS, PAPER, Experiment
 from benchmarks.sources import dataset_name
 from tabdl.devices import choose_device, is_device
 
 STAGES = ("tune", "evaluate", "ensemble", "report")
-NETS = ("ft_transformer", "resnet", "mlp")
 PRESETS = {
     "quick": {
         "datasets": ("california_housing", "adult"),
-        "models": (*NETS, "tabm", "xgboost", "catboost"),
+        "models": of_preset("quick"),
         "config": "default",
         "seeds": (0,),
         "time_limit": 100.0,
@@ -40,7 +39,7 @@ PRESETS = {
     },
     "paper": {
         "datasets": tuple(ELEVEN),
-        "models": (*NETS, "xgboost", "catboost", "lightgbm"),
+        "models": of_preset("paper"),
         "config": "tuned",
         "seeds": tuple(range(15)),
         "time_limit": 0.0,
@@ -48,7 +47,7 @@ PRESETS = {
     },
     "smoke": {
         "datasets": tuple(SMOKE),
-        "models": ("mlp", "xgboost"),
+        "models": of_preset("smoke"),
         "config": "tuned",
         "seeds": tuple(range(5)),
         "time_limit": 1.0,

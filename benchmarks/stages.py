@@ -15,8 +15,8 @@ from benchmarks.errors import HarnessError
 from benchmarks.evaluate import evaluate as evaluate_one
 from benchmarks.evaluate import folder_of
 from benchmarks.executors import Executor
+from benchmarks.models.registry import MODELS
 from benchmarks.results import Experiment
-from benchmarks.spaces import SPACES, n_trials
 
 
 @dataclass
@@ -98,9 +98,13 @@ def tune(plan):
 
 
 def _search(plan, experiment):
-    if experiment.model not in SPACES:
-        raise HarnessError(f"{experiment.model} has no search space in benchmarks/spaces.py")
-    number = plan.n_trials or n_trials(experiment.model, load(experiment.source).search_data)
+    model = MODELS[experiment.model]
+    if model.space is None:
+        raise HarnessError(
+            f"{experiment.model} has no search space in benchmarks/models/registry.py: "
+            f"use --config default"
+        )
+    number = plan.n_trials or model.n_trials(load(experiment.source).search_data)
     return tuning.Search(number, plan.prune, plan.storage)
 
 

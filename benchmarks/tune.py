@@ -27,9 +27,8 @@ from optuna.trial import TrialState
 from benchmarks.datasets import load
 from benchmarks.errors import HarnessError
 from benchmarks.metrics import metrics, predictions
-from benchmarks.models import MODELS
+from benchmarks.models.registry import MODELS
 from benchmarks.results import damaged, done, locked, write
-from benchmarks.spaces import SPACES
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 FIT_SEED = 0
@@ -245,7 +244,7 @@ class _Objective:
             self.number = trial.number
             data = load(self.experiment.source).search_data
             trial.study.sampler = optuna.samplers.TPESampler(seed=place)
-            config = SPACES[self.experiment.model](trial, data)
+            config = MODELS[self.experiment.model].space(trial, data)
             trial.set_user_attr("config", config)
             if self.claim is not None:
                 self.claim.release(force=True)  # the next worker may begin

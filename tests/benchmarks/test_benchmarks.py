@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import import_time, run, stopping
 from benchmarks.datasets import DATASETS
-from benchmarks.models import MODELS
+from benchmarks.models.registry import MODELS
 from benchmarks.results import PAPER
 from benchmarks.speed import __main__ as speed
 
