@@ -15,7 +15,7 @@ ACCEPTED = {
     "_safe_indexing",  # scikit-learn: rows of any table that its own ensembles accept
     "_score_func",  # scikit-learn: the metric below a scorer
     "_softmax_backward_data",  # torch: the gradient of softmax without its output's graph
-    "_task_model",  # pytabkit: the network that a benchmark counts
+    "_task_model",  # DeepTab: the network that a benchmark counts
 }
 
 
