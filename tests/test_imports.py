@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 from conftest import NETWORKS
 
+import tabdl
+from benchmarks.structure import box_of, imported_modules, read_arrows
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULE_OF = {"scikit-learn": "sklearn", "scikit-posthocs": "scikit_posthocs"}
-# Each room imports only from those before it, and from itself.
+# The rooms of tabdl/, and the modules beside them. Each imports only from itself and from lines
+# above its own; those of one line know nothing of each other.
 FLOORS = [
     {"exceptions", "params", "devices", "progress"},
     {"data", "network"},
@@ -26,8 +30,12 @@ FLOORS = [
     {"models", "ensemble"},
     {"__init__"},
 ]
-# What the speed benchmark compares with, where it is installed.
+FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+KNOW_NO_SKLEARN = {"network", "training", "params", "devices", "progress", "exceptions"}
+WITH_A_TREE = ROOT / "tabdl" / "network" / "bins.py"  # bins by scikit-learn's decision tree
+# The public modules of tabdl beside the package itself.
 PUBLIC = {"tabdl.devices", "tabdl.embeddings"}
+# What the speed benchmark compares with, where it is installed.
 OPPONENTS = {
     "rtdl_revisiting_models",
     "rtdl_num_embeddings",
@@ -36,7 +44,6 @@ OPPONENTS = {
     "deeptab",
     "skorch",
 }
-KNOW_NO_SKLEARN = {"network", "training", "params", "devices"}
 
 
 def packages(requirements):
@@ -47,9 +54,10 @@ def packages(requirements):
 def imports(path, top_level_only=False):
     """Return the dotted names that a file imports."""
     tree = ast.parse(path.read_text())
-    nodes = tree.body if top_level_only else list(ast.walk(tree))
-    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    return names + [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+    if not top_level_only:
+        return imported_modules(tree)
+    statements = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return imported_modules(ast.Module(statements, type_ignores=[]))
 
 
 def files(folder):
@@ -64,45 +72,61 @@ def outside(names):
 
 
 def test_every_import_is_declared():
-    core, bench = (
-        packages(PROJECT["dependencies"]),
-        packages(PROJECT["optional-dependencies"]["bench"]),
-    )
+    core = packages(PROJECT["dependencies"])
+    bench = core | packages(PROJECT["optional-dependencies"]["bench"])
     test = packages(PROJECT["optional-dependencies"]["test"])
     for path in files("tabdl"):
         assert outside(imports(path, top_level_only=True)) <= core, path
         assert outside(imports(path)) <= core | {"rich"}, path
     for path in files("benchmarks"):
-        assert outside(imports(path)) <= core | bench | OPPONENTS | {"ray"}, path
+        assert outside(imports(path)) <= bench | OPPONENTS | {"ray"}, path
     for path in files("tests"):
-        assert outside(imports(path)) <= core | bench | test | {"conftest"}, path
+        assert outside(imports(path)) <= bench | test | {"conftest"}, path
 
 
-def room(module):
-    """Return the room of tabdl that a dotted name stands in."""
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else "__init__"
+def test_every_room_has_a_floor():
+    assert set(read_arrows()) == set(FLOOR_OF)
 
 
-def test_imports_go_one_way():
-    floor_of = {name: depth for depth, floor in enumerate(FLOORS) for name in floor}
+@pytest.mark.parametrize("room", FLOOR_OF)
+def test_imports_go_one_way(room):
+    above = {other for other in FLOOR_OF if FLOOR_OF[other] < FLOOR_OF[room]}
+    assert read_arrows()[room] <= above
+
+
+def test_tabdl_knows_no_benchmarks_and_few_rooms_know_sklearn():
     for path in files("tabdl"):
-        own = room(".".join(path.relative_to(ROOT).with_suffix("").parts))
-        for imported in imports(path):
-            assert not imported.startswith("benchmarks"), path
-            if imported.startswith("tabdl."):
-                other = room(imported)
-                assert other == own or floor_of[other] < floor_of[own], f"{path} imports {imported}"
-            if imported.startswith("sklearn"):
-                assert own not in KNOW_NO_SKLEARN, path
+        packages_used = {name.split(".")[0] for name in imports(path)}
+        assert "benchmarks" not in packages_used, path
+        room = path.relative_to(ROOT / "tabdl").with_suffix("").parts[0]
+        if room in KNOW_NO_SKLEARN and path != WITH_A_TREE:
+            assert "sklearn" not in packages_used, path
+
+
+def test_one_name_has_one_address():
+    """Only the package itself re-exports, public names alone; the rooms' ``__init__`` are empty."""
+    for path in files("tabdl"):
+        if path.name == "__init__.py" and path.parent != ROOT / "tabdl":
+            assert path.read_text() == "", path
+    tree = ast.parse((ROOT / "tabdl" / "__init__.py").read_text())
+    exported = [a for node in tree.body if isinstance(node, ast.ImportFrom) for a in node.names]
+    assert all(alias.asname == alias.name for alias in exported)
+    assert {alias.name for alias in exported} == public_names()
+
+
+def public_names():
+    return {
+        name
+        for name, value in vars(tabdl).items()
+        if not name.startswith("_") and not isinstance(value, type(sys))
+    }
 
 
 def test_benchmarks_use_public_names():
     for path in files("benchmarks"):
-        private = [
-            name for name in imports(path) if name.startswith("tabdl.") and name not in PUBLIC
-        ]
-        assert private == [], path
+        used = {name for name in imports(path) if box_of(name) != "__init__"}
+        private = {name for name in used if name.startswith("tabdl.")} - PUBLIC
+        assert private == set(), path
 
 
 def test_import_loads_nothing_heavy():
@@ -146,21 +170,19 @@ def test_bare_install(tmp_path):
     install = [python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", ROOT]
     done = subprocess.run(install, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
-    script = (
-        f"NETWORKS = {NETWORKS}\n"
-        + """
+    script = f"""
 import pickle, sys
 import pandas as pd
 import tabdl
-X = pd.DataFrame({"a": range(60), "b": ["x", "y", None] * 20, "t": pd.date_range("2020-01-01",
-periods=60)}) for name in NETWORKS:
+X = pd.DataFrame({{"a": range(60), "b": ["x", "y", None] * 20}})
+X["t"] = pd.date_range("2020-01-01", periods=60)
+for name in {NETWORKS}:
     y = X["a"] % 2 if name.endswith("Classifier") else X["a"]
     model = getattr(tabdl, name)(n_blocks=1, d_block=8, max_epochs=2, verbose=1).fit(X, y)
     assert pickle.loads(pickle.dumps(model)).predict(X).shape == (60,)
-assert not {"rich", "polars", "pyarrow", "matplotlib", "optuna"} & set(sys.modules)
+assert not {{"rich", "polars", "pyarrow", "matplotlib", "optuna"}} & set(sys.modules)
 print("ok", tabdl.__version__)
 """
-    )
     done = subprocess.run(
         [python, "-W", "error", "-c", script],
         capture_output=True,
@@ -168,4 +190,4 @@ print("ok", tabdl.__version__)
         cwd=tmp_path,
         env=environment,
     )
-    assert done.stdout.endswith(f"ok {__import__('tabdl').__version__}\n"), done.stderr
+    assert done.stdout.endswith(f"ok {tabdl.__version__}\n"), done.stderr
