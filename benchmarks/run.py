@@ -118,7 +118,7 @@ def _add_what(parser):
         help="trials of a search (default: the paper's 100, or 50)",
     )
     parser.add_argument(
-        "--prune", action="store_true", help="end hopeless trials early (the paper does not)"
+        "--prune", action="store_true", help="end poor trials early (the paper does not)"
     )
     parser.add_argument(
         "--time-limit",
@@ -247,6 +247,7 @@ def execute(options, console):
             say(f"left out: {line}")
         plan = stages.Plan(wanted_experiments, list(options.seeds), *search, executor, say, step)
         wanted = STAGES if options.stage == "all" else (options.stage,)
+        stages.check(plan, wanted)
         if options.force:
             stages.remove(plan, wanted)
         if "tune" in wanted:
@@ -264,15 +265,15 @@ def execute(options, console):
 
 def show(table, plan, as_markdown, console):
     """Print the scores of this command's runs."""
-    rows = report.rows(table, plan.experiments)
+    lines = report.lines_of(table, plan.experiments)
     if as_markdown:
-        print(report.as_markdown(report.HEADINGS, rows))
+        print(report.as_markdown(report.HEADINGS, lines))
         return
     printed = Table(*report.HEADINGS[:3])
     for heading in report.HEADINGS[3:]:
         printed.add_column(heading, justify="right")
-    for row in rows:
-        printed.add_row(*row)
+    for line in lines:
+        printed.add_row(*line)
     console.print(printed)
     console.print(report.footnote(table, plan.experiments), highlight=False)
 

@@ -196,6 +196,12 @@ MODELS: dict[str, Model] = {
 """By the name that the command line takes; the order is that of the reports."""
 
 
+def network_names(preset: str | None = None) -> tuple[str, ...]:
+    """Return the names of tabdl's networks, all or those that a preset includes."""
+    chosen = MODELS if preset is None else of_preset(preset)
+    return tuple(name for name in chosen if MODELS[name].train is networks.train)
+
+
 def of_preset(preset: str) -> tuple[str, ...]:
     """Return the names of the models that a preset of ``benchmarks.run`` includes."""
     return tuple(name for name, model in MODELS.items() if preset in model.presets)
