@@ -10,7 +10,6 @@ from benchmarks.errors import HarnessError
 from benchmarks.files import locked, new_file, write_text
 from benchmarks.models.registry import MODELS
 from benchmarks.table import (
-    collect,
     complete_scores,
     later,
     listed,
@@ -20,8 +19,6 @@ from benchmarks.table import (
     summary,
     win_rates,
 )
-
-__all__ = ["HEADINGS", "as_markdown", "collect", "footnote", "lines_of", "write"]
 
 HEADINGS = (
     "dataset",

@@ -25,6 +25,7 @@ from benchmarks.executors import Executor
 from benchmarks.models.registry import MODELS, of_preset
 from benchmarks.results import CONFIGS, PAPER, Experiment
 from benchmarks.sources import dataset_name
+from benchmarks.table import collect
 from tabdl.devices import choose_device, is_device
 
 STAGES = ("tune", "evaluate", "ensemble", "report")
@@ -257,7 +258,7 @@ def execute(options, console):
         if options.stage == "ensemble" or ("ensemble" in wanted and len(options.seeds) >= 5):
             stages.ensemble(plan)
     if "report" in wanted:
-        table = report.collect(options.out)
+        table = collect(options.out)
         report.write(table, options.out)
         show(table, plan, options.markdown, console)
     return plan

@@ -114,12 +114,12 @@ def read_archive(folder, name, numeric_transform="quantile"):
         )
     try:
         task = TASK_TYPES[json.loads((folder / "info.json").read_text())["task_type"]]
-        parts = [_archived_part(folder, part) for part in PARTS]
+        train_val_test = [_archived_part(folder, part) for part in PARTS]
     except (ValueError, KeyError, OSError, EOFError) as error:
         raise HarnessError(
             f"{folder} cannot be read as the authors' archive: {type(error).__name__}: {error}"
         ) from error
-    return Dataset(name, task, *parts, numeric_transform=numeric_transform)
+    return Dataset(name, task, *train_val_test, numeric_transform=numeric_transform)
 
 
 def _archived_part(folder, part):
@@ -144,11 +144,13 @@ def _archived_part(folder, part):
     return X, pd.Series(y, name="target")
 
 
-def write_archive(folder, task, parts):
-    """Write float numbers in the authors' layout, beside the place first; ``parts`` are three of (N
-    (n, Fn), y (n,))."""
+def write_archive(folder, task, train_val_test):
+    """Write float numbers in the authors' layout, in one step.
+
+    ``train_val_test`` are three of (numbers (N, Fn), y (N,)).
+    """
     with new_folder(folder) as new:
-        for part, (numbers, y) in zip(PARTS, parts, strict=True):
+        for part, (numbers, y) in zip(PARTS, train_val_test, strict=True):
             np.save(new / f"N_{part}.npy", np.asarray(numbers, np.float32))
             np.save(new / f"y_{part}.npy", y)
         task_type = next(there for there, here in TASK_TYPES.items() if here == task)
@@ -207,8 +209,10 @@ def from_table(name, X, y, split=None, task=None):
     rows = split_rows(y, task) if split is None else _rows_of(name, y, split, task)
     if min(len(r) for r in rows) == 0:
         raise HarnessError(f"{name}: {len(y)} rows are too few for three parts")
-    parts = [(X.iloc[r].reset_index(drop=True), y.iloc[r].reset_index(drop=True)) for r in rows]
-    return Dataset(name, task, *parts)
+    train_val_test = [
+        (X.iloc[r].reset_index(drop=True), y.iloc[r].reset_index(drop=True)) for r in rows
+    ]
+    return Dataset(name, task, *train_val_test)
 
 
 def _task_and_target(name, y, task):

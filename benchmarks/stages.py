@@ -79,8 +79,15 @@ def check(plan, stages):
     is_search = "tune" in stages and any(e.config == "tuned" for e in plan.experiments)
     if is_search and plan.storage is not None:
         tuning.open_database(tuning.Search(1, storage=plan.storage))
-    if "report" in stages:
-        _check_installed("matplotlib", "scikit_posthocs", "pyarrow")
+    absent = _not_installed("matplotlib", "scikit_posthocs", "pyarrow")
+    if "report" in stages and absent:
+        raise HarnessError(
+            f"the stage report needs {', '.join(absent)}: pip install 'tabdl[bench]'"
+        )
+    for experiment in plan.experiments:
+        absent = _not_installed(MODELS[experiment.model].library)
+        if absent and stages != ("report",):
+            plan.fail(_name(experiment), f"it needs {absent[0]}: pip install 'tabdl[bench]'")
 
 
 def _check_writable(out):
@@ -92,12 +99,8 @@ def _check_writable(out):
         raise HarnessError(f"--out {out}: nothing can be written there ({error})") from error
 
 
-def _check_installed(*modules):
-    absent = [name for name in modules if importlib.util.find_spec(name) is None]
-    if absent:
-        raise HarnessError(
-            f"the stage report needs {', '.join(absent)}: pip install 'tabdl[bench]'"
-        )
+def _not_installed(*modules):
+    return [name for name in modules if importlib.util.find_spec(name) is None]
 
 
 def tune(plan):

@@ -54,8 +54,7 @@ def read(csv=None):
 
 def _first_rows(dataset, n_rows):
     train_val_test = [
-        tuple(table.iloc[:n_rows] for table in part)
-        for part in (dataset.train, dataset.val, dataset.test)
+        tuple(table.iloc[:n_rows] for table in part) for part in dataset.train_val_test
     ]
     return Dataset(dataset.name, dataset.task, *train_val_test)
 
