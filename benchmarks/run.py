@@ -222,8 +222,7 @@ def experiments(options):
 
 def execute(options, console):
     """Do the stages; return the plan with what failed."""
-    gpus = float(options.device.startswith("cuda")) if options.gpus is None else options.gpus
-    executor = Executor(options.executor, options.workers, options.ray_address, options.cpus, gpus)
+    wanted = STAGES if options.stage == "all" else (options.stage,)
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -232,22 +231,7 @@ def execute(options, console):
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=None)
-
-        def step(what, n_done, n_total):
-            progress.update(bar, description=what, completed=n_done, total=n_total)
-
-        def say(line):
-            console.print(line, highlight=False)
-
-        search = options.trials, options.prune, options.storage
-        wanted_experiments, left_out = experiments(options)
-        if not wanted_experiments:
-            raise HarnessError(f"nothing to do: {'; '.join(left_out)}")
-        for line in left_out:
-            say(f"left out: {line}")
-        plan = stages.Plan(wanted_experiments, list(options.seeds), *search, executor, say, step)
-        wanted = STAGES if options.stage == "all" else (options.stage,)
+        plan = make_plan(options, progress)
         stages.check(plan, wanted)
         if options.force:
             stages.remove(plan, wanted)
@@ -262,6 +246,27 @@ def execute(options, console):
         report.write(table, options.out)
         show(table, plan, options.markdown, console)
     return plan
+
+
+def make_plan(options, progress):
+    """Return what the command line asks for; say what is left out."""
+    gpus = float(options.device.startswith("cuda")) if options.gpus is None else options.gpus
+    executor = Executor(options.executor, options.workers, options.ray_address, options.cpus, gpus)
+    bar = progress.add_task("", total=None)
+
+    def step(what, n_done, n_total):
+        progress.update(bar, description=what, completed=n_done, total=n_total)
+
+    def say(line):
+        progress.console.print(line, highlight=False)
+
+    wanted, left_out = experiments(options)
+    if not wanted:
+        raise HarnessError(f"nothing to do: {'; '.join(left_out)}")
+    for line in left_out:
+        say(f"left out: {line}")
+    search = options.trials, options.prune, options.storage
+    return stages.Plan(wanted, list(options.seeds), *search, executor, say, step)
 
 
 def show(table, plan, as_markdown, console):

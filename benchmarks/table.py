@@ -148,6 +148,10 @@ def later(dataset):
     return pd.DataFrame(lines, columns=["study", "model", "single", "ensemble_of_5"])
 
 
+KEY = ["dataset", "model", "config", "stage"]
+MEDIANS = ["fit_s", "predict_s", "n_parameters", "n_iter"]
+
+
 def summary(table):
     """Return a line for each dataset, model, configuration and stage: n, mean and std of the test
     score, and the paper's.
@@ -155,50 +159,40 @@ def summary(table):
     ``difference`` is in the paper's standard deviations; missing where the paper has no figure or
     no deviation.
     """
-    lines = []
     runs = table[table["stage"] != "trial"]
-    for key, group in runs.groupby(["dataset", "model", "config", "stage"], sort=False):
-        scores, paper = group["test_score"], published(*key)
-        line = dict(zip(("dataset", "model", "config", "stage"), key, strict=True))
-        line |= {
-            "n": len(scores),
-            "mean": scores.mean(),
-            "std": scores.std(ddof=1) if len(scores) > 1 else np.nan,
-        }
-        line |= {
-            "hit_time_limit": bool(group["hit_time_limit"].fillna(False).any()),
-            "device": listed(group["device"]),
-        }
-        line |= {
-            name: group[name].median() for name in ("fit_s", "predict_s", "n_parameters", "n_iter")
-        }
-        if paper is not None:
-            line |= {
-                "paper_mean": paper["mean"],
-                "paper_std": paper["std"],
-                "paper_n": paper["runs"],
-            }
-            if paper["std"] > 0:
-                line["difference"] = (line["mean"] - paper["mean"]) / paper["std"]
-        lines.append(line)
-    columns = [
-        "dataset",
-        "model",
-        "config",
-        "stage",
-        "n",
-        "mean",
-        "std",
-        "hit_time_limit",
-        "device",
-        "fit_s",
-        "predict_s",
-        "n_parameters",
-        "n_iter",
+    groups = runs.groupby(KEY, sort=False)
+    lines = [
+        dict(zip(KEY, key, strict=True)) | _of_runs(group) | _beside_the_paper(group, key)
+        for key, group in groups
     ]
-    return pd.DataFrame(
-        lines, columns=[*columns, "paper_mean", "paper_std", "paper_n", "difference"]
-    )
+    own = ["n", "mean", "std", "hit_time_limit", "device", *MEDIANS]
+    papers = ["paper_mean", "paper_std", "paper_n", "difference"]
+    return pd.DataFrame(lines, columns=[*KEY, *own, *papers])
+
+
+def _of_runs(group):
+    scores = group["test_score"]
+    return {
+        "n": len(scores),
+        "mean": scores.mean(),
+        "std": scores.std(ddof=1) if len(scores) > 1 else np.nan,
+        "hit_time_limit": bool(group["hit_time_limit"].fillna(False).any()),
+        "device": listed(group["device"]),
+    } | {name: group[name].median() for name in MEDIANS}
+
+
+def _beside_the_paper(group, key):
+    paper = published(*key)
+    if paper is None:
+        return {}
+    figures = {
+        "paper_mean": paper["mean"],
+        "paper_std": paper["std"],
+        "paper_n": paper["runs"],
+    }
+    if paper["std"] > 0:
+        figures["difference"] = (group["test_score"].mean() - paper["mean"]) / paper["std"]
+    return figures
 
 
 def listed(column):
