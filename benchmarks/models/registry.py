@@ -51,6 +51,8 @@ class Model:
         What its size and its length are counted in.
     presets : tuple of str
         The presets of ``python -m benchmarks.run`` that include it.
+    library : str
+        The module that it needs.
     """
 
     classifier: Callable[..., Any]
@@ -63,6 +65,7 @@ class Model:
     train: Callable[..., Fit] = networks.train
     units: tuple[str, str] = ("parameters", "epochs")
     presets: tuple[str, ...] = ()
+    library: str = "tabdl"
 
     def estimator(self, is_regression: bool) -> Callable[..., Any]:
         """Return the constructor for a task."""
@@ -157,6 +160,7 @@ MODELS: dict[str, Model] = {
         defaults=trees.many_trees,
         space=spaces.xgboost,
         train=trees.train_xgboost,
+        library="xgboost",
         units=TREE_UNITS,
         presets=("quick", "paper", "smoke"),
     ),
@@ -168,6 +172,7 @@ MODELS: dict[str, Model] = {
         defaults=trees.many_trees,
         space=spaces.catboost,
         train=trees.train_catboost,
+        library="catboost",
         units=TREE_UNITS,
         presets=("quick", "paper"),
     ),
@@ -179,6 +184,7 @@ MODELS: dict[str, Model] = {
         defaults=trees.many_trees,
         space=spaces.lightgbm,
         train=trees.train_lightgbm,
+        library="lightgbm",
         units=TREE_UNITS,
         presets=("paper",),
     ),
@@ -190,10 +196,17 @@ MODELS: dict[str, Model] = {
         defaults=trees.many_trees_of_categories,
         space=spaces.xgboost,
         train=trees.train_xgboost,
+        library="xgboost",
         units=TREE_UNITS,
     ),
 }
 """By the name that the command line takes; the order is that of the reports."""
+
+
+def network_names(preset: str | None = None) -> tuple[str, ...]:
+    """Return the names of tabdl's networks, all or those that a preset includes."""
+    chosen = MODELS if preset is None else of_preset(preset)
+    return tuple(name for name in chosen if MODELS[name].train is networks.train)
 
 
 def of_preset(preset: str) -> tuple[str, ...]:

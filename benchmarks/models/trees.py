@@ -170,11 +170,14 @@ def train_catboost(make, dataset, parameters, seed, device, time_limit, should_p
         **(_catboost_on_gpu(device) if kind == "cuda" else {"task_type": "CPU"}),
         **parameters,
     )
-    # CatBoost calls back on a CPU only: on a GPU there is no time limit and no pruning.
-    callbacks = {} if kind == "cuda" else {"callbacks": [Watched()]}
-    eval_set = (texts.transform(dataset.val[0]), target.val)
-    X = texts.transform(dataset.train[0])
-    model.fit(X, target.train, cat_features=texts.names_, eval_set=eval_set, **callbacks)
+    model.fit(
+        texts.transform(dataset.train[0]),
+        target.train,
+        cat_features=texts.names_,
+        eval_set=(texts.transform(dataset.val[0]), target.val),
+        # CatBoost calls back on a CPU only: on a GPU there is no time limit and no pruning.
+        callbacks=None if kind == "cuda" else [Watched()],
+    )
     sizes = {
         "n_parameters": int(np.sum(model.get_tree_leaf_counts())),
         "n_iter": len(model.get_evals_result()["validation"][metric]),

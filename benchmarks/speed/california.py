@@ -45,22 +45,18 @@ def read(csv=None):
     if csv is None:
         return california_housing()
     table = pd.read_csv(csv)
-    parts = [
+    tables = [
         table[table["split"] == split].reset_index(drop=True) for split in ("train", "val", "test")
     ]
-    return Dataset(
-        "california_housing",
-        "regression",
-        *((p.drop(columns=["target", "split"]), p["target"]) for p in parts),
-    )
+    train_val_test = [(t.drop(columns=["target", "split"]), t["target"]) for t in tables]
+    return Dataset("california_housing", "regression", *train_val_test)
 
 
 def _first_rows(dataset, n_rows):
-    parts = [
-        tuple(table.iloc[:n_rows] for table in part)
-        for part in (dataset.train, dataset.val, dataset.test)
+    train_val_test = [
+        tuple(table.iloc[:n_rows] for table in part) for part in dataset.train_val_test
     ]
-    return Dataset(dataset.name, dataset.task, *parts)
+    return Dataset(dataset.name, dataset.task, *train_val_test)
 
 
 def measure(dataset, precision, seed, device):

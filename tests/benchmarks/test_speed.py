@@ -349,7 +349,7 @@ def test_opponents_fit_a_network_of_the_same_size(name, network):
         pytest.skip(f"{name} is not installed")
     case = Case(network, n_rows=128, batch_size=64)
     X, y = case.table()
-    seconds, n_parameters = opponents.OPPONENTS[name](case, others.parts(case), 1)
+    seconds, n_parameters = opponents.OPPONENTS[name](case, others.train_val(case), 1)
     assert seconds > 0
     assert n_parameters == pytest.approx(
         case.estimator(max_epochs=1).fit(X, y).n_parameters_, rel=0.06

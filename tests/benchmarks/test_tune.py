@@ -15,6 +15,7 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from benchmarks import run, tune
 from benchmarks.datasets import Source, load
@@ -228,6 +229,30 @@ def test_a_damaged_journal_is_named(tmp_path, few_trees):
         run_trial(here, Search(2))
 
 
+def test_a_journal_removes_no_files_of_the_user(tmp_path):
+    """Its trials name their workers' locks; a stranger's may name anything."""
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    lock = "01234567-89ab-cdef-0123-456789abcdef.lock"
+    (tmp_path / lock).symlink_to(mine)
+    for worker in ("mine.txt", "../mine.txt", str(mine), lock, 5, None):
+        assert not tune.is_alive(tmp_path, worker)
+    assert mine.read_text() == "mine"
+    lock = lock.replace("0", "1")
+    (tmp_path / lock).touch()
+    with FileLock(tmp_path / lock):
+        assert tune.is_alive(tmp_path, lock)
+    assert not tune.is_alive(tmp_path, lock) and not (tmp_path / lock).exists()
+
+
+def test_a_damaged_report_of_a_search_is_made_again(tmp_path, few_trees, capsys):
+    here = experiment(tmp_path)
+    best = search(here, Search(2))["best"]
+    (here.folder / "tuning" / "report.json").write_text("")
+    assert search(here, Search(2))["best"] == best
+    assert "tuning/report.json is damaged" in capsys.readouterr().err
+
+
 def test_a_database_that_is_not_there(tmp_path, capsys):
     command = [
         "tune",
@@ -252,10 +277,7 @@ def test_a_database_that_is_not_there(tmp_path, capsys):
         )
         == 1
     )
-    assert (
-        "failed: smoke_housing xgboost: the study cannot be opened: OperationalError"
-        in capsys.readouterr().err
-    )
+    assert "error: the study cannot be opened: OperationalError" in capsys.readouterr().err
 
 
 def postgres_programs():
