@@ -4,61 +4,46 @@ signatures."""
 import inspect
 
 import pytest
-from conftest import NETWORKS, public
+from conftest import ARCHITECTURES, NETWORKS, make, public
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils import get_tags
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 import tabdl
 
 ESTIMATORS = [getattr(tabdl, name) for name in NETWORKS]
-# Smaller than the defaults, for the sake of time; the defaults are checked in full beside them.
+TASKS = ["Classifier", "Regressor"]
+EQUIVALENCE = "check_sample_weight_equivalence_on_dense_data"
+INEQUIVALENT = {
+    EQUIVALENCE: "dropout, batch statistics and the held-out rows see a repeated row twice, and a "
+    "row of weight 2 once"
+}
+# The architectures that can be without randomness and batch statistics, without them.
 WITHOUT_DROPOUT = {
-    "FTTransformer": {
-        "n_blocks": 2,
-        "d_block": 32,
-        "attention_dropout": 0.0,
-        "ffn_dropout": 0.0,
-        "residual_dropout": 0.0,
-        "lr": 3e-3,
-    },
-    "GMLP": {"n_blocks": 2, "d_block": 32, "ffn_dropout": 0.0},
+    "FTTransformer": {"attention_dropout": 0.0, "ffn_dropout": 0.0, "residual_dropout": 0.0},
+    "GMLP": {"ffn_dropout": 0.0},
     "TabMLP": {"dropout": 0.0},
 }
-# The default TabM makes 32 predictions with layers of 256; smaller for the sake of time.
-SMALLER = {"TabM": {"k": 4, "d_block": 64}}
 # A repeated row and a weight of 2 give the same training only where all rows train (a held-out part
 # would differ), in one batch, and to 1e-7 only in float64.
-EQUIVALENCE = {"early_stopping": False, "max_epochs": 20, "precision": "float64"}
-
-INEQUIVALENT = {
-    "check_sample_weight_equivalence_on_dense_data": "dropout, batch statistics and the "
-    "held-out rows see a repeated row "
-    "twice, and a row of weight 2 once",
-}
+EXACT = {"early_stopping": False, "max_epochs": 20, "precision": "float64"}
 
 
-def expected_to_fail(estimator):
-    return {} if estimator.precision == "float64" else INEQUIVALENT
+def small_instances():
+    small = {"max_epochs": 15, "lr": 0.03, "batch_size": 64}
+    return [make(name, task, **small) for name in ARCHITECTURES for task in TASKS]
 
 
-def architecture(cls):
-    return cls.__name__.removesuffix("Classifier").removesuffix("Regressor")
-
-
-def instances():
-    """Every estimator with its defaults, and those that can be without randomness, without it."""
-    # Fewer epochs for the sake of time, as scikit-learn does with max_iter in its own tests; all
-    # else is default.
-    defaults = [cls(max_epochs=100, **SMALLER.get(architecture(cls), {})) for cls in ESTIMATORS]
-    exact = [
-        cls(**WITHOUT_DROPOUT[architecture(cls)], **EQUIVALENCE)
-        for cls in ESTIMATORS
-        if architecture(cls) in WITHOUT_DROPOUT
+def checks_of(estimators, names):
+    """Return the checks of those names, without arguments, as parameters of a test."""
+    return [
+        pytest.param(estimator, check, id=f"{type(estimator).__name__}-{check.func.__name__}")
+        for each in estimators
+        for estimator, check in estimator_checks_generator(each)
+        if check.func.__name__ in names and not check.keywords
     ]
-    return defaults + exact
 
 
 ENSEMBLES = [
@@ -78,8 +63,35 @@ def test_ensemble_check(estimator, check):
     check(estimator)
 
 
-@parametrize_with_checks(instances(), expected_failed_checks=expected_to_fail)
+@parametrize_with_checks(small_instances(), expected_failed_checks=lambda _: INEQUIVALENT)
 def test_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    checks_of(
+        [cls(max_epochs=100) for cls in ESTIMATORS],
+        {"check_classifiers_train", "check_regressors_train"},
+    ),
+)
+def test_defaults_learn(estimator, check):
+    """All is default but the number of epochs, as in scikit-learn's tests of its own networks."""
+    check(estimator)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    checks_of(
+        [
+            make(name, task, **parameters, **EXACT)
+            for name, parameters in WITHOUT_DROPOUT.items()
+            for task in TASKS
+        ],
+        {EQUIVALENCE},
+    ),
+)
+def test_a_weight_of_two_is_a_row_that_stands_twice(estimator, check):
     check(estimator)
 
 
