@@ -38,7 +38,7 @@ from tabdl.devices import (
     threads,
 )
 from tabdl.exceptions import FitInterruptedWarning
-from tabdl.network.contract import check_draws, init_weights
+from tabdl.network.contract import check_draws, init_weights, materialize
 from tabdl.params import check_params
 from tabdl.progress import progress
 from tabdl.tasks.post_training import wanted_steps
@@ -417,7 +417,7 @@ class Fit:
             net = estimator._build_net(
                 preparation.encoder.schema, self.target.n_outputs, preparation.table
             )
-        net = net.to_empty(device="cpu")
+        net = materialize(net)
         generator = torch.Generator().manual_seed(seed)
         init_weights(net, generator)
         net.init_from_data(preparation.table, generator)
