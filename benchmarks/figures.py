@@ -113,11 +113,10 @@ def _scores(axis, runs):
     for y, (name, model, config) in enumerate(order[keys].itertuples(index=False)):
         for stage, (label, offset, colour) in STAGES.items():
             found = runs[(runs["name"] == name) & (runs["stage"] == stage)]["test_score"]
-            line = {"color": colour, "markersize": 9}
-            line["label"] = label if y == 0 and len(found) else None
-            axis.plot(found, np.full(len(found), y + offset), "|", **line)
-            is_first = y == 0 and stage == "evaluation"
-            _paper(axis, published(dataset, model, config, stage), y + offset, is_first)
+            if len(found):
+                line = {"color": colour, "markersize": 9, "label": label}
+                axis.plot(found, np.full(len(found), y + offset), "|", **line)
+            _paper(axis, published(dataset, model, config, stage), y + offset)
     axis.set_yticks(range(len(order)), order["name"])
     axis.grid(axis="x", alpha=0.3)
     best = later(dataset)
@@ -127,12 +126,11 @@ def _scores(axis, runs):
         )
 
 
-def _paper(axis, figure, y, is_first):
+def _paper(axis, figure, y):
     if figure is None:
         return
     style = {"fmt": "D", "color": "black", "alpha": 0.55, "markersize": 3.5, "capsize": 2}
-    label = "the paper" if is_first else None
-    axis.errorbar(figure["mean"], y, xerr=figure["std"], label=label, **style)
+    axis.errorbar(figure["mean"], y, xerr=figure["std"], label="the paper", **style)
 
 
 def time(table, path):
