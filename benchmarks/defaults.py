@@ -263,7 +263,8 @@ def _parameters(name):
     if name in PEERS:
         return f"{PEERS[name][1]}, defaults"
     network, parameters = NETS[name]
-    return f"{MODELS[network].label}, " + (
+    architecture = MODELS[network].classifier.__name__.removesuffix("Classifier")
+    return f"{architecture}, " + (
         ", ".join(f"{key}={value!r}" for key, value in parameters.items()) or "defaults"
     )
 
