@@ -15,7 +15,8 @@ import pandas as pd
 from sklearn.metrics import log_loss, root_mean_squared_error
 
 import tabdl
-from benchmarks.defaults import parts
+from benchmarks.defaults import train_val_test
+from benchmarks.models.registry import MODELS
 
 CLASSIFICATION = ("phoneme", "magic", "telco_churn", "credit_g", "adult", "letter")
 REGRESSION = ("california_housing", "cpu_act", "wine_quality", "concrete")
@@ -85,20 +86,18 @@ def main(argv=None):
             described[name]["task"] == "regression",
         )
         drawn = [
-            (seed, parts(table, is_regression, options.rows, seed)) for seed in range(options.seeds)
+            (seed, train_val_test(table, is_regression, options.rows, seed))
+            for seed in range(options.seeds)
         ]
-        return np.mean([measure(*rows, seed, *arguments) for seed, rows in drawn], axis=0)
+        return np.mean([measure(*three, seed, *arguments) for seed, three in drawn], axis=0)
 
     if "calibration" in options.what:
-        networks = (
-            ("MLP", tabdl.TabMLPClassifier, {"numeric_embedding": None}),
-            ("TabM", tabdl.TabMClassifier, SIZES),
-        )
-        for name, cls, parameters in networks:
+        for name, parameters in {"mlp": {"numeric_embedding": None}, "tabm": SIZES}.items():
+            model = MODELS[name]
             for table in CLASSIFICATION:
-                before, after, temperature = mean(table, calibration, cls, parameters)
+                before, after, temperature = mean(table, calibration, model.classifier, parameters)
                 print(
-                    f"{table}, {name}: log loss {before:.4f} -> {after:.4f}, temperature "
+                    f"{table}, {model.label}: log loss {before:.4f} -> {after:.4f}, temperature "
                     f"{temperature:.2f}",
                     flush=True,
                 )

@@ -7,7 +7,6 @@ there is one, an official split in ``split``. Each table is written to ``reports
 """
 
 import argparse
-import json
 import sys
 import time
 import warnings
@@ -20,6 +19,9 @@ from sklearn.model_selection import train_test_split
 
 import tabdl
 from benchmarks.boosted import boosted_trees
+from benchmarks.errors import HarnessError
+from benchmarks.files import locked, read_json, write_json, write_text
+from benchmarks.models.registry import MODELS
 
 TABLES = (
     "california_housing",
@@ -33,7 +35,7 @@ TABLES = (
     "concrete",
     "phoneme",
 )
-NETWORKS = {"tabm": "TabM", "ft_transformer": "FTTransformer", "resnet": "TabResNet"}
+NETWORKS = ("tabm", "ft_transformer", "resnet")
 REPORTS = Path(__file__).parent / "reports"
 _TEST_ROWS = 10_000
 
@@ -104,9 +106,8 @@ def _some(part, n_rows, is_regression):
 
 def members(X, is_regression, options):
     """Return the members by name."""
-    task = "Regressor" if is_regression else "Classifier"
     common = {"time_limit": options.time_limit, "n_jobs": options.n_jobs}
-    nets = {name: getattr(tabdl, NETWORKS[name] + task)(**common) for name in options.networks}
+    nets = {name: MODELS[name].estimator(is_regression)(**common) for name in options.networks}
     return nets | boosted_trees(X, is_regression, options.n_jobs)
 
 
@@ -204,17 +205,34 @@ def report(results, settings, command):
     return "\n".join(lines) + "\n"
 
 
+def check(stored):
+    """Raise ValueError for what is no file of results."""
+    if not isinstance(stored, dict) or not {"settings", "results"} <= stored.keys():
+        raise ValueError("it has no settings and results")
+
+
 def main(argv=None):
     """Measure the tables that have no result yet, and write the report after each."""
     argv = sys.argv[1:] if argv is None else argv
     options = arguments(argv)
-    options.out.mkdir(parents=True, exist_ok=True)
+    absent = [name for name in options.tables if not (options.folder / f"{name}.parquet").exists()]
+    if absent:
+        sys.exit(f"{options.folder} has no {absent[0]}.parquet")
+    try:
+        with locked(options.out, wait=False):
+            measure_missing(options, argv)
+    except HarnessError as error:
+        sys.exit(f"error: {error}")
+
+
+def measure_missing(options, argv):
+    """Measure the tables that have no result in the folder ``out``."""
     out = options.out / "blend.json"
     settings = {
         name: getattr(options, name)
         for name in ("networks", "rows", "folds", "time_limit", "n_jobs")
     }
-    stored = json.loads(out.read_text()) if out.exists() else {"settings": settings, "results": []}
+    stored = read_json(out, check) or {"settings": settings, "results": []}
     if stored["settings"] != settings:
         sys.exit(
             f"{out} has results of other settings: {stored['settings']}; move it away, or "
@@ -226,8 +244,8 @@ def main(argv=None):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)
                 stored["results"].append(measure(options.folder / f"{name}.parquet", options))
-            out.write_text(json.dumps(stored, indent=1) + "\n")
-        (options.out / "blend.md").write_text(report(stored["results"], settings, command))
+            write_json(out, stored)
+        write_text(options.out / "blend.md", report(stored["results"], settings, command))
 
 
 if __name__ == "__main__":

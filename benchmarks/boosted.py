@@ -1,17 +1,44 @@
 """Boosted trees on tables as they are: categories as each library takes them, early stopping in its
 own words."""
 
+import re
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import make_pipeline
 
-N_TREES, PATIENCE = 2000, 50
+TREES = ("catboost", "xgboost", "lightgbm")
+N_TREES = 2000
+PATIENCE = 50
 _MOMENTS = ["datetime", "datetimetz", "timedelta"]
 
 
-def names_of_categories(X):
+def names_of_categories(X: pd.DataFrame) -> list[str]:
     """Return the names of the columns that are no numbers, dates or durations."""
     return X.select_dtypes(exclude=["number", *_MOMENTS]).columns.tolist()
+
+
+def safe_names(names: Iterable[str]) -> dict[str, str]:
+    """Return names that LightGBM and XGBoost take, by the names that a table has.
+
+    They refuse brackets, braces, colons, commas, quotes and "<", and LightGBM makes blanks
+    underscores. Every sign that is no letter or digit becomes an underscore, and names stay
+    different; other names stay as they are.
+    """
+    names = list(names)
+    safe = {name: name for name in names if re.fullmatch(r"\w+", name)}
+    taken = set(safe)
+    for name in names:
+        if name not in safe:
+            new = re.sub(r"\W", "_", name)
+            while new in taken:
+                new += "_"
+            safe[name] = new
+            taken.add(new)
+    return safe
 
 
 class Texts(TransformerMixin, BaseEstimator):
@@ -33,12 +60,13 @@ class Texts(TransformerMixin, BaseEstimator):
 
 
 class Categories(Texts):
-    """Categories as pandas has them, those of the rows of ``fit``, dates and durations as days; for
-    XGBoost and LightGBM."""
+    """Categories as pandas has them, those of the rows of ``fit``, dates and durations as days, and
+    safe names of columns; for XGBoost and LightGBM."""
 
     def fit(self, X, y=None):
         """Learn the categories of each column."""
         super().fit(X)
+        self.safe_names_ = safe_names(list(X.columns))
         seen = {name: sorted(X[name].dropna().astype(str).unique()) for name in self.names_}
         # XGBoost takes no column without categories.
         self.dtypes_ = {
@@ -47,16 +75,16 @@ class Categories(Texts):
         return self
 
     def transform(self, X):
-        """Return X with these categories; others are missing."""
+        """Return X with these categories, others missing, and with safe names."""
         texts = super().transform(X)
         known = {}
         for name, dtype in self.dtypes_.items():
-            is_known = X[name].notna() & texts[name].isin(dtype.categories)
+            is_known = X[name].notna() & texts[name].isin(list(dtype.categories))
             known[name] = texts[name].where(is_known).astype(dtype)
-        return texts.assign(**known)
+        return texts.assign(**known).rename(columns=self.safe_names_)
 
 
-def dates_as_days(X):
+def dates_as_days(X: pd.DataFrame) -> pd.DataFrame:
     """Return X with dates (since 1970) and durations as days, float; missing ones as NaN."""
 
     def days(column):
@@ -66,9 +94,11 @@ def dates_as_days(X):
     return X.assign(**{name: days(X[name]) for name in X.select_dtypes(_MOMENTS).columns})
 
 
-def boosted_trees(X, is_regression, n_jobs):
-    """Return CatBoost, XGBoost and LightGBM by name, as pipelines; 2,000 trees at most, stopped
-    after 50 without a better score.
+def boosted_trees(
+    X: pd.DataFrame, is_regression: bool, n_jobs: int, names: Iterable[str] = TREES
+) -> dict[str, Any]:
+    """Return boosted trees by name, as pipelines; 2,000 trees at most, stopped after 50 without a
+    better score.
 
     Parameters
     ----------
@@ -76,40 +106,39 @@ def boosted_trees(X, is_regression, n_jobs):
         The table, for the names of its categories.
     is_regression : bool
     n_jobs : int
+    names : iterable of str
+        Some of :data:`TREES`; only their libraries need be installed.
     """
-    import catboost
-    import lightgbm
-    import xgboost
+    make = {"catboost": _catboost, "xgboost": _xgboost, "lightgbm": _lightgbm}
+    task = "Regressor" if is_regression else "Classifier"
+    return {name: make[name](X, task, n_jobs) for name in names}
 
-    def of(library, name):
-        return getattr(library, name + ("Regressor" if is_regression else "Classifier"))
 
-    return {
-        "catboost": make_pipeline(
-            Texts(),
-            of(catboost, "CatBoost")(
-                iterations=N_TREES,
-                early_stopping_rounds=PATIENCE,
-                cat_features=names_of_categories(X),
-                thread_count=n_jobs,
-                allow_writing_files=False,
-                logging_level="Silent",
-            ),
-        ),
-        "xgboost": make_pipeline(
-            Categories(),
-            of(xgboost, "XGB")(
-                n_estimators=N_TREES,
-                early_stopping_rounds=PATIENCE,
-                enable_categorical=True,
-                tree_method="hist",
-                n_jobs=n_jobs,
-            ),
-        ),
-        "lightgbm": make_pipeline(
-            Categories(),
-            of(lightgbm, "LGBM")(
-                n_estimators=N_TREES, early_stopping_round=PATIENCE, verbose=-1, n_jobs=n_jobs
-            ),
-        ),
-    }
+def _catboost(X, task, n_jobs):
+    model = getattr(import_module("catboost"), f"CatBoost{task}")(
+        iterations=N_TREES,
+        early_stopping_rounds=PATIENCE,
+        cat_features=names_of_categories(X),
+        thread_count=n_jobs,
+        allow_writing_files=False,
+        logging_level="Silent",
+    )
+    return make_pipeline(Texts(), model)
+
+
+def _xgboost(X, task, n_jobs):
+    model = getattr(import_module("xgboost"), f"XGB{task}")(
+        n_estimators=N_TREES,
+        early_stopping_rounds=PATIENCE,
+        enable_categorical=True,
+        tree_method="hist",
+        n_jobs=n_jobs,
+    )
+    return make_pipeline(Categories(), model)
+
+
+def _lightgbm(X, task, n_jobs):
+    model = getattr(import_module("lightgbm"), f"LGBM{task}")(
+        n_estimators=N_TREES, early_stopping_round=PATIENCE, verbose=-1, n_jobs=n_jobs
+    )
+    return make_pipeline(Categories(), model)

@@ -171,7 +171,7 @@ def load(source):
         if not folder.exists():
             write_archive(folder, entry.task, entry.fetch())
     dataset = read_archive(folder, source.name, entry.numeric_transform)
-    sizes = tuple(len(X) for X, _ in (dataset.train, dataset.val, dataset.test))
+    sizes = tuple(len(X) for X, _ in dataset.train_val_test)
     if sizes != entry.sizes:
         raise HarnessError(
             f"{source.name}: {folder} has {sizes} rows in its parts, the paper {entry.sizes}; "
@@ -196,5 +196,5 @@ def _of_the_user(source):
 
 def _first_rows(whole, sizes, name):
     dataset = DATASETS[whole]()
-    parts = zip((dataset.train, dataset.val, dataset.test), sizes, strict=True)
-    return Dataset(name, dataset.task, *((X.head(n), y.head(n)) for (X, y), n in parts))
+    sized = zip(dataset.train_val_test, sizes, strict=True)
+    return Dataset(name, dataset.task, *((X.head(n), y.head(n)) for (X, y), n in sized))

@@ -23,8 +23,9 @@ import torch
 from sklearn.metrics import log_loss, root_mean_squared_error
 from sklearn.model_selection import train_test_split
 
-import tabdl
 from benchmarks.boosted import N_TREES, PATIENCE, Texts, names_of_categories
+from benchmarks.files import append_json_line, read_json_lines, write_text
+from benchmarks.models.registry import MODELS, network_names
 from benchmarks.peers import fit_theirs
 
 REPORT = Path(__file__).parent / "reports" / "defaults.md"
@@ -43,15 +44,9 @@ TABLES = (
     "online_shoppers",
     "sleep",
 )
-NETS = {
-    "mlp": ("TabMLP", {}),
-    "mlp-paper": ("TabMLP", {"numeric_embedding": None}),
-    "resnet": ("TabResNet", {}),
-    "resnet-paper": ("TabResNet", {"numeric_embedding": None}),
-    "ft_transformer": ("FTTransformer", {}),
-    "gmlp": ("GMLP", {}),
-    "tabm": ("TabM", {}),
-    "realmlp": ("RealMLP", {}),
+NETS = {name: (name, {}) for name in network_names()} | {
+    "mlp-paper": ("mlp", {"numeric_embedding": None}),
+    "resnet-paper": ("resnet", {"numeric_embedding": None}),
 }
 # Those of pytabkit: the name in peers_fit.py, and pytabkit's.
 PEERS = {
@@ -64,8 +59,8 @@ CONFIGURATIONS = ("catboost", *NETS, *PEERS)
 
 def fit_net(configuration, train, val, is_regression, seed):
     """Return a fitted estimator of ours."""
-    architecture, parameters = NETS[configuration]
-    cls = getattr(tabdl, architecture + ("Regressor" if is_regression else "Classifier"))
+    network, parameters = NETS[configuration]
+    cls = MODELS[network].estimator(is_regression)
     return cls(**parameters, random_state=seed).fit(*train, X_val=val[0], y_val=val[1])
 
 
@@ -84,7 +79,7 @@ def fit_catboost(train, val, is_regression, seed):
     return model.fit(*train, cat_features=names_of_categories(train[0]), eval_set=val)
 
 
-def parts(table, is_regression, n_rows, seed):
+def train_val_test(table, is_regression, n_rows, seed):
     """Return (X, y) of training, validation and test rows: 80 and 20 per cent of ``n_rows``, and at
     most 3,000 others."""
     X, y = table.drop(columns=["target", "split"], errors="ignore"), table["target"]
@@ -106,7 +101,7 @@ def evaluate(configuration, table, is_regression, n_rows, seed, python=None):
 
     The validation error is of our estimators and CatBoost alone.
     """
-    train, val, test = three = parts(table, is_regression, n_rows, seed)
+    train, val, test = three = train_val_test(table, is_regression, n_rows, seed)
     if configuration in PEERS:
         predictions, seconds = fit_theirs(
             python, PEERS[configuration][0], not is_regression, complete(three), seed, None
@@ -180,16 +175,14 @@ def resume(results, wanted, measure):
     measure : callable
         Gets what a fit is told by, as keyword arguments, and returns the rest of its record.
     """
-    lines = results.read_text().splitlines() if results.exists() else []
-    records = [json.loads(line) for line in lines]
+    records = read_json_lines(results)
     done = {tuple(record[name] for name in wanted[0]): record for record in records}
     for fit in wanted:
         key = tuple(fit.values())
         if key in done:
             continue
         done[key] = fit | measure(**fit)
-        with results.open("a") as file:
-            file.write(json.dumps(done[key]) + "\n")
+        append_json_line(results, done[key])
         print(", ".join(f"{name} {value}" for name, value in fit.items()), flush=True)
     return [done[tuple(fit.values())] for fit in wanted]
 
@@ -266,8 +259,8 @@ def _parameters(name):
         return "2,000 trees, early stopping after 50"
     if name in PEERS:
         return f"{PEERS[name][1]}, defaults"
-    architecture, parameters = NETS[name]
-    return f"{architecture}, " + (
+    network, parameters = NETS[name]
+    return f"{MODELS[network].label}, " + (
         ", ".join(f"{key}={value!r}" for key, value in parameters.items()) or "defaults"
     )
 
@@ -325,7 +318,7 @@ def main(argv=None):
     command = shlex.join(
         ["python", "-m", "benchmarks.defaults", *(sys.argv[1:] if argv is None else argv)]
     )
-    options.report.write_text(report(records, command))
+    write_text(options.report, report(records, command))
     print(options.report)
 
 

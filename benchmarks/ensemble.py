@@ -7,8 +7,9 @@ import numpy as np
 from benchmarks.datasets import load
 from benchmarks.errors import HarnessError
 from benchmarks.evaluate import folder_of, read_predictions
+from benchmarks.files import locked
 from benchmarks.metrics import metrics
-from benchmarks.results import Experiment, done, locked, read, write
+from benchmarks.results import Experiment, done, read, write
 from tabdl import greedy_weights
 
 SIZE = 5
@@ -79,7 +80,9 @@ def _ensemble(experiment, i, members, weigh):
     classes to their weights."""
     folder = experiment.folder / "ensemble" / str(i)
     files = [folder_of(*member) for member in members]
-    missing = [str(file) for file in files if read(file) is None]
+    reports = {file: read(file) for file in files}
+    arrays = {file: read_predictions(file) for file in files if reports[file] is not None}
+    missing = [str(file) for file in files if arrays.get(file) is None]
     if missing:
         raise HarnessError(f"{folder} needs {', '.join(missing)}: run the stage evaluate first")
     identity = experiment.identity() | {
@@ -93,35 +96,31 @@ def _ensemble(experiment, i, members, weigh):
         report = done(folder, identity)
         if report is not None:
             return report | {"was_there": True}
-        dataset, arrays = load(experiment.source), [read_predictions(file) for file in files]
-        classes = arrays[0].get("classes")
-        weights = weigh(np.stack([a["val"] for a in arrays]), dataset.val[1], classes)
-        mean = {
-            part: np.tensordot(weights, np.stack([a[part] for a in arrays]), 1)
-            for part in ("val", "test")
-        }
+        made, mean = _mean(load(experiment.source), list(arrays.values()), weigh)
+        seconds = [reports[file]["seconds"]["fit"] for file in files]
         report = {
             "identity": identity,
-            "weights": dict(zip(identity["members"], weights.tolist(), strict=True)),
-            "metrics": {
-                part: metrics(getattr(dataset, part)[1], mean[part], classes) for part in mean
-            },
-            "seconds": {
-                "fit": sum(
-                    w and read(file)["seconds"]["fit"]
-                    for w, file in zip(weights.tolist(), files, strict=True)
-                )
-            },
+            "weights": dict(zip(identity["members"], made["weights"], strict=True)),
+            "metrics": made["metrics"],
+            # Members without a weight are not needed.
+            "seconds": {"fit": sum(s for w, s in zip(made["weights"], seconds, strict=True) if w)},
         }
-        saved = mean if classes is None else mean | {"classes": classes}
-        write(folder, report, {"predictions.npz": lambda path: np.savez_compressed(path, **saved)})
+        write(folder, report, {"predictions.npz": lambda path: np.savez_compressed(path, **mean)})
     return report | {"was_there": False}
 
 
+def _mean(dataset, arrays, weigh):
+    """Return the weights and metrics of an ensemble, and its predictions."""
+    classes = arrays[0].get("classes")
+    weights = weigh(np.stack([a["val"] for a in arrays]), dataset.val[1], classes)
+    mean = {
+        part: np.tensordot(weights, np.stack([a[part] for a in arrays]), 1)
+        for part in ("val", "test")
+    }
+    scores = {part: metrics(getattr(dataset, part)[1], mean[part], classes) for part in mean}
+    kept = mean if classes is None else mean | {"classes": classes}
+    return {"weights": weights.tolist(), "metrics": scores}, kept
+
+
 def _sha256(path):
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise HarnessError(
-            f"{path} cannot be read ({error}): repeat that run with --force"
-        ) from error
+    return hashlib.sha256(path.read_bytes()).hexdigest()

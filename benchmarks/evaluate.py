@@ -6,10 +6,11 @@ import time
 import numpy as np
 
 from benchmarks.datasets import load
+from benchmarks.files import locked, tell_damaged
 from benchmarks.metrics import metrics, predictions
-from benchmarks.models import MODELS
+from benchmarks.models.registry import MODELS
 from benchmarks.peak_memory import peak_memory
-from benchmarks.results import damaged, done, locked, write
+from benchmarks.results import done, write
 
 
 def folder_of(experiment, seed):
@@ -23,8 +24,7 @@ def evaluate(experiment, seed):
     Raises
     ------
     HarnessError
-        When the directory holds another run, is damaged or cannot be written, or the dataset cannot
-        be had.
+        When the directory holds another run or cannot be written, or the dataset cannot be had.
     """
     folder = folder_of(experiment, seed)
     identity = experiment.identity() | {
@@ -34,7 +34,7 @@ def evaluate(experiment, seed):
     }
     with locked(folder):
         report = done(folder, identity)
-        if report is not None:
+        if report is not None and read_predictions(folder) is not None:
             return report | {"was_there": True}
         report, arrays = _fit(experiment, seed, identity["parameters"])
         report = {"identity": identity} | report
@@ -43,6 +43,7 @@ def evaluate(experiment, seed):
 
 
 def _fit(experiment, seed, parameters):
+    """Return the report of a fit, and the predictions to keep."""
     dataset = load(experiment.source)
     with peak_memory(experiment.device) as peaks:
         start = time.perf_counter()
@@ -50,17 +51,22 @@ def _fit(experiment, seed, parameters):
             dataset.search_data, parameters, seed, experiment.device, experiment.time_limit
         )
         fitted = time.perf_counter()
-        arrays = {"test": predictions(fit, dataset.test[0])}
+        test = predictions(fit, dataset.test[0])
         predicted = time.perf_counter()
-        arrays["val"] = predictions(fit, dataset.val[0])
-    parts = {"train": (dataset.train[1], predictions(fit, dataset.train[0]))}
-    others = time.perf_counter() - predicted
-    parts |= {part: (getattr(dataset, part)[1], array) for part, array in arrays.items()}
+        val = predictions(fit, dataset.val[0])
+    train = predictions(fit, dataset.train[0])
+    seconds = {
+        "fit": fitted - start,
+        "predict": predicted - fitted,
+        "predict_others": time.perf_counter() - predicted,
+    }
     report = {
         "metrics": {
-            part: metrics(y, predicted, fit.classes) for part, (y, predicted) in parts.items()
+            "train": metrics(dataset.train[1], train, fit.classes),
+            "val": metrics(dataset.val[1], val, fit.classes),
+            "test": metrics(dataset.test[1], test, fit.classes),
         },
-        "seconds": {"fit": fitted - start, "predict": predicted - fitted, "predict_others": others},
+        "seconds": seconds,
         "peak_memory": peaks,
         "n_parameters": fit.n_parameters,
         "n_iter": fit.n_iter,
@@ -68,23 +74,21 @@ def _fit(experiment, seed, parameters):
         "hit_time_limit": bool(fit.hit_time_limit),
         "device": fit.device,
     }
-    classes = (
-        {} if fit.classes is None else {"classes": np.array(fit.classes.tolist())}
-    )  # texts as numpy's, not as objects
-    return report, arrays | classes
+    arrays = {"val": val, "test": test}
+    if fit.classes is not None:
+        arrays["classes"] = np.array(fit.classes.tolist())  # texts as numpy's, not as objects
+    return report, arrays
 
 
 def read_predictions(folder):
     """Return ``val``, ``test`` and, for classification, ``classes`` of an evaluation.
 
-    Raises
-    ------
-    HarnessError
-        When the file is missing or damaged.
+    None where the file is missing or damaged, of which a line on stderr tells.
     """
     path = folder / "predictions.npz"
     try:
         with np.load(path) as arrays:
-            return dict(arrays)
+            return {"val": arrays["val"], "test": arrays["test"]} | dict(arrays)
     except Exception as error:  # zipfile's, zlib's, numpy's and the system's
-        raise damaged(path, error) from error
+        tell_damaged(path, error)
+        return None

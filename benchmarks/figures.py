@@ -4,23 +4,29 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.files import new_file
+from benchmarks.models.registry import colour_of
 from benchmarks.table import complete_scores, later, names, published
 
+MARKERS = {"default": "o", "paper-tuned": "s", "tuned": "D"}
 MIN_DATASETS = 3
 """A test over fewer datasets than this says nothing about ranks."""
 
 
 def draw(table, folder):
-    """Write the figures that the table has data for; return their captions by file name."""
+    """Write the figures that the table has data for and remove the others; return their captions
+    by file name."""
     import matplotlib
 
     matplotlib.use("Agg")
-    drawers = {"scores.png": scores, "time.png": time, "tuning.png": tuning, "ranks.png": ranks}
-    return {
-        name: caption
-        for name, drawer in drawers.items()
-        if (caption := drawer(table, Path(folder) / name))
-    }
+    captions = {}
+    for name, drawer in DRAWERS.items():
+        caption = drawer(table, Path(folder) / name)
+        if caption is None:
+            (Path(folder) / name).unlink(missing_ok=True)
+        else:
+            captions[name] = caption
+    return captions
 
 
 def _axes(n_rows, n_columns, width, height):
@@ -37,7 +43,8 @@ def _axes(n_rows, n_columns, width, height):
 def _save(figure, path):
     from matplotlib import pyplot as plt
 
-    figure.savefig(path, dpi=130)
+    with new_file(path) as new:
+        figure.savefig(new, dpi=130, format="png")
     plt.close(figure)
 
 
@@ -145,16 +152,17 @@ def time(table, path):
     datasets = list(single["dataset"].unique())
     figure, axes = _axes(1, len(datasets), 5 * len(datasets), 3.8)
     for axis, dataset in zip(axes[0], datasets, strict=True):
-        rows = single[single["dataset"] == dataset]
-        for name, group in rows.groupby(names(rows)):
+        fits = single[single["dataset"] == dataset]
+        for (model, config), group in fits.groupby(["model", "config"]):
             spread = group["test_score"].std(ddof=1) if len(group) > 1 else 0
             axis.errorbar(
                 group["fit_s"].median(),
                 group["test_score"].mean(),
                 yerr=spread,
-                fmt="o",
+                fmt=MARKERS.get(config, "o"),
+                color=colour_of(model),
                 capsize=3,
-                label=name,
+                label=names(group).iloc[0],
             )
         axis.set(
             xscale="log",
@@ -182,8 +190,9 @@ def tuning(table, path):
     for row, dataset in zip(axes, datasets, strict=True):
         for model, group in trials[trials["dataset"] == dataset].groupby("model"):
             best = group["val_score"].cummax()
-            row[0].step(np.arange(1, len(best) + 1), best, where="post", label=model)
-            row[1].step(group["hours"], best, where="post", label=model)
+            style = {"where": "post", "label": model, "color": colour_of(model)}
+            row[0].step(np.arange(1, len(best) + 1), best, **style)
+            row[1].step(group["hours"], best, **style)
         values = trials.loc[trials["dataset"] == dataset, "val_score"]
         low = values.quantile(0.3)
         for axis, xlabel in zip(
@@ -221,3 +230,6 @@ def ranks(table, path):
     _save(figure, path)
     text = f"Average rank over {len(scores)} datasets; 1 is best."
     return f"{text} A bar joins models whose difference a Nemenyi test at 5 % does not find."
+
+
+DRAWERS = {"scores.png": scores, "time.png": time, "tuning.png": tuning, "ranks.png": ranks}

@@ -10,26 +10,22 @@ column ``target``.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-import tabdl
+from benchmarks.files import append_json_line, read_json_lines
+from benchmarks.models.registry import MODELS
 from benchmarks.peers import read, scores
 
-MLP = (
-    (tabdl.TabMLPClassifier, tabdl.TabMLPRegressor),
-    {"numeric_embedding": "piecewise", "d_block": 256, "batch_size": 128},
-)
-RESNET = (
-    (tabdl.TabResNetClassifier, tabdl.TabResNetRegressor),
-    {"numeric_embedding": "piecewise", "n_blocks": 4, "d_block": 128, "batch_size": 128},
-)
-TABM = (tabdl.TabMClassifier, tabdl.TabMRegressor), {"k": 8, "d_block": 128}
-NETWORKS = {"mlp": MLP, "resnet": RESNET, "tabm": TABM}
+SMALL = {"numeric_embedding": "piecewise", "batch_size": 128}
+PARAMETERS = {
+    "mlp": SMALL | {"d_block": 256},
+    "resnet": SMALL | {"n_blocks": 4, "d_block": 128},
+    "tabm": {"k": 8, "d_block": 128},
+}
 GENERAL = {
     "lr_schedule='cosine', max_epochs=60": {"lr_schedule": "cosine", "max_epochs": 60},
     "lr_schedule='coslog4', max_epochs=60, patience=60": {
@@ -53,12 +49,10 @@ OPTIONS = {
 
 def measure(path, network, option, seed, n_rows):
     """Return a record: the test error and the seconds of a fit, and the number of its epochs."""
-    is_classification, parts = read(path, n_rows, seed)
-    (X, y), (X_val, y_val), (X_test, y_test) = parts
-    classes, parameters = NETWORKS[network]
+    is_classification, ((X, y), (X_val, y_val), (X_test, y_test)) = read(path, n_rows, seed)
     changes = {} if option is None else OPTIONS[network][option]
-    model = classes[0 if is_classification else 1](
-        random_state=seed, n_jobs=1, **{**parameters, **changes}
+    model = MODELS[network].estimator(not is_classification)(
+        random_state=seed, n_jobs=1, **{**PARAMETERS[network], **changes}
     )
     start = time.perf_counter()
     model.fit(X, y, X_val=X_val, y_val=y_val)
@@ -114,7 +108,9 @@ def main(argv=None):
     )
     parser.add_argument("--data", help="a folder of parquet files")
     parser.add_argument("--tables", nargs="+", default=[], metavar="NAME")
-    parser.add_argument("--networks", nargs="+", default=["mlp", "resnet"], choices=list(NETWORKS))
+    parser.add_argument(
+        "--networks", nargs="+", default=["mlp", "resnet"], choices=list(PARAMETERS)
+    )
     parser.add_argument(
         "--options",
         nargs="+",
@@ -128,9 +124,7 @@ def main(argv=None):
     )
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    records = [
-        json.loads(line) for file in options.read for line in Path(file).read_text().splitlines()
-    ]
+    records = [record for file in options.read for record in read_json_lines(file)]
     for table in options.tables:
         for network in options.networks:
             for seed in options.seeds:
@@ -143,8 +137,7 @@ def main(argv=None):
                     path = Path(options.data) / f"{table}.parquet"
                     records.append(measure(path, network, option, seed, options.rows))
                     if options.out:
-                        with Path(options.out).open("a") as file:
-                            file.write(json.dumps(records[-1]) + "\n")
+                        append_json_line(options.out, records[-1])
     print(summary(records))
 
 

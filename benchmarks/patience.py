@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import log_loss, root_mean_squared_error
 
-import tabdl
-from benchmarks.defaults import parts, resume
+from benchmarks.defaults import resume, train_val_test
+from benchmarks.files import write_text
+from benchmarks.models.registry import MODELS
 
 REPORT = Path(__file__).parent / "reports" / "patience.md"
 TABLES = (
@@ -33,11 +34,11 @@ TABLES = (
     "telco_churn",
     "sleep",
 )
-NETS = {  # and how numbers are embedded
-    "mlp": ("TabMLP", None),
-    "resnet": ("TabResNet", None),
-    "ft_transformer": ("FTTransformer", "linear"),
-    "tabm": ("TabM", "piecewise_tree"),
+NUMERIC_EMBEDDINGS = {
+    "mlp": None,
+    "resnet": None,
+    "ft_transformer": "linear",
+    "tabm": "piecewise_tree",
 }
 LONGEST = 64
 BATCH_SIZE = 32  # the default up to 2,800 training rows
@@ -87,12 +88,12 @@ class Watch:
 def curves(network, table, is_regression, n_rows, seed):
     """Return the record of one fit: the errors of each epoch, the steps of an epoch and the
     seconds."""
-    train, val, test = parts(table, is_regression, n_rows, seed)
+    train, val, test = train_val_test(table, is_regression, n_rows, seed)
     watch = Watch(len(val[1]))
-    architecture, numeric_embedding = NETS[network]
-    cls = getattr(tabdl, architecture + ("Regressor" if is_regression else "Classifier"))
     common = {"random_state": seed, "batch_size": BATCH_SIZE, "patience": LONGEST}
-    model = cls(numeric_embedding=numeric_embedding, scoring=watch, **common)
+    model = MODELS[network].estimator(is_regression)(
+        numeric_embedding=NUMERIC_EMBEDDINGS[network], scoring=watch, **common
+    )
     start = time.perf_counter()
     X, y = (
         pd.concat(pair, ignore_index=True)
@@ -195,7 +196,9 @@ def main(argv=None):
         "--data", type=Path, default=Path("../shared/data"), help="where the development tables are"
     )
     parser.add_argument("--tables", nargs="+", default=TABLES)
-    parser.add_argument("--networks", nargs="+", default=["mlp", "resnet"], choices=NETS)
+    parser.add_argument(
+        "--networks", nargs="+", default=["mlp", "resnet"], choices=NUMERIC_EMBEDDINGS
+    )
     parser.add_argument(
         "--rows",
         type=int,
@@ -226,7 +229,7 @@ def main(argv=None):
         options.results, [dict(zip(names, values, strict=True)) for values in every], measure
     )
     command = "python -m benchmarks.patience " + " ".join(sys.argv[1:] if argv is None else argv)
-    options.report.write_text(report(records, command.strip()))
+    write_text(options.report, report(records, command.strip()))
     print(options.report)
 
 

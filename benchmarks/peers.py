@@ -24,24 +24,22 @@ from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
 from sklearn.model_selection import train_test_split
 
-import tabdl
+from benchmarks.files import append_json_line
+from benchmarks.models.registry import MODELS
 
 SHIPPED = Path(__file__).parent / "data"
 # Ours, with the parameters in which the defaults differ from the other package's. Neither smooths
 # labels, and both keep the epoch of the lowest validation loss: see peers_fit.py.
-MODELS = {
-    "realmlp": ((tabdl.RealMLPClassifier, tabdl.RealMLPRegressor), {}),
-    "tabm": (
-        (tabdl.TabMClassifier, tabdl.TabMRegressor),
-        {
-            "arch": "tabm",
-            "d_block": 512,
-            "numeric_embedding": None,
-            "weight_decay": 0.0,
-            "clip_norm": None,
-            "batch_size": 256,
-        },
-    ),
+PARAMETERS = {
+    "realmlp": {},
+    "tabm": {
+        "arch": "tabm",
+        "d_block": 512,
+        "numeric_embedding": None,
+        "weight_decay": 0.0,
+        "clip_norm": None,
+        "batch_size": 256,
+    },
 }
 
 
@@ -54,17 +52,17 @@ def read(path, n_rows, seed):
     table = pd.read_parquet(path)
     is_classification = not pd.api.types.is_float_dtype(table["target"])
     if "split" in table:
-        parts = [
+        tables = [
             table[table["split"] == split].drop(columns="split")
             for split in ("train", "val", "test")
         ]
-        parts[0] = parts[0].sample(min(n_rows, len(parts[0])), random_state=seed)
+        tables[0] = tables[0].sample(min(n_rows, len(tables[0])), random_state=seed)
     else:
         table = table.sample(min(len(table), int(n_rows / 0.64)), random_state=seed)
-        parts = _split(table, seed, is_classification)
+        tables = _split(table, seed, is_classification)
     return is_classification, [
-        (p.drop(columns="target").reset_index(drop=True), p["target"].reset_index(drop=True))
-        for p in parts
+        (t.drop(columns="target").reset_index(drop=True), t["target"].reset_index(drop=True))
+        for t in tables
     ]
 
 
@@ -82,15 +80,15 @@ def _split(table, seed, is_classification):
     return [*part(rest), test]
 
 
-def fit_ours(model, is_classification, parts, seed, epochs, precision=None):
+def fit_ours(model, is_classification, train_val_test, seed, epochs, precision=None):
     """Return the predictions of the test rows, probabilities of classes, and seconds of the fit:
     passed, and of the processor."""
-    classes, parameters = MODELS[model]
     limits = {} if epochs is None else {"max_epochs": epochs, "patience": epochs}
     common = {"random_state": seed, "n_jobs": torch.get_num_threads()}
     common |= {} if precision is None else {"precision": precision}
-    estimator = classes[0 if is_classification else 1](**common, **parameters, **limits)
-    (X, y), (X_val, y_val), (X_test, _) = parts
+    cls = MODELS[model].estimator(not is_classification)
+    estimator = cls(**common, **PARAMETERS[model], **limits)
+    (X, y), (X_val, y_val), (X_test, _) = train_val_test
     clone(estimator).set_params(max_epochs=1).fit(
         X, y, X_val=X_val, y_val=y_val
     )  # makes what a process makes once
@@ -102,10 +100,10 @@ def fit_ours(model, is_classification, parts, seed, epochs, precision=None):
     ), seconds
 
 
-def fit_theirs(python, model, is_classification, parts, seed, epochs):
+def fit_theirs(python, model, is_classification, train_val_test, seed, epochs):
     """Return the same of the other package's estimator, fitted in its own environment."""
     with tempfile.TemporaryDirectory() as folder:
-        for name, (X, y) in zip(("train", "val", "test"), parts, strict=True):
+        for name, (X, y) in zip(("train", "val", "test"), train_val_test, strict=True):
             X.assign(target=y).to_parquet(Path(folder) / f"{name}.parquet")
         task = {
             "model": model,
@@ -141,21 +139,23 @@ def compare(options, table, model, seed):
         if options.data is None
         else Path(options.data) / f"{table}.parquet"
     )
-    is_classification, parts = read(path, options.rows, seed)
+    is_classification, train_val_test = read(path, options.rows, seed)
     record = {
         "table": table,
         "model": model,
         "seed": seed,
-        "rows": len(parts[0][0]),
+        "rows": len(train_val_test[0][0]),
         "epochs": options.epochs,
     }
     record |= {"precision": options.precision, "threads": options.threads}
-    task = (model, is_classification, parts, seed, options.epochs)
+    task = (model, is_classification, train_val_test, seed, options.epochs)
     for name, (predictions, (passed, processor)) in {
         "ours": fit_ours(*task, options.precision),
         "theirs": fit_theirs(options.python, *task),
     }.items():
-        record[name] = scores(is_classification, predictions, parts[0][1], parts[2][1]) | {
+        record[name] = scores(
+            is_classification, predictions, train_val_test[0][1], train_val_test[2][1]
+        ) | {
             "seconds": passed,
             "cpu": processor,
         }
@@ -217,7 +217,7 @@ def main(argv=None):
     )
     parser.add_argument("--data", help="a folder of parquet files (default: the shipped tables)")
     parser.add_argument("--tables", nargs="+", default=["california_housing"], metavar="NAME")
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--models", nargs="+", default=list(PARAMETERS), choices=list(PARAMETERS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
     parser.add_argument("--rows", type=int, default=4000, help="training rows at most")
     parser.add_argument(
@@ -239,8 +239,7 @@ def main(argv=None):
                 records.append(compare(options, table, model, seed))
                 print(json.dumps(records[-1]), flush=True)
                 if options.out:
-                    with Path(options.out).open("a") as file:
-                        file.write(json.dumps(records[-1]) + "\n")
+                    append_json_line(options.out, records[-1])
     print(summary(records))
 
 

@@ -27,8 +27,8 @@ def main(folder):
     """Read task and rows from ``folder`` and write predictions and seconds there."""
     task = json.loads((folder / "task.json").read_text())
     torch.set_num_threads(task["threads"])
-    parts = [pd.read_parquet(folder / f"{name}.parquet") for name in ("train", "val", "test")]
-    (X, y), (X_val, y_val), (X_test, _) = [(p.drop(columns="target"), p["target"]) for p in parts]
+    tables = [pd.read_parquet(folder / f"{name}.parquet") for name in ("train", "val", "test")]
+    (X, y), (X_val, y_val), (X_test, _) = [(t.drop(columns="target"), t["target"]) for t in tables]
     kind = 0 if task["is_classification"] else 1
     parameters = dict(PARAMETERS[task["model"]][kind])
     if task["epochs"] is not None:

@@ -5,40 +5,32 @@ what each is worth on the test rows: RMSE, or accuracy and log loss.
 """
 
 import argparse
+import time
+from dataclasses import replace
 
 import numpy as np
 from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
 
-import tabdl
 from benchmarks.datasets import DATASETS
+from benchmarks.models.registry import MODELS, network_names
 from benchmarks.results import PAPER
-from benchmarks.speed.cases import NUMERIC_EMBEDDINGS
 
-NETWORKS = {
-    "ft_transformer": (tabdl.FTTransformerClassifier, tabdl.FTTransformerRegressor),
-    "resnet": (tabdl.TabResNetClassifier, tabdl.TabResNetRegressor),
-    "mlp": (tabdl.TabMLPClassifier, tabdl.TabMLPRegressor),
-}
+NETWORKS = network_names("paper")
 
 
 def measure(network, dataset, config, precision, seed, n_rows, device):
     """Return the figures of one fit on the test rows, by name."""
-    X, y = (part.iloc[:n_rows] for part in dataset.train)
-    cls = NETWORKS[network][dataset.is_regression]
-    common = {"scoring": dataset.scoring, "precision": precision, "device": device}
-    model = cls(
-        **{"numeric_embedding": NUMERIC_EMBEDDINGS[network]} | config, random_state=seed, **common
-    )
-    model.fit(X, y, X_val=dataset.val[0], y_val=dataset.val[1])
+    data = dataset.search_data
+    X, y = data.train
+    data = replace(data, train=(X.iloc[:n_rows], y.iloc[:n_rows]))
+    start = time.perf_counter()
+    fit = MODELS[network](data, config | {"precision": precision}, seed, device, None)
+    times = {"epochs": fit.n_iter, "seconds": time.perf_counter() - start}
     X_test, y_test = dataset.test
-    times = {
-        "epochs": model.n_iter_,
-        "seconds": sum(record["seconds"] for record in model.history_),
-    }
     if dataset.is_regression:
-        return {"RMSE": root_mean_squared_error(y_test, model.predict(X_test))} | times
-    probabilities = model.predict_proba(X_test)
-    accuracy = accuracy_score(y_test, model.classes_[probabilities.argmax(1)])
+        return {"RMSE": root_mean_squared_error(y_test, fit.predict(X_test))} | times
+    probabilities = fit.predict_proba(X_test)
+    accuracy = accuracy_score(y_test, fit.classes[probabilities.argmax(1)])
     return {"accuracy": accuracy, "log loss": log_loss(y_test, probabilities)} | times
 
 

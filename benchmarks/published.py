@@ -12,20 +12,16 @@ import argparse
 import numpy as np
 from sklearn.metrics import accuracy_score, root_mean_squared_error
 
-import tabdl
 from benchmarks.datasets import DATASETS
+from benchmarks.models.registry import MODELS
 from tabdl.embeddings import Periodic, PiecewiseLinear
 
-MLP = tabdl.TabMLPClassifier, tabdl.TabMLPRegressor
-TABM = tabdl.TabMClassifier, tabdl.TabMRegressor
-FTT = tabdl.FTTransformerClassifier, tabdl.FTTransformerRegressor
-
-# name: dataset, estimators, parameters, published test score (mean of 15 seeds, each a model of the
+# name: dataset, network, parameters, published test score (mean of 15 seeds, each a model of the
 # same configuration)
 CONFIGURATIONS = {
     "tabm-mini-piecewise": (
         "california_housing",
-        TABM,
+        "tabm",
         {
             "arch": "tabm-mini",
             "n_blocks": 3,
@@ -42,7 +38,7 @@ CONFIGURATIONS = {
     ),
     "tabm": (
         "california_housing",
-        TABM,
+        "tabm",
         {
             "arch": "tabm",
             "n_blocks": 3,
@@ -55,7 +51,7 @@ CONFIGURATIONS = {
     ),
     "mlp-periodic": (
         "california_housing",
-        MLP,
+        "mlp",
         {
             "n_blocks": 1,
             "d_block": 832,
@@ -73,7 +69,7 @@ CONFIGURATIONS = {
     ),
     "mlp-periodic-adult": (
         "adult",
-        MLP,
+        "mlp",
         {
             "n_blocks": 3,
             "d_block": 112,
@@ -91,7 +87,7 @@ CONFIGURATIONS = {
     ),
     "ft-transformer-piecewise": (
         "california_housing",
-        FTT,
+        "ft_transformer",
         {
             "n_blocks": 3,
             "d_block": 472,
@@ -120,9 +116,9 @@ CONFIGURATIONS = {
 
 def measure(name, seed, precision, device):
     """Return the test score of one fit, its epochs and its seconds of training."""
-    dataset_name, estimators, parameters, _ = CONFIGURATIONS[name]
+    dataset_name, network, parameters, _ = CONFIGURATIONS[name]
     dataset = DATASETS[dataset_name]()
-    cls = estimators[dataset.is_regression]
+    cls = MODELS[network].estimator(dataset.is_regression)
     model = cls(
         **parameters,
         batch_size=256,

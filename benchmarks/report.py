@@ -7,20 +7,18 @@ from pathlib import Path
 
 from benchmarks import figures
 from benchmarks.errors import HarnessError
-from benchmarks.models import TREES
-from benchmarks.results import read
+from benchmarks.files import locked, new_file, write_text
+from benchmarks.models.registry import MODELS
 from benchmarks.table import (
-    collect,
     complete_scores,
     later,
     listed,
     names,
     published,
+    read_sound,
     summary,
     win_rates,
 )
-
-__all__ = ["HEADINGS", "as_markdown", "collect", "footnote", "rows", "write"]
 
 HEADINGS = (
     "dataset",
@@ -37,17 +35,18 @@ HEADINGS = (
 )
 
 
-def rows(table, experiments):
+def lines_of(table, experiments):
     """Return a tuple of strings for each experiment, as under :data:`HEADINGS`."""
     found = summary(table[table["stage"] == "evaluation"]).set_index(["dataset", "model", "config"])
-    return [_row(found, e.source.name, e.model, e.config) for e in experiments]
+    return [_line(found, e.source.name, e.model, e.config) for e in experiments]
 
 
-def _row(found, dataset, model, config):
+def _line(found, dataset, model, config):
     paper = [_paper(published(dataset, model, kind, "evaluation")) for kind in ("default", "tuned")]
     if (dataset, model, config) not in found.index:
         return dataset, model, config, "0", "missing", *paper, "–", "–", "–", "–"
     figures = found.loc[(dataset, model, config)]
+    size, length = MODELS[model].units
     return (
         dataset,
         model,
@@ -57,8 +56,8 @@ def _row(found, dataset, model, config):
         *paper,
         f"{figures['fit_s']:.1f}",
         f"{figures['predict_s']:.2f}",
-        f"{int(figures['n_parameters']):,}" + (" leaves" if model in TREES else ""),
-        f"{int(figures['n_iter'])} {'trees' if model in TREES else 'epochs'}",
+        f"{int(figures['n_parameters']):,}" + ("" if size == "parameters" else f" {size}"),
+        f"{int(figures['n_iter'])} {length}",
     )
 
 
@@ -100,13 +99,13 @@ def write(table, out):
     folder = Path(out) / "report"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        table.to_parquet(folder / "table.parquet")
-        for old in folder.glob("*.png"):
-            old.unlink()
-        captions = figures.draw(table, folder)
-        blocks = [*_blocks(table, captions), *_searches(out)]
-        (folder / "report.md").write_text("\n\n".join(map(_markdown, blocks)) + "\n")
-        (folder / "report.html").write_text(_page(blocks, folder))
+        with locked(folder):
+            with new_file(folder / "table.parquet") as new:
+                table.to_parquet(new)
+            captions = figures.draw(table, folder)
+            blocks = [*_blocks(table, captions), *_searches(out)]
+            write_text(folder / "report.md", "\n\n".join(map(_markdown, blocks)) + "\n")
+            write_text(folder / "report.html", _page(blocks, folder))
     except OSError as error:
         raise HarnessError(f"{folder} could not be written ({error})") from error
     return folder
@@ -271,7 +270,9 @@ def _named(found):
 def _searches(out):
     """The best configuration of each search."""
     for path in sorted(Path(out).glob("*/*/tuning/report.json")):
-        report = read(path.parent)
+        report = read_sound(path.parent)
+        if report is None:
+            continue
         best, identity, counted = report["best"], report["identity"], report["trials"]
         states = ", ".join(
             f"{number} {state.lower()}" for state, number in counted.items() if number

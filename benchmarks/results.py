@@ -1,33 +1,68 @@
 """Run directories: ``report.json`` and the files beside it, there as a whole or not at all.
 
-A directory that has ``report.json`` is done. It is written beside its place and renamed, under a
-lock, so that a command that is killed leaves nothing half-written, and two commands on one folder
-do not do the same work twice.
+A directory that has a sound ``report.json`` is done. It is written beside its place and renamed,
+under a lock, so that a command that is killed leaves nothing half-written, and two commands on one
+folder do not do the same work twice. A damaged report counts as absent.
 """
 
 import json
-import os
-import platform
-import shutil
-import subprocess
-import time
-from contextlib import contextmanager
+import re
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from importlib import metadata
+from functools import cached_property
 from pathlib import Path
-
-from filelock import FileLock
 
 import tabdl
 from benchmarks.datasets import Source, load
 from benchmarks.errors import HarnessError
+from benchmarks.files import new_folder, read_json
+from benchmarks.provenance import provenance
 
-FORMAT = 2
+FORMAT = 3
 """The version of the layout; raised when the meaning of a report changes."""
 PAPER = json.loads((Path(__file__).parent / "paper.json").read_text())
 CONFIGS = ("default", "paper-tuned", "tuned")
-PACKAGES = ("torch", "scikit-learn", "numpy", "pandas", "optuna", "xgboost", "catboost", "lightgbm")
+NAME = re.compile(r"[\w][\w.-]*")
+"""What a dataset, a model and a configuration may be called: they name folders."""
+
+NUMBER = (int, float)
+SCORE = {"score": NUMBER}
+COMMON = {
+    "identity": {
+        "format": int,
+        "tabdl": str,
+        "dataset": str,
+        "model": str,
+        "config": str,
+        "device": str,
+        "time_limit": (*NUMBER, type(None)),
+    },
+    "commit": (str, type(None)),
+    "machine": {"processor": str},
+}
+STAGES = {
+    "evaluation": {
+        "metrics": {"train": SCORE, "val": SCORE, "test": SCORE},
+        "seconds": {"fit": NUMBER, "predict": NUMBER},
+        "peak_memory": {"host_mb": NUMBER, "gpu_mb": (*NUMBER, type(None))},
+        "n_parameters": int,
+        "n_iter": int,
+        "best_iter": int,
+        "hit_time_limit": bool,
+        "device": str,
+    },
+    "ensemble": {
+        "metrics": {"val": SCORE, "test": SCORE},
+        "seconds": {"fit": NUMBER},
+        "weights": {},
+    },
+    "tuning": {
+        "parameters": {},
+        "best": {"number": int, "val_score": NUMBER},
+        "trials": {},
+        "seconds": {"fit": NUMBER},
+    },
+}
+"""What the report of each stage holds, with its types; a dict is a dict of these."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +73,7 @@ class Experiment:
     ----------
     source : Source
     model : str
-        A name of :data:`benchmarks.models.MODELS`.
+        A name of :data:`benchmarks.models.registry.MODELS`.
     config : {"default", "paper-tuned", "tuned"}
         The model's defaults, the paper's tuned configuration, or the best of the search in this
         folder.
@@ -59,7 +94,7 @@ class Experiment:
     @property
     def name(self):
         """The model, with its kind of configuration where that is not the search's."""
-        return self.model if self.config == "tuned" else f"{self.model}-{self.config}"
+        return run_name(self.model, self.config)
 
     @property
     def folder(self):
@@ -100,29 +135,43 @@ class Experiment:
         }
 
 
+def run_name(model, config):
+    """Return the model, with its kind of configuration where that is not the search's."""
+    return model if config == "tuned" else f"{model}-{config}"
+
+
 def read(folder):
-    """Return the report of a directory, None if there is none.
+    """Return the report of a directory; None if there is none, or a damaged one.
 
-    Raises
-    ------
-    HarnessError
-        When it is damaged.
+    A damaged one is named on stderr; the command that needs it makes it again.
     """
-    path = Path(folder) / "report.json"
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except (ValueError, OSError) as error:
-        raise damaged(path, error) from error
+    return read_json(Path(folder) / "report.json", check)
 
 
-def damaged(path, error):
-    """Return the error for a file of a run that cannot be read."""
-    return HarnessError(
-        f"{path} is damaged ({type(error).__name__}: {error}). Remove its folder, or repeat that "
-        "run with --force and its dataset, model and seed."
-    )
+def check(report):
+    """Raise ValueError where a report lacks something that its stage has, or has it wrongly.
+
+    A results folder may be a stranger's: what is read there is not trusted.
+    """
+    _check_shape(report, {"identity": dict}, "")
+    stage = report["identity"].get("stage")
+    if stage in STAGES:
+        _check_shape(report, COMMON | STAGES[stage], "")
+        for name in ("dataset", "model", "config"):
+            if not NAME.fullmatch(report["identity"][name]):
+                raise ValueError(f"identity.{name} {report['identity'][name]!r} is no name")
+
+
+def _check_shape(value, shape, prefix):
+    if not isinstance(value, dict):
+        raise ValueError(f"{prefix.rstrip('.') or 'the file'} is no dict")
+    for name, kind in shape.items():
+        if name not in value:
+            raise ValueError(f"{prefix}{name} is not there")
+        if isinstance(kind, dict):
+            _check_shape(value[name], kind, f"{prefix}{name}.")
+        elif not isinstance(value[name], kind):
+            raise ValueError(f"{prefix}{name} is {value[name]!r}")
 
 
 def done(folder, identity):
@@ -139,7 +188,7 @@ def done(folder, identity):
     asked = json.loads(json.dumps(identity))
     different = [
         f"{name} is {there} there, {here} here"
-        for name, there, here in _differences(report.get("identity", {}), asked, "")
+        for name, there, here in _differences(report["identity"], asked, "")
     ]
     if different:
         raise HarnessError(
@@ -158,22 +207,6 @@ def _differences(there, here, prefix):
             yield f"{prefix}{name}", a, b
 
 
-@contextmanager
-def locked(folder):
-    """Wait until no other process works on a directory, and keep them away from it."""
-    folder = Path(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.parent / f".{folder.name}.lock")
-        lock.acquire()
-    except OSError as error:
-        raise _not_written(folder, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def write(folder, report, files=None):
     """Write a directory, complete or not at all; the caller holds its lock.
 
@@ -190,72 +223,14 @@ def write(folder, report, files=None):
     HarnessError
         When the disk is full or the folder cannot be written.
     """
-    folder = Path(folder)
-    new = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)  # of a command that was killed
     try:
-        new.mkdir(parents=True)
-        for name, save in (files or {}).items():
-            save(new / name)
-        (new / "report.json").write_text(json.dumps(report | provenance(), indent=1) + "\n")
-        new.rename(folder)
+        with new_folder(folder) as new:
+            for name, save in (files or {}).items():
+                save(new / name)
+            text = json.dumps(report | provenance(), indent=1)
+            (new / "report.json").write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        shutil.rmtree(new, ignore_errors=True)
-        raise _not_written(folder, error) from error
-
-
-def _not_written(folder, error):
-    return HarnessError(
-        f"{folder} could not be written ({error}): it is not marked done; the same command "
-        f"does it again"
-    )
-
-
-def provenance():
-    """Return versions, commit, machine and time of this process."""
-    return {
-        "versions": {name: _version(name) for name in PACKAGES}
-        | {"tabdl": tabdl.__version__, "python": platform.python_version()},
-        "commit": commit(),
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "threads": os.environ.get("OMP_NUM_THREADS"),
-        },
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-
-
-def _version(name):
-    """Return a package's version; None where it is not installed: a network's fit is not lost for
-    want of boosted trees."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-@lru_cache
-def commit():
-    """Return the commit of this checkout, with ``+`` where files differ from it; None where it is
-    not a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        head = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + "+" * bool(changed)
-
-
-@lru_cache
-def _processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
+        raise HarnessError(
+            f"{folder} could not be written ({error}): it is not marked done; the same command "
+            f"does it again"
+        ) from error

@@ -22,17 +22,17 @@ from benchmarks import report, stages
 from benchmarks.datasets import ELEVEN, SMOKE, Source
 from benchmarks.errors import HarnessError, unknown
 from benchmarks.executors import Executor
-from benchmarks.models import MODELS
+from benchmarks.models.registry import MODELS, of_preset
 from benchmarks.results import CONFIGS, PAPER, Experiment
 from benchmarks.sources import dataset_name
+from benchmarks.table import collect
 from tabdl.devices import choose_device, is_device
 
 STAGES = ("tune", "evaluate", "ensemble", "report")
-NETS = ("ft_transformer", "resnet", "mlp")
 PRESETS = {
     "quick": {
         "datasets": ("california_housing", "adult"),
-        "models": (*NETS, "tabm", "xgboost", "catboost"),
+        "models": of_preset("quick"),
         "config": "default",
         "seeds": (0,),
         "time_limit": 100.0,
@@ -40,7 +40,7 @@ PRESETS = {
     },
     "paper": {
         "datasets": tuple(ELEVEN),
-        "models": (*NETS, "xgboost", "catboost", "lightgbm"),
+        "models": of_preset("paper"),
         "config": "tuned",
         "seeds": tuple(range(15)),
         "time_limit": 0.0,
@@ -48,7 +48,7 @@ PRESETS = {
     },
     "smoke": {
         "datasets": tuple(SMOKE),
-        "models": ("mlp", "xgboost"),
+        "models": of_preset("smoke"),
         "config": "tuned",
         "seeds": tuple(range(5)),
         "time_limit": 1.0,
@@ -119,7 +119,7 @@ def _add_what(parser):
         help="trials of a search (default: the paper's 100, or 50)",
     )
     parser.add_argument(
-        "--prune", action="store_true", help="end hopeless trials early (the paper does not)"
+        "--prune", action="store_true", help="end poor trials early (the paper does not)"
     )
     parser.add_argument(
         "--time-limit",
@@ -222,8 +222,7 @@ def experiments(options):
 
 def execute(options, console):
     """Do the stages; return the plan with what failed."""
-    gpus = float(options.device.startswith("cuda")) if options.gpus is None else options.gpus
-    executor = Executor(options.executor, options.workers, options.ray_address, options.cpus, gpus)
+    wanted = STAGES if options.stage == "all" else (options.stage,)
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -232,22 +231,8 @@ def execute(options, console):
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=None)
-
-        def step(what, n_done, n_total):
-            progress.update(bar, description=what, completed=n_done, total=n_total)
-
-        def say(line):
-            console.print(line, highlight=False)
-
-        search = options.trials, options.prune, options.storage
-        wanted_experiments, left_out = experiments(options)
-        if not wanted_experiments:
-            raise HarnessError(f"nothing to do: {'; '.join(left_out)}")
-        for line in left_out:
-            say(f"left out: {line}")
-        plan = stages.Plan(wanted_experiments, list(options.seeds), *search, executor, say, step)
-        wanted = STAGES if options.stage == "all" else (options.stage,)
+        plan = make_plan(options, progress)
+        stages.check(plan, wanted)
         if options.force:
             stages.remove(plan, wanted)
         if "tune" in wanted:
@@ -257,23 +242,44 @@ def execute(options, console):
         if options.stage == "ensemble" or ("ensemble" in wanted and len(options.seeds) >= 5):
             stages.ensemble(plan)
     if "report" in wanted:
-        table = report.collect(options.out)
+        table = collect(options.out)
         report.write(table, options.out)
         show(table, plan, options.markdown, console)
     return plan
 
 
+def make_plan(options, progress):
+    """Return what the command line asks for; say what is left out."""
+    gpus = float(options.device.startswith("cuda")) if options.gpus is None else options.gpus
+    executor = Executor(options.executor, options.workers, options.ray_address, options.cpus, gpus)
+    bar = progress.add_task("", total=None)
+
+    def step(what, n_done, n_total):
+        progress.update(bar, description=what, completed=n_done, total=n_total)
+
+    def say(line):
+        progress.console.print(line, highlight=False)
+
+    wanted, left_out = experiments(options)
+    if not wanted:
+        raise HarnessError(f"nothing to do: {'; '.join(left_out)}")
+    for line in left_out:
+        say(f"left out: {line}")
+    search = options.trials, options.prune, options.storage
+    return stages.Plan(wanted, list(options.seeds), *search, executor, say, step)
+
+
 def show(table, plan, as_markdown, console):
     """Print the scores of this command's runs."""
-    rows = report.rows(table, plan.experiments)
+    lines = report.lines_of(table, plan.experiments)
     if as_markdown:
-        print(report.as_markdown(report.HEADINGS, rows))
+        print(report.as_markdown(report.HEADINGS, lines))
         return
     printed = Table(*report.HEADINGS[:3])
     for heading in report.HEADINGS[3:]:
         printed.add_column(heading, justify="right")
-    for row in rows:
-        printed.add_row(*row)
+    for line in lines:
+        printed.add_row(*line)
     console.print(printed)
     console.print(report.footnote(table, plan.experiments), highlight=False)
 

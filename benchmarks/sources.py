@@ -3,9 +3,7 @@ never half-written."""
 
 import json
 import os
-import shutil
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import requests
 from filelock import FileLock
 
 from benchmarks.errors import HarnessError, unknown
+from benchmarks.files import new_folder, read_json, write_json
 from benchmarks.splits import Dataset, split_rows, split_train
 
 PARTS = ("train", "val", "test")
@@ -82,17 +81,19 @@ def _close_refused(response, **kwargs):
 
 
 def _recorded(home):
-    path = home / "checksums.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_json(home / "checksums.json", _check_checksums) or {}
+
+
+def _check_checksums(recorded):
+    if not isinstance(recorded, dict):
+        raise ValueError("it is no dict")
 
 
 def _record(home, name, sha256):
     with FileLock(home / ".checksums.lock"):
-        new = home / ".checksums.json.new"
-        new.write_text(
-            json.dumps(_recorded(home) | {name: sha256}, indent=1, sort_keys=True) + "\n"
+        write_json(
+            home / "checksums.json", dict(sorted((_recorded(home) | {name: sha256}).items()))
         )
-        new.replace(home / "checksums.json")
 
 
 def read_archive(folder, name, numeric_transform="quantile"):
@@ -113,12 +114,12 @@ def read_archive(folder, name, numeric_transform="quantile"):
         )
     try:
         task = TASK_TYPES[json.loads((folder / "info.json").read_text())["task_type"]]
-        parts = [_archived_part(folder, part) for part in PARTS]
+        train_val_test = [_archived_part(folder, part) for part in PARTS]
     except (ValueError, KeyError, OSError, EOFError) as error:
         raise HarnessError(
             f"{folder} cannot be read as the authors' archive: {type(error).__name__}: {error}"
         ) from error
-    return Dataset(name, task, *parts, numeric_transform=numeric_transform)
+    return Dataset(name, task, *train_val_test, numeric_transform=numeric_transform)
 
 
 def _archived_part(folder, part):
@@ -143,21 +144,17 @@ def _archived_part(folder, part):
     return X, pd.Series(y, name="target")
 
 
-def write_archive(folder, task, parts):
-    """Write float numbers in the authors' layout, beside the place first; ``parts`` are three of (N
-    (n, Fn), y (n,))."""
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        for part, (numbers, y) in zip(PARTS, parts, strict=True):
+def write_archive(folder, task, train_val_test):
+    """Write float numbers in the authors' layout, in one step.
+
+    ``train_val_test`` are three of (numbers (N, Fn), y (N,)).
+    """
+    with new_folder(folder) as new:
+        for part, (numbers, y) in zip(PARTS, train_val_test, strict=True):
             np.save(new / f"N_{part}.npy", np.asarray(numbers, np.float32))
             np.save(new / f"y_{part}.npy", y)
         task_type = next(there for there, here in TASK_TYPES.items() if here == task)
         (new / "info.json").write_text(json.dumps({"task_type": task_type}))
-        new.rename(folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
 
 
 def fetch_openml_table(number):
@@ -212,8 +209,10 @@ def from_table(name, X, y, split=None, task=None):
     rows = split_rows(y, task) if split is None else _rows_of(name, y, split, task)
     if min(len(r) for r in rows) == 0:
         raise HarnessError(f"{name}: {len(y)} rows are too few for three parts")
-    parts = [(X.iloc[r].reset_index(drop=True), y.iloc[r].reset_index(drop=True)) for r in rows]
-    return Dataset(name, task, *parts)
+    train_val_test = [
+        (X.iloc[r].reset_index(drop=True), y.iloc[r].reset_index(drop=True)) for r in rows
+    ]
+    return Dataset(name, task, *train_val_test)
 
 
 def _task_and_target(name, y, task):
@@ -296,7 +295,7 @@ def read_file(path, target, split=None, task=None):
 def dataset_name(path):
     """Return the name of the dataset in a file: that of the file, fit for a folder."""
     stem = Path(path).name.split(".")[0]
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in stem)
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in stem).lstrip("-") or "table"
 
 
 def _dates(column):

@@ -71,13 +71,19 @@ class Dataset(SearchData):
             self.name, self.task, self.train, self.val, numeric_transform=self.numeric_transform
         )
 
+    @property
+    def train_val_test(self):
+        """The three parts, each a tuple (X, y)."""
+        return self.train, self.val, self.test
+
     @cached_property
     def checksums(self):
         """``data``: sha256 of the rows, whatever their order; ``split``: of which of them stand
         where in which part."""
-        parts = [_row_hashes(*part) for part in (self.train, self.val, self.test)]
-        data, split = hashlib.sha256(np.sort(np.concatenate(parts)).tobytes()), hashlib.sha256()
-        for part in parts:
+        hashes = [_row_hashes(*part) for part in self.train_val_test]
+        data = hashlib.sha256(np.sort(np.concatenate(hashes)).tobytes())
+        split = hashlib.sha256()
+        for part in hashes:
             split.update(f"{len(part)}:".encode() + part.tobytes())
         return {"data": data.hexdigest(), "split": split.hexdigest()}
 

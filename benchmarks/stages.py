@@ -1,10 +1,13 @@
 """What each subcommand does: tasks for an executor, in an order in which each finds what it
 needs."""
 
+import importlib.util
 import shutil
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import optuna
 
@@ -15,8 +18,9 @@ from benchmarks.errors import HarnessError
 from benchmarks.evaluate import evaluate as evaluate_one
 from benchmarks.evaluate import folder_of
 from benchmarks.executors import Executor
-from benchmarks.results import Experiment
-from benchmarks.spaces import SPACES, n_trials
+from benchmarks.files import locked
+from benchmarks.models.registry import MODELS
+from benchmarks.results import Experiment, run_name
 
 
 @dataclass
@@ -66,6 +70,39 @@ def _name(experiment):
     return f"{experiment.source.name} {experiment.name}"
 
 
+def check(plan, stages):
+    """Raise HarnessError for what cannot work, before anything is trained."""
+    for out in {experiment.out for experiment in plan.experiments}:
+        _check_writable(Path(out))
+    for source in {e.source for e in plan.experiments if e.source.data is not None}:
+        load(source)
+    is_search = "tune" in stages and any(e.config == "tuned" for e in plan.experiments)
+    if is_search and plan.storage is not None:
+        tuning.open_database(tuning.Search(1, storage=plan.storage))
+    absent = _not_installed("matplotlib", "scikit_posthocs", "pyarrow")
+    if "report" in stages and absent:
+        raise HarnessError(
+            f"the stage report needs {', '.join(absent)}: pip install 'tabdl[bench]'"
+        )
+    for experiment in plan.experiments:
+        absent = _not_installed(MODELS[experiment.model].library)
+        if absent and stages != ("report",):
+            plan.fail(_name(experiment), f"it needs {absent[0]}: pip install 'tabdl[bench]'")
+
+
+def _check_writable(out):
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise HarnessError(f"--out {out}: nothing can be written there ({error})") from error
+
+
+def _not_installed(*modules):
+    return [name for name in modules if importlib.util.find_spec(name) is None]
+
+
 def tune(plan):
     """Search the best configuration of every experiment whose configuration is to be searched."""
     searches = {}
@@ -98,9 +135,13 @@ def tune(plan):
 
 
 def _search(plan, experiment):
-    if experiment.model not in SPACES:
-        raise HarnessError(f"{experiment.model} has no search space in benchmarks/spaces.py")
-    number = plan.n_trials or n_trials(experiment.model, load(experiment.source).search_data)
+    model = MODELS[experiment.model]
+    if model.space is None:
+        raise HarnessError(
+            f"{experiment.model} has no search space in benchmarks/models/registry.py: "
+            f"use --config default"
+        )
+    number = plan.n_trials or model.n_trials(load(experiment.source).search_data)
     return tuning.Search(number, plan.prune, plan.storage)
 
 
@@ -180,15 +221,15 @@ def remove(plan, stages):
         if "evaluate" in stages:
             _remove(*(folder_of(experiment, seed) for seed in plan.seeds))
         if {"evaluate", "ensemble"} & set(stages):  # an ensemble does not outlive its members
-            greedy = experiment.folder.parent / experiment.name.replace(
-                experiment.model, ensembles.GREEDY, 1
-            )
+            greedy = experiment.folder.parent / run_name(ensembles.GREEDY, experiment.config)
             _remove(experiment.folder / "ensemble", greedy / "ensemble")
 
 
 def _remove(*folders):
     for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            with locked(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_study(plan, experiment):

@@ -9,8 +9,8 @@ import argparse
 import numpy as np
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-import tabdl
 from benchmarks.datasets import adult
+from benchmarks.models.registry import MODELS
 
 FIGURES = ("test accuracy", "test log loss", "test ROC AUC", "best epoch")
 
@@ -40,7 +40,7 @@ def main(argv=None):
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=None, help="training rows (default: all)")
     options = parser.parse_args(argv)
-    for cls in (tabdl.TabMLPClassifier, tabdl.TabResNetClassifier):
+    for cls in (MODELS["mlp"].classifier, MODELS["resnet"].classifier):
         for scoring in (None, "accuracy"):
             figures = np.array(
                 [measure(cls, scoring, seed, options.rows) for seed in range(options.seeds)]

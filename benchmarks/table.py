@@ -1,13 +1,15 @@
 """Everything that was measured, as one table; and what follows from it."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.errors import HarnessError
-from benchmarks.results import FORMAT, PAPER, damaged, read
+from benchmarks.files import tell, tell_damaged
+from benchmarks.results import FORMAT, PAPER, STAGES, read, run_name
 
+PARTS = ("train", "val", "test")
 COLUMNS = {
     "dataset": "str",
     "model": "str",
@@ -36,15 +38,12 @@ COLUMNS = {
 
 
 def collect(out):
-    """Return the table of a results folder: a row an evaluation, an ensemble and a trial.
+    """Return the table of a results folder: a line for an evaluation, an ensemble and a trial.
 
-    Raises
-    ------
-    HarnessError
-        When a report is damaged or of another version of the layout.
+    A report that is damaged, stray, or of another layout is left out; a line on stderr names it.
     """
-    rows = [row for folder in _folders(out) for row in _rows(folder)]
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    lines = [line for folder in _folders(out) for line in _lines(folder)]
+    table = pd.DataFrame(lines, columns=list(COLUMNS)).astype(COLUMNS)
     return table.sort_values(
         ["dataset", "model", "config", "stage", "index"], kind="stable", ignore_index=True
     )
@@ -56,26 +55,46 @@ def _folders(out):
     return sorted(f for f in found if (f / "report.json").exists() and not f.name.startswith("."))
 
 
-def _rows(folder):
+def read_sound(folder):
+    """Return the report of a directory; None, with a line that says why, where the report is
+    damaged, of another layout, or of a run that belongs elsewhere."""
     report = read(folder)
-    identity = report.get("identity", {})
+    if report is None:
+        return None
+    identity = report["identity"]
     if identity.get("format") != FORMAT:
-        raise HarnessError(
-            f"{folder} has a report of layout {identity.get('format', 'unknown')}, this is "
-            f"layout {FORMAT}: use another --out"
-        )
+        layout = identity.get("format", "unknown")
+        tell(f"{folder} has a report of layout {layout}, this is layout {FORMAT}: left out")
+        return None
+    if identity.get("stage") not in STAGES or not _is_in_its_place(folder, identity):
+        tell(f"{folder} has a report that does not belong there: left out")
+        return None
+    return report
+
+
+def _is_in_its_place(folder, identity):
+    """Return whether a directory is the one of a run: DATASET/NAME/STAGE, and a number."""
+    stage_folder = folder if identity["stage"] == "tuning" else folder.parent
+    name = run_name(identity["model"], identity["config"])
+    place = (identity["dataset"], name, identity["stage"])
+    is_numbered = folder == stage_folder or re.fullmatch("[0-9]{1,9}", folder.name)
+    return stage_folder.parts[-3:] == place and bool(is_numbered)
+
+
+def _lines(folder):
+    report = read_sound(folder)
+    if report is None:
+        return []
+    identity = report["identity"]
     common = {
         name: identity[name]
-        for name in ("dataset", "model", "config", "time_limit", "tabdl", "device")
+        for name in ("dataset", "model", "config", "time_limit", "tabdl", "device", "stage")
     }
-    common |= {
-        "stage": identity["stage"],
-        "commit": report["commit"],
-        "processor": report["machine"]["processor"],
-    }
+    common |= {"commit": report["commit"], "processor": report["machine"]["processor"]}
     if identity["stage"] == "tuning":
         return _trials(folder / "trials.parquet", common)
-    scores = {f"{part}_score": values["score"] for part, values in report["metrics"].items()}
+    metrics = report["metrics"]
+    scores = {f"{part}_score": metrics[part]["score"] for part in PARTS if part in metrics}
     times = {f"{name}_s": seconds for name, seconds in report["seconds"].items()}
     same = {
         name: report[name]
@@ -90,21 +109,22 @@ def _rows(folder):
 def _trials(path, common):
     try:
         trials = pd.read_parquet(path)
-    except Exception as error:  # pyarrow's and the system's
-        raise damaged(path, error) from error
-    hours = trials["seconds"].fillna(0).cumsum() / 3600
-    return [
-        common
-        | {
-            "stage": "trial",
-            "index": t.number,
-            "state": t.state,
-            "val_score": t.value,
-            "fit_s": t.seconds,
-        }
-        | {"hours": hour, "n_iter": t.n_iter}
-        for t, hour in zip(trials.itertuples(), hours, strict=True)
-    ]
+        hours = trials["seconds"].fillna(0).cumsum() / 3600
+        return [
+            common
+            | {
+                "stage": "trial",
+                "index": t.number,
+                "state": t.state,
+                "val_score": t.value,
+                "fit_s": t.seconds,
+            }
+            | {"hours": hour, "n_iter": t.n_iter}
+            for t, hour in zip(trials.itertuples(), hours, strict=True)
+        ]
+    except Exception as error:  # pyarrow's, the system's, or of columns that are not there
+        tell_damaged(path, error)
+        return []
 
 
 def published(dataset, model, config, stage):
@@ -120,65 +140,59 @@ def later(dataset):
     """Return what later papers publish for a dataset: rows of study, model, single,
     ensemble_of_5."""
     studies = PAPER["later"].get(dataset, {})
-    rows = [
+    lines = [
         {"study": study, "model": model} | figures
         for study, models in studies.items()
         for model, figures in models.items()
     ]
-    return pd.DataFrame(rows, columns=["study", "model", "single", "ensemble_of_5"])
+    return pd.DataFrame(lines, columns=["study", "model", "single", "ensemble_of_5"])
+
+
+KEY = ["dataset", "model", "config", "stage"]
+MEDIANS = ["fit_s", "predict_s", "n_parameters", "n_iter"]
 
 
 def summary(table):
-    """Return a row for each dataset, model, configuration and stage: n, mean and std of the test
+    """Return a line for each dataset, model, configuration and stage: n, mean and std of the test
     score, and the paper's.
 
     ``difference`` is in the paper's standard deviations; missing where the paper has no figure or
     no deviation.
     """
-    rows = []
     runs = table[table["stage"] != "trial"]
-    for key, group in runs.groupby(["dataset", "model", "config", "stage"], sort=False):
-        scores, paper = group["test_score"], published(*key)
-        row = dict(zip(("dataset", "model", "config", "stage"), key, strict=True))
-        row |= {
-            "n": len(scores),
-            "mean": scores.mean(),
-            "std": scores.std(ddof=1) if len(scores) > 1 else np.nan,
-        }
-        row |= {
-            "hit_time_limit": bool(group["hit_time_limit"].fillna(False).any()),
-            "device": listed(group["device"]),
-        }
-        row |= {
-            name: group[name].median() for name in ("fit_s", "predict_s", "n_parameters", "n_iter")
-        }
-        if paper is not None:
-            row |= {
-                "paper_mean": paper["mean"],
-                "paper_std": paper["std"],
-                "paper_n": paper["runs"],
-            }
-            if paper["std"] > 0:
-                row["difference"] = (row["mean"] - paper["mean"]) / paper["std"]
-        rows.append(row)
-    columns = [
-        "dataset",
-        "model",
-        "config",
-        "stage",
-        "n",
-        "mean",
-        "std",
-        "hit_time_limit",
-        "device",
-        "fit_s",
-        "predict_s",
-        "n_parameters",
-        "n_iter",
+    groups = runs.groupby(KEY, sort=False)
+    lines = [
+        dict(zip(KEY, key, strict=True)) | _of_runs(group) | _beside_the_paper(group, key)
+        for key, group in groups
     ]
-    return pd.DataFrame(
-        rows, columns=[*columns, "paper_mean", "paper_std", "paper_n", "difference"]
-    )
+    own = ["n", "mean", "std", "hit_time_limit", "device", *MEDIANS]
+    papers = ["paper_mean", "paper_std", "paper_n", "difference"]
+    return pd.DataFrame(lines, columns=[*KEY, *own, *papers])
+
+
+def _of_runs(group):
+    scores = group["test_score"]
+    return {
+        "n": len(scores),
+        "mean": scores.mean(),
+        "std": scores.std(ddof=1) if len(scores) > 1 else np.nan,
+        "hit_time_limit": bool(group["hit_time_limit"].fillna(False).any()),
+        "device": listed(group["device"]),
+    } | {name: group[name].median() for name in MEDIANS}
+
+
+def _beside_the_paper(group, key):
+    paper = published(*key)
+    if paper is None:
+        return {}
+    figures = {
+        "paper_mean": paper["mean"],
+        "paper_std": paper["std"],
+        "paper_n": paper["runs"],
+    }
+    if paper["std"] > 0:
+        figures["difference"] = (group["test_score"].mean() - paper["mean"]) / paper["std"]
+    return figures
 
 
 def listed(column):
@@ -216,5 +230,7 @@ def win_rates(table, opponent="catboost"):
             if model != opponent and len(theirs):
                 ahead = np.sign(ours.to_numpy()[:, None] - theirs) / 2 + 0.5
                 wins.setdefault((model, config), {})[dataset] = ahead.mean()
-    rows = [(*key, len(rates), float(np.mean(list(rates.values())))) for key, rates in wins.items()]
-    return pd.DataFrame(rows, columns=["model", "config", "datasets", "rate"])
+    lines = [
+        (*key, len(rates), float(np.mean(list(rates.values())))) for key, rates in wins.items()
+    ]
+    return pd.DataFrame(lines, columns=["model", "config", "datasets", "rate"])

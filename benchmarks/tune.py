@@ -8,6 +8,7 @@ trial at place n is seeded with n.
 """
 
 import json
+import re
 import time
 import uuid
 import warnings
@@ -26,13 +27,15 @@ from optuna.trial import TrialState
 
 from benchmarks.datasets import load
 from benchmarks.errors import HarnessError
+from benchmarks.files import locked
 from benchmarks.metrics import metrics, predictions
-from benchmarks.models import MODELS
-from benchmarks.results import damaged, done, locked, write
-from benchmarks.spaces import SPACES
+from benchmarks.models.registry import MODELS
+from benchmarks.results import done, read, write
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 FIT_SEED = 0
+WORKER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.lock")
+"""The names of workers' locks: a UUID each."""
 CLOSED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -44,7 +47,7 @@ class Search:
     ----------
     n_trials : int
     prune : bool
-        Whether Optuna's median pruner ends hopeless trials. The paper's protocol does not.
+        Whether Optuna's median pruner ends poor trials. The paper's protocol does not.
     storage : str or None
         An Optuna storage URL, for workers on several machines; None: a journal in the results
         folder.
@@ -115,32 +118,54 @@ def open_study(experiment, search):
         if search.prune
         else optuna.pruners.NopPruner()
     )
+    how = {
+        "study_name": study_name(experiment),
+        "direction": "maximize",
+        "pruner": pruner,
+        "load_if_exists": True,
+    }
+    if search.storage is not None:
+        storage = open_database(search)
+        with _database_errors():
+            return optuna.create_study(storage=storage, **how)
+    path = study_folder(experiment) / "journal.log"
     try:
-        storage = _journal(experiment) if search.storage is None else _database(search)
-        return optuna.create_study(
-            storage=storage,
-            study_name=study_name(experiment),
-            direction="maximize",
-            pruner=pruner,
-            load_if_exists=True,
-        )
-    except ValueError as error:
-        raise damaged(study_folder(experiment) / "journal.log", error) from error
-    except Exception as error:  # whatever the database's driver raises
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return optuna.create_study(storage=_journal(path), **how)
+    except OSError as error:
+        raise HarnessError(f"{path} could not be read or written ({error})") from error
+    except Exception as error:  # whatever Optuna makes of a line that it did not write
         raise HarnessError(
-            f"the study cannot be opened: {type(error).__name__}: {error}"
+            f"{path} is damaged ({type(error).__name__}: {error}). Remove its folder, or repeat "
+            f"the search with --force."
         ) from error
 
 
-def _journal(experiment):
-    folder = study_folder(experiment)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = str(folder / "journal.log")
-    return JournalStorage(JournalFileBackend(path, lock_obj=_Lock(path + ".lock")))
+def _journal(path):
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=_Lock(f"{path}.lock")))
 
 
-def _database(search):
-    with warnings.catch_warnings():
+@contextmanager
+def _database_errors():
+    """Turn whatever a database's driver raises into the harness's error."""
+    try:
+        yield
+    except Exception as error:
+        raise HarnessError(
+            f"the study cannot be opened: {type(error).__name__}: {error}. --storage takes the "
+            f"URL of a database, such as postgresql+psycopg://host:5432/name"
+        ) from error
+
+
+def open_database(search):
+    """Return the storage at the URL of a search.
+
+    Raises
+    ------
+    HarnessError
+        When the URL is none, or the database cannot be reached.
+    """
+    with _database_errors(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return RDBStorage(
             search.storage,
@@ -164,7 +189,7 @@ def is_closed(trial):
 def run_trial(experiment, search):
     """Do one trial if there are not enough yet; return its number, None if there was nothing to
     do."""
-    if (experiment.folder / "tuning" / "report.json").exists():
+    if read(experiment.folder / "tuning") is not None:
         return None
     study = open_study(experiment, search)
     with _claimed(experiment, search) as claim:
@@ -205,7 +230,7 @@ def retry_killed(experiment, study, search):
             optuna.storages.fail_stale_trials(study)
         return
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if not _is_alive(study_folder(experiment) / trial.user_attrs.get("worker", "")):
+        if not is_alive(study_folder(experiment), trial.user_attrs.get("worker")):
             try:
                 study.tell(trial.number, state=TrialState.FAIL)
             except (ValueError, UpdateFinishedTrialError):
@@ -214,10 +239,16 @@ def retry_killed(experiment, study, search):
                 study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
 
 
-def _is_alive(path):
-    """Whether a process holds the lock; a trial that names none was begun by a worker that died at
-    once."""
-    if not path.is_file():
+def is_alive(folder, worker):
+    """Whether a process holds the lock of a worker.
+
+    A trial that names no worker was begun by one that died at once. A journal may be a stranger's:
+    a name that no worker of ours has is never opened, let alone removed.
+    """
+    if not isinstance(worker, str) or not WORKER.fullmatch(worker):
+        return False
+    path = folder / worker
+    if path.is_symlink() or not path.is_file():
         return False
     try:
         with FileLock(path, timeout=0):
@@ -245,7 +276,7 @@ class _Objective:
             self.number = trial.number
             data = load(self.experiment.source).search_data
             trial.study.sampler = optuna.samplers.TPESampler(seed=place)
-            config = SPACES[self.experiment.model](trial, data)
+            config = MODELS[self.experiment.model].space(trial, data)
             trial.set_user_attr("config", config)
             if self.claim is not None:
                 self.claim.release(force=True)  # the next worker may begin
@@ -272,7 +303,7 @@ class _Objective:
                 FIT_SEED,
                 self.experiment.device,
                 self.experiment.time_limit,
-                self._hopeless(trial),
+                self._pruning(trial),
             )
             score = metrics(data.val[1], predictions(fit, data.val[0]), fit.classes)["score"]
         except Exception as error:
@@ -291,7 +322,7 @@ class _Objective:
             trial.set_user_attr("error", f"the validation score is {score}")
         return score
 
-    def _hopeless(self, trial):
+    def _pruning(self, trial):
         if not self.search.prune:
             return None
 
@@ -363,9 +394,9 @@ def _write(experiment, asked, study, trials):
 
 
 def trial_table(trials):
-    """Return a row a trial, in their order: number, state, value, seconds, epochs, start and
-    parameters."""
-    rows = [
+    """Return a line for each trial, in their order: number, state, value, seconds, epochs, start
+    and parameters."""
+    lines = [
         {
             "number": trial.number,
             "state": trial.state.name,
@@ -378,4 +409,4 @@ def trial_table(trials):
         }
         for trial in sorted(trials, key=lambda trial: trial.number)
     ]
-    return pd.DataFrame(rows).astype({"value": float, "seconds": float})
+    return pd.DataFrame(lines).astype({"value": float, "seconds": float})

@@ -38,7 +38,7 @@ from tabdl.devices import (
     threads,
 )
 from tabdl.exceptions import FitInterruptedWarning
-from tabdl.network.contract import check_draws, init_weights
+from tabdl.network.contract import check_draws, init_weights, materialize
 from tabdl.params import check_params
 from tabdl.progress import progress
 from tabdl.tasks.post_training import wanted_steps
@@ -169,8 +169,11 @@ class TabularEstimator(NetworkParams):
         if X_val is None:
             return split_off_validation(self, dataset.used, seeds)
         names = ("X_val", "y_val", "sample_weight_val")
-        kinds = [column.kind for column in dataset.columns]
-        val = read_dataset(self, *given, check_y=self._check_y, names=names, kinds=kinds)
+        fitted = {
+            "kinds": [column.kind for column in dataset.columns],
+            "column_names": [column.name for column in dataset.columns],
+        }
+        val = read_dataset(self, *given, check_y=self._check_y, names=names, **fitted)
         return dataset.used, val.used
 
     def _score(self, target, val):
@@ -210,7 +213,8 @@ class TabularEstimator(NetworkParams):
         """Return what the target makes of the network's outputs for X: ``predict`` and more."""
         check_is_fitted(self)
         with isolated_torch():
-            columns = read_X(self, X, kinds=self.encoder_.kinds)
+            encoder = self.encoder_
+            columns = read_X(self, X, kinds=encoder.kinds, column_names=encoder.column_names)
             device = predict_device(self.device)
             dtype = choose_dtype(self.precision, device, self._name)
             net = self.module_.to(device, dtype)
@@ -238,6 +242,7 @@ class TabularEstimator(NetworkParams):
         tags.input_tags.allow_nan = True
         tags.input_tags.categorical = True
         tags.input_tags.string = True
+        tags.input_tags.sparse = True
         return tags
 
 
@@ -412,7 +417,7 @@ class Fit:
             net = estimator._build_net(
                 preparation.encoder.schema, self.target.n_outputs, preparation.table
             )
-        net = net.to_empty(device="cpu")
+        net = materialize(net)
         generator = torch.Generator().manual_seed(seed)
         init_weights(net, generator)
         net.init_from_data(preparation.table, generator)

@@ -1,6 +1,6 @@
 """The parameters that all estimators with a network share: defaults, legal values, meaning."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, dataclass_transform
 
@@ -18,7 +18,7 @@ _RANDOM_STATE = Predicate(
 )
 _COLUMNS = Predicate(
     "a list of columns",
-    lambda value: isinstance(value, Sequence | np.ndarray) and not isinstance(value, str),
+    lambda value: isinstance(value, Iterable) and not isinstance(value, str | bytes),
 )
 
 _ATTRIBUTES = """Attributes
@@ -170,7 +170,7 @@ class NetworkParams(BaseEstimator):
         _COLUMNS,
         default="from_dtype",
         doc="Which columns are categories: 'from_dtype' (strings, booleans, categorical dtypes), "
-        "or names, indices or a mask.",
+        "or names, indices or a mask: a list, set, array, Index or Series.",
     )
     precision: str = param(
         OneOf(*PRECISIONS),

@@ -2,14 +2,22 @@
 
 import contextlib
 import os
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float64")
 
 
-def is_device(value):
+_PID_AT_IMPORT = os.getpid()
+
+
+def is_device(value: Any) -> bool:
     """Return whether ``value`` is a torch.device or a name of one."""
     if isinstance(value, torch.device):
         return True
@@ -19,14 +27,14 @@ def is_device(value):
         return False
 
 
-def is_available(device):
-    """Return whether this machine has ``device``, a torch.device."""
+def is_available(device: torch.device) -> bool:
+    """Return whether this machine has ``device``."""
     if device.type == "cuda":
         return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
     return device.type == "cpu" or (device.type == "mps" and torch.backends.mps.is_available())
 
 
-def choose_device(device, estimator_name):
+def choose_device(device: str | torch.device, estimator_name: str) -> torch.device:
     """Return the torch.device for a ``device`` parameter; ``"auto"``: CUDA, then MPS, then the CPU.
 
     Raises
@@ -45,11 +53,58 @@ def choose_device(device, estimator_name):
     return chosen
 
 
-def predict_device(device):
+def predict_device(device: str | torch.device) -> torch.device:
     """Return where to predict: the device of the fit, or the CPU where this machine lacks it."""
     if device == "auto" or is_available(torch.device(device)):
         return choose_device(device, "")
     return torch.device("cpu")
+
+
+class ProcessSetting:
+    """A setting of the whole process that fits in several threads need at once.
+
+    The first fit to enter sets the value. The last fit to leave brings the caller's value back.
+
+    Parameters
+    ----------
+    get : callable
+        Returns the value.
+    set : callable
+        Takes the value.
+    """
+
+    def __init__(self, get: Callable[[], Any], set: Callable[[Any], Any]) -> None:
+        self.get = get
+        self.set = set
+        self._lock = threading.Lock()
+        self._n_holders = 0
+        self._before = None
+
+    @contextlib.contextmanager
+    def held_at(self, value: Any) -> Iterator[None]:
+        """Keep the setting at ``value`` while the context is open."""
+        with self._lock:
+            if self._n_holders == 0:
+                self._before = self.get()
+                self._change_to(value)
+            self._n_holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_holders -= 1
+                if self._n_holders == 0:
+                    self._change_to(self._before)
+
+    def _change_to(self, value: Any) -> None:
+        if self.get() != value:
+            self.set(value)
+
+
+_DEFAULT_DTYPE = ProcessSetting(torch.get_default_dtype, torch.set_default_dtype)
+_MATMUL_PRECISION = ProcessSetting(
+    torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
+)
 
 
 @dataclass(frozen=True)
@@ -63,54 +118,61 @@ class Precision:
     is_bfloat16 : bool
         Whether products are of bfloat16 numbers (autocast).
     is_tf32 : bool
-        Whether a GPU's float32 products may have TF32's ten bits.
+        Whether the float32 products of a GPU may have the ten bits of TF32.
     """
 
     dtype: torch.dtype
     is_bfloat16: bool = False
     is_tf32: bool = False
 
-    def autocast(self, device):
+    def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context of a forward pass."""
-        # The cache of cast weights is the process's: another thread's fit would empty it, and
-        # gradients be rounded otherwise.
+        # Torch has one cache of cast weights for all threads: a fit in another thread would empty
+        # it, and gradients would be rounded otherwise.
         return torch.autocast(
             device.type, torch.bfloat16, enabled=self.is_bfloat16, cache_enabled=False
         )
 
     @contextlib.contextmanager
-    def matmuls(self, device):
-        """Allow TF32 while the context is open, where it applies; torch has one switch for the
-        whole process."""
-        if not self.is_tf32 or device.type != "cuda":
+    def matmuls(self, device: torch.device) -> Iterator[None]:
+        """Allow TF32 in the whole process while the context is open, where it applies."""
+        if self.is_tf32 and device.type == "cuda":
+            with _MATMUL_PRECISION.held_at("high"):
+                yield
+        else:
             yield
-            return
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("high")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
 
 
-def choose_dtype(precision, device, estimator_name):
-    """Return the torch.dtype of parameters and tables for a ``precision`` parameter."""
+def choose_dtype(precision: str, device: torch.device, estimator_name: str) -> torch.dtype:
+    """Return the torch.dtype of parameters and tables for a ``precision`` parameter.
+
+    Raises
+    ------
+    ValueError
+        For float64 on an MPS device, which has no such numbers.
+    """
     if precision == "float64" and device.type == "mps":
         raise ValueError(
-            f"{estimator_name}: precision='float64' cannot be had on an MPS device; use "
-            "'float32' or device='cpu'."
+            f"{estimator_name}: precision must be 'auto', 'float32' or 'bfloat16' on an MPS "
+            "device, got 'float64'; use 'float32' or device='cpu'."
         )
     return torch.float64 if precision == "float64" else torch.float32
 
 
-def choose_precision(precision, device, net):
+def choose_precision(precision: str, device: torch.device, net: Any) -> Precision:
     """Return the :class:`Precision` of a network for a ``precision`` parameter.
 
-    "auto" on a CPU: bfloat16 where the processor multiplies it and the network is wide enough to
-    gain (measured: from a width of 128; at 384 it is 1.2 to 1.6 times as fast, the default
-    FT-Transformer 2 times, at 64 it is slower), else float32. On a CUDA device: bfloat16 for
-    Transformers, TF32 for the rest. On MPS: float32. No bfloat16 where it has overflowed in
-    training.
+    "auto" on a CPU means bfloat16 where the processor multiplies it and the network is at least 128
+    wide, else float32. On a CUDA device it means bfloat16 where the network prefers it, which
+    FT-Transformer alone does, else TF32. On MPS it means float32. A network whose training has
+    overflowed in bfloat16 never has it.
+
+    Parameters
+    ----------
+    precision : str
+        One of ``PRECISIONS``.
+    device : torch.device
+    net : TabularNet or NetworkEnsemble
     """
     dtype = choose_dtype(precision, device, "")
     if precision != "auto":
@@ -124,35 +186,45 @@ def choose_precision(precision, device, net):
     return Precision(dtype, is_bfloat16=is_bfloat16)
 
 
-# Compiling took 7 s (TabM, ResNet) to 37 s (FT-Transformer) for each size of batch, on one core. A
-# tenth of a millisecond saved a step would repay that from here on. Not measured on a GPU yet.
+# From here on a tenth of a millisecond saved a step repays the time of compiling.
 _COMPILE_FROM_STEPS = 200_000
 
 
-def choose_compile(compile, device, n_steps):
-    """Return whether to compile a network, for a ``compile`` parameter and the fewest steps that
-    the fit will take."""
-    return (
-        compile if compile != "auto" else device.type == "cuda" and n_steps >= _COMPILE_FROM_STEPS
-    )
+def choose_compile(compile: bool | str, device: torch.device, n_steps: int) -> bool:
+    """Return whether to compile a network.
+
+    Parameters
+    ----------
+    compile : "auto" or bool
+        The parameter of the estimator.
+    device : torch.device
+    n_steps : int
+        The fewest steps that the fit will take.
+    """
+    if compile == "auto":
+        return device.type == "cuda" and n_steps >= _COMPILE_FROM_STEPS
+    return bool(compile)
 
 
-def cpu_multiplies_bfloat16():
+def cpu_multiplies_bfloat16() -> bool:
     """Return whether this processor has instructions for products of bfloat16 numbers."""
-    capabilities = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # older versions of torch do not say
+    # Older versions of torch do not say.
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 @contextlib.contextmanager
-def isolated_torch():
+def isolated_torch() -> Iterator[None]:
     """Set what a fit or a prediction expects of torch while the context is open.
 
     Gradients are on, autocast is off, new tensors are float32 and on the CPU, whatever the caller
-    has set. The caller's settings come back.
+    has set. In a process that was forked torch has one thread. The caller's settings come back.
     """
+    import_rich()
     with contextlib.ExitStack() as stack:
+        if is_forked():
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(1)
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         if not torch.is_grad_enabled():
@@ -162,29 +234,53 @@ def isolated_torch():
                 stack.enter_context(torch.autocast(kind, enabled=False))
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
-        # The default dtype is the whole process's: it is left alone where it is right already.
-        if (dtype := torch.get_default_dtype()) != torch.float32:
-            torch.set_default_dtype(torch.float32)
-            stack.callback(torch.set_default_dtype, dtype)
+        stack.enter_context(_DEFAULT_DTYPE.held_at(torch.float32))
         yield
 
 
+def is_forked() -> bool:
+    """Return whether this process is a fork of the one that imported tabdl.
+
+    Such a process has not the threads of OpenMP that its parent had started, and a parallel
+    operation of torch would wait for them for ever.
+    """
+    return os.getpid() != _PID_AT_IMPORT
+
+
+def import_rich() -> None:
+    """Import rich, where it is installed, and leave the state of Python's ``random`` as it is.
+
+    scikit-learn imports rich at the first use of its metrics or preprocessing, and rich draws a
+    number when it is imported: a user's seed would mean something else after the first fit.
+    """
+    if "rich.style" in sys.modules:
+        return
+    state = random.getstate()
+    with contextlib.suppress(ImportError):
+        import rich.style  # noqa: F401
+    random.setstate(state)
+
+
 @contextlib.contextmanager
-def threads(n_jobs, work):
-    """Let torch use so many threads of the CPU while the context is open; the caller's number comes
-    back.
+def threads(n_jobs: int | None, work: int) -> Iterator[None]:
+    """Give torch a number of CPU threads while the context is open; the caller's number comes back.
 
     Parameters
     ----------
     n_jobs : int or None
-        -1: one a core. None: as many as torch has now, but one for each five million
-        multiplications of a step: below, a second thread gained nothing (measured with two).
+        -1: one a core. None: as many as torch has now, but at most one for each five million
+        multiplications of a step, below which a second thread gains nothing. A forked process has
+        one thread in any case.
     work : int
         Multiplications of a step.
     """
     before = torch.get_num_threads()
-    by_work = max(1, min(before, work // 5_000_000))
-    chosen = {None: by_work, -1: _n_cores()}.get(n_jobs, n_jobs)
+    if is_forked():
+        chosen = 1
+    elif n_jobs is None:
+        chosen = max(1, min(before, work // 5_000_000))
+    else:
+        chosen = n_cores() if n_jobs == -1 else n_jobs
     if chosen != before:
         torch.set_num_threads(chosen)
     try:
@@ -194,5 +290,8 @@ def threads(n_jobs, work):
             torch.set_num_threads(before)
 
 
-def _n_cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def n_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

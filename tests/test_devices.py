@@ -1,16 +1,21 @@
 """Precision and threads: the rules behind "auto", and that nothing of them stays behind."""
 
+import contextlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import make, numbers, some_rows
+from conftest import make, numbers, people, some_rows
 
 import tabdl
 from tabdl import devices
 from tabdl.data.table import Schema
-from tabdl.devices import Precision, choose_precision, threads
+from tabdl.devices import Precision, ProcessSetting, choose_precision, isolated_torch, threads
+from tabdl.training.stacking import NetworkEnsemble
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SCHEMA = Schema(("a", "b"), ("c",), (3,))
@@ -47,6 +52,14 @@ def test_precision(precision, device, has_bfloat16, net, expected, monkeypatch):
     assert choose_precision(precision, device, net) == expected
 
 
+def test_bfloat16_of_a_cuda_device_is_for_ft_transformer_alone(architecture):
+    """As the documentation of ``precision`` says; a single network and several are alike."""
+    net = make(architecture, "Regressor")._build_net(SCHEMA, 1, some_rows(SCHEMA))
+    expected = BFLOAT16 if architecture == "FTTransformer" else TF32
+    assert choose_precision("auto", CUDA, net) == expected
+    assert choose_precision("auto", CUDA, NetworkEnsemble([net])) == expected
+
+
 def test_the_processor_is_asked():
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.exists() else ""
@@ -60,6 +73,75 @@ def test_tf32_is_switched_back(is_tf32):
         assert torch.get_float32_matmul_precision() == ("high" if is_tf32 else before)
         raise KeyError
     assert torch.get_float32_matmul_precision() == before
+
+
+def test_a_setting_of_the_process_waits_for_the_last_holder():
+    values = ["theirs"]
+    setting = ProcessSetting(lambda: values[-1], values.append)
+    first, second = setting.held_at("ours"), setting.held_at("ours")
+    with first:
+        with second:
+            assert values == ["theirs", "ours"]
+        assert values == ["theirs", "ours"]
+    assert values == ["theirs", "ours", "theirs"]
+
+
+def what_fits_rely_on():
+    tensor = torch.empty(1, requires_grad=True)
+    kinds = ("cpu", "cuda", "mps")
+    return (
+        (tensor * 1).requires_grad,
+        tensor.is_inference(),
+        tensor.dtype,
+        tensor.device,
+        [torch.is_autocast_enabled(kind) for kind in kinds],
+    )
+
+
+@contextlib.contextmanager
+def default_dtype(dtype):
+    torch.set_default_dtype(dtype)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@contextlib.contextmanager
+def default_device(device):
+    torch.set_default_device(device)
+    yield
+    torch.set_default_device(None)
+
+
+SETTINGS = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "set_grad_enabled": lambda: torch.set_grad_enabled(False),
+    "float64": lambda: default_dtype(torch.float64),
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "set_default_device": lambda: default_device("meta"),
+    "device": lambda: torch.device("meta"),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_settings_of_the_caller_do_not_matter(setting):
+    """And they come back; also where they are set only for the prediction."""
+    usual = what_fits_rely_on()
+    X, y = people()
+    model = make("TabResNet", "Regressor", max_epochs=2).fit(X, y)
+    expected = model.predict(X)
+    with SETTINGS[setting]():
+        theirs = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
+        with isolated_torch():
+            assert what_fits_rely_on() == usual
+        np.testing.assert_array_equal(model.predict(X), expected)
+        np.testing.assert_array_equal(model.fit(X, y).predict(X), expected)
+        assert theirs == (
+            torch.is_grad_enabled(),
+            torch.get_default_dtype(),
+            torch.get_default_device(),
+        )
+    assert what_fits_rely_on() == usual
 
 
 @pytest.fixture
@@ -83,7 +165,7 @@ def test_threads(n_jobs, work, expected, four_threads):
 
 def test_all_cores(four_threads):
     with threads(-1, 1):
-        assert torch.get_num_threads() == devices._n_cores()
+        assert torch.get_num_threads() == devices.n_cores()
 
 
 @pytest.mark.parametrize("n_jobs, expected", [(1, 1), (3, 3), (None, 1)])
@@ -107,6 +189,32 @@ def test_n_jobs_of_an_estimator(n_jobs, expected, four_threads):
     model.module_.backbone.append(Spy())
     model.predict(X)
     assert len(seen) > 5 and set(seen) == {expected} and torch.get_num_threads() == 4
+
+
+FORK = """
+import os, pickle, signal, sys
+import numpy as np, torch
+from tabdl import TabMLPRegressor
+torch.set_num_threads(2)
+torch.rand(1000, 1000) @ torch.rand(1000, 1000)
+X = np.random.default_rng(0).normal(size=(6000, 20))
+model = TabMLPRegressor(max_epochs=1, n_jobs=2, random_state=0).fit(X, X[:, 0])
+expected = model.predict(X)
+child = os.fork()
+if not child:
+    signal.alarm(40)
+    same = np.allclose(model.predict(X), expected, atol=1e-4)
+    same &= np.allclose(model.fit(X, X[:, 0]).predict(X), expected, atol=1e-2)
+    os._exit(3 if same and torch.get_num_threads() == 2 else 4)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_predicts_and_fits():
+    """Its parent had two threads of OpenMP, which the child would wait for without end."""
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "3\n", done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -282,7 +282,7 @@ def test_a_hundred_thousand_categories(architecture):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
         {"id": [f"id{i}" for i in range(100_000)], "group": rng.choice(["a", "b"], 100_000)}
-    )
+    ).astype({"id": "category"})
     y = np.where(frame["group"] == "a", 1.0, -1.0)
     model = make(
         architecture,

@@ -3,7 +3,10 @@ do not meet."""
 
 import pickle
 import random
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -56,6 +59,38 @@ def test_a_fit_leaves_no_trace(architecture, task, random_state, tmp_path, monke
     pd.testing.assert_frame_equal(X, X_before)
     np.testing.assert_array_equal(y, y_before)
     assert (weight == 1).all()
+
+
+FIRST_FIT = """
+import sys, warnings
+warnings.simplefilter("error")
+sys.path.insert(0, sys.argv[1])
+from conftest import make, people, target
+from test_side_effects import global_state
+import tabdl
+X, y = people()
+kind, task = sys.argv[2:]
+if kind == "folds":
+    model = getattr(tabdl, "CrossValEnsemble" + task)(make("TabMLP", task, max_epochs=1), cv=2)
+else:
+    model = make(kind, task, max_epochs=1, scoring="r2" if task == "Regressor" else "accuracy")
+before = global_state()
+model.fit(X, target(y - 2, task))
+after_fit = global_state()
+model.predict(X)
+for state in (after_fit, global_state()):
+    print(*(name for name in before if before[name] != state[name]))
+"""
+
+
+@pytest.mark.parametrize(
+    "case", ["TabMLP Regressor", "FTTransformer Classifier", "folds Regressor"]
+)
+def test_the_first_fit_of_a_process_leaves_no_trace(case):
+    """What libraries load at their first use may draw numbers when it is loaded."""
+    command = [sys.executable, "-c", FIRST_FIT, str(Path(__file__).parent), *case.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("\n\n", 0), done.stdout + done.stderr
 
 
 def test_an_interrupted_fit_leaves_no_trace(architecture):

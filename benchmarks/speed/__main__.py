@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.errors import HarnessError
+from benchmarks.files import locked
 from benchmarks.speed import california, memory, networks, others, scaling
 from benchmarks.speed.cases import NETWORKS, table
 from benchmarks.speed.figures import draw
@@ -122,6 +124,14 @@ def main(argv=None):
     options = arguments(argv)
     if options.reference_path:
         sys.path.insert(0, str(Path(options.reference_path).resolve()))
+    try:
+        with locked(options.out, wait=False):
+            _measure_and_write(options, argv)
+    except HarnessError as error:
+        sys.exit(f"error: {error}")
+
+
+def _measure_and_write(options, argv):
     measured = [part for part in options.parts if part != REPORT]
     if measured:
         results = Results(options.out, torch.device(options.device).type)

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.datasets import Dataset, california_housing
-from benchmarks.models import ft_transformer
+from benchmarks.models.registry import MODELS
 from benchmarks.speed.cases import PRECISIONS, timed
+
+NETWORK = "ft_transformer"
 
 
 def run(options, results):
@@ -15,9 +17,8 @@ def run(options, results):
     except ImportError as error:
         print(f"california: {error}; --california-csv takes the table as a CSV file")
         return
-    ft_transformer(
-        _first_rows(dataset, 2000), {"max_epochs": 1}, 0, options.device, None
-    )  # a warm-up
+    warm_up = {"max_epochs": 1}
+    MODELS[NETWORK](_first_rows(dataset, 2000), warm_up, 0, options.device, None)
     for precision in PRECISIONS:
         entry = {"precision": precision, "seconds": [], "rmse": [], "epochs": []}
         for seed in range(options.repeats):
@@ -44,28 +45,24 @@ def read(csv=None):
     if csv is None:
         return california_housing()
     table = pd.read_csv(csv)
-    parts = [
+    tables = [
         table[table["split"] == split].reset_index(drop=True) for split in ("train", "val", "test")
     ]
-    return Dataset(
-        "california_housing",
-        "regression",
-        *((p.drop(columns=["target", "split"]), p["target"]) for p in parts),
-    )
+    train_val_test = [(t.drop(columns=["target", "split"]), t["target"]) for t in tables]
+    return Dataset("california_housing", "regression", *train_val_test)
 
 
 def _first_rows(dataset, n_rows):
-    parts = [
-        tuple(table.iloc[:n_rows] for table in part)
-        for part in (dataset.train, dataset.val, dataset.test)
+    train_val_test = [
+        tuple(table.iloc[:n_rows] for table in part) for part in dataset.train_val_test
     ]
-    return Dataset(dataset.name, dataset.task, *parts)
+    return Dataset(dataset.name, dataset.task, *train_val_test)
 
 
 def measure(dataset, precision, seed, device):
     """Return the seconds of the fit, the error of the test rows, and the number of epochs."""
     seconds, fit = timed(
-        lambda: ft_transformer(dataset, {"precision": precision}, seed, device, None), device
+        lambda: MODELS[NETWORK](dataset, {"precision": precision}, seed, device, None), device
     )
     X_test, y_test = dataset.test
     return (

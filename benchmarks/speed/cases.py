@@ -10,26 +10,48 @@ import pandas as pd
 import torch
 from torch.nn import functional
 
-import tabdl
+from benchmarks.models.registry import MODELS
 from tabdl.embeddings import PiecewiseLinear
 
 N_NUM, CARDINALITIES = 20, (2, 5, 10, 50)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A network that is timed.
+
+    Attributes
+    ----------
+    sizes : dict
+        The parameters of its width and depth that are not the defaults.
+    numeric_embedding : object
+        As in the paper; TabM's as its authors' package does.
+    described : str
+        The sizes in words.
+    packages : tuple of str
+        The authors' packages with the network.
+    """
+
+    sizes: dict
+    numeric_embedding: object
+    described: str
+    packages: tuple[str, ...] = ("rtdl_revisiting_models",)
+
+
 NETWORKS = {
-    "ft_transformer": (tabdl.FTTransformerRegressor, {}),
-    "resnet": (tabdl.TabResNetRegressor, {"n_blocks": 4, "d_block": 256, "d_embedding": 16}),
-    "mlp": (tabdl.TabMLPRegressor, {"n_blocks": 4, "d_block": 384, "d_embedding": 16}),
-    "tabm": (tabdl.TabMRegressor, {"d_block": 512}),
+    "ft_transformer": Timed({}, "linear", "the paper's defaults"),
+    "resnet": Timed(
+        {"n_blocks": 4, "d_block": 256, "d_embedding": 16}, None, "4 blocks of 256, hidden 512"
+    ),
+    "mlp": Timed({"n_blocks": 4, "d_block": 384, "d_embedding": 16}, None, "4 layers of 384"),
+    "tabm": Timed(
+        {"d_block": 512},
+        PiecewiseLinear(bins="quantile"),
+        "mini, 32 predictions, 3 layers of 512, piecewise-linear embeddings",
+        packages=("tabm", "rtdl_num_embeddings"),
+    ),
 }
-# How numbers are embedded: as in the paper; TabM's as its authors' package does.
-NUMERIC_EMBEDDINGS = {
-    "ft_transformer": "linear",
-    "resnet": None,
-    "mlp": None,
-    "tabm": PiecewiseLinear(bins="quantile"),
-}
-PACKAGES = {
-    "tabm": ("tabm", "rtdl_num_embeddings")
-}  # of the authors; of the other networks, rtdl_revisiting_models
+"""By their names in :data:`benchmarks.models.registry.MODELS`."""
 AUTHORS_BATCH = 4000  # in which the authors predict
 PRECISIONS = ("auto", "float32")
 PLAIN = "plain"
@@ -80,15 +102,17 @@ class Case:
 
     def estimator(self, **parameters):
         """Return tabdl's estimator; without other ``parameters`` it trains on all rows."""
-        cls, sizes = NETWORKS[self.network]
+        timed_network = NETWORKS[self.network]
         common = {
             "batch_size": self.batch_size,
             "device": self.device,
             "random_state": 0,
             "early_stopping": False,
         }
-        return cls(
-            **sizes, numeric_embedding=NUMERIC_EMBEDDINGS[self.network], **(common | parameters)
+        return MODELS[self.network].regressor(
+            numeric_embedding=timed_network.numeric_embedding,
+            **timed_network.sizes,
+            **(common | parameters),
         )
 
     def reference(self):
@@ -103,7 +127,7 @@ class Case:
             return rtdl.FTTransformer(
                 n_cont_features=self.n_num, cat_cardinalities=cardinalities, d_out=1, **options
             )
-        sizes = dict(NETWORKS[self.network][1])
+        sizes = dict(NETWORKS[self.network].sizes)
         d_embedding = sizes.pop("d_embedding")
         embeddings = rtdl.CategoricalEmbeddings(cardinalities, d_embedding, bias=False)
         sizes |= {"d_in": self.n_num + len(cardinalities) * d_embedding, "d_out": 1}
@@ -132,10 +156,7 @@ class Case:
 
 def has_reference(network):
     """Return whether the authors' package with this network is installed."""
-    return all(
-        importlib.util.find_spec(name) is not None
-        for name in PACKAGES.get(network, ("rtdl_revisiting_models",))
-    )
+    return all(importlib.util.find_spec(name) is not None for name in NETWORKS[network].packages)
 
 
 class FlatReference(torch.nn.Module):

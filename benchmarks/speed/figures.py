@@ -4,7 +4,9 @@ colour a network."""
 import importlib.util
 from pathlib import Path
 
-from benchmarks.speed.cases import NETWORKS, PLAIN
+from benchmarks.files import new_file
+from benchmarks.models.registry import MODELS
+from benchmarks.speed.cases import PLAIN
 from benchmarks.speed.results import DEVICES
 
 LABELS = {
@@ -13,8 +15,6 @@ LABELS = {
     "cardinality": "categories of one column (beside 20 numbers)",
     "batch_size": "rows a training step",
 }
-NAMES = {"ft_transformer": "FT-Transformer", "resnet": "ResNet", "mlp": "MLP", "tabm": "TabM"}
-COLORS = dict(zip(NETWORKS, ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=True))
 STYLES = {
     "tabdl": {"linestyle": "-", "marker": "o"},
     PLAIN: {"linestyle": "--", "marker": "o", "markerfacecolor": "white"},
@@ -67,17 +67,16 @@ def _draw_axis(path, kind, axis, entries):
         panel.grid(True, which="major", alpha=0.3)
     handles, labels = _legend(entries)
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with new_file(path) as new:
+        figure.savefig(new, dpi=150, format="png")
 
 
 def _draw_network(panel, entry, what):
     for who, style in STYLES.items():
         points = [(point["value"], point[what]) for point in entry["points"] if point["who"] == who]
         if points:
-            panel.plot(
-                *zip(*points, strict=True), color=COLORS[entry["network"]], markersize=5, **style
-            )
+            colour = MODELS[entry["network"]].colour
+            panel.plot(*zip(*points, strict=True), color=colour, markersize=5, **style)
 
 
 def _legend(entries):
@@ -90,9 +89,9 @@ def _legend(entries):
         for who in STYLES
         if any(point["who"] == who for entry in entries for point in entry["points"])
     ]
-    handles = [Line2D([], [], color=COLORS[network], linewidth=4) for network in networks]
+    handles = [Line2D([], [], color=MODELS[network].colour, linewidth=4) for network in networks]
     handles += [Line2D([], [], color="black", **STYLES[who]) for who in whos]
-    return handles, [NAMES[network] for network in networks] + [WHO[who] for who in whos]
+    return handles, [MODELS[network].label for network in networks] + [WHO[who] for who in whos]
 
 
 def _plain_ticks(panel, values):

@@ -2,8 +2,7 @@
 benchmarks.speed.folds``.
 
 Prints the ratio of the seconds of both, median and range of pairs in one run. Together, folds share
-one table and one encoder; whether their steps are common ones too goes by the size of a step, see
-``tabdl.members``.
+one table and one encoder; whether their steps are common ones too goes by the size of a step.
 """
 
 import argparse
@@ -14,14 +13,9 @@ import numpy as np
 import torch
 
 import tabdl
-from benchmarks.speed.cases import NUMERIC_EMBEDDINGS
+from benchmarks.models.registry import MODELS, network_names
+from benchmarks.speed.cases import NETWORKS
 from tabdl.devices import choose_device
-
-NETWORKS = {
-    "ft_transformer": tabdl.FTTransformerRegressor,
-    "resnet": tabdl.TabResNetRegressor,
-    "mlp": tabdl.TabMLPRegressor,
-}
 
 
 def table(n_rows):
@@ -38,8 +32,9 @@ def seconds(network, X, y, batch_size, together, options):
         "device": options.device,
         "n_jobs": options.n_jobs,
     }
-    estimator = NETWORKS[network](
-        numeric_embedding=NUMERIC_EMBEDDINGS[network], batch_size=batch_size, **common
+    numeric_embedding = NETWORKS[network].numeric_embedding
+    estimator = MODELS[network].regressor(
+        numeric_embedding=numeric_embedding, batch_size=batch_size, **common
     )
     ensemble = tabdl.CrossValEnsembleRegressor(
         estimator, cv=options.folds, together=together, random_state=0
@@ -55,7 +50,7 @@ def main(argv=None):
         prog="python -m benchmarks.speed.folds", description=__doc__.splitlines()[0]
     )
     add = parser.add_argument
-    add("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    add("--networks", nargs="+", default=network_names("paper"), choices=list(NETWORKS))
     add("--batch-sizes", nargs="+", type=int, default=[256, 32])
     add("--rows", type=int, default=2000)
     add("--folds", type=int, default=8)

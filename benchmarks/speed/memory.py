@@ -15,15 +15,25 @@ import numpy as np
 import pandas as pd
 import torch
 
-import tabdl
-from benchmarks.speed.cases import PLAIN, PRECISIONS, Case, PlainLoop, encoded, has_reference, timed
+from benchmarks.models.registry import MODELS
+from benchmarks.speed.cases import (
+    NETWORKS,
+    PLAIN,
+    PRECISIONS,
+    Case,
+    PlainLoop,
+    encoded,
+    has_reference,
+    timed,
+)
 from benchmarks.speed.opponents import COMMON, OPPONENTS, is_installed
-from benchmarks.speed.others import parts
+from benchmarks.speed.others import train_val
 from benchmarks.speed.ratios import megabytes, overhead_figures
 
 ROOT = Path(__file__).parent.parent.parent
 N_COLUMNS = 90
-SMALL_NETWORKS = {"mlp": tabdl.TabMLPRegressor, "resnet": tabdl.TabResNetRegressor}
+# The networks that take numbers as they are.
+SMALL_NETWORKS = [name for name, network in NETWORKS.items() if network.numeric_embedding is None]
 SMALL = {
     "n_blocks": 1,
     "d_block": 64,
@@ -110,7 +120,7 @@ def measure_memory(case, who):
 def _one_epoch(case, who):
     """Return the function to call, with its table made."""
     if who in OPPONENTS:
-        X_y = parts(case)
+        X_y = train_val(case)
         return lambda: OPPONENTS[who](case, X_y, 1)
     X, y = case.table()
     if who in PRECISIONS:
@@ -125,7 +135,7 @@ def measure_overhead(network, early_stopping, n_rows, device):
     values = np.random.default_rng(0).standard_normal((n_rows, N_COLUMNS), dtype=np.float32)
     X = pd.DataFrame(values, columns=[f"n{j}" for j in range(N_COLUMNS)])
     y = values[:, 0] * values[:, 1]
-    model = SMALL_NETWORKS[network](**SMALL, early_stopping=early_stopping, device=device)
+    model = MODELS[network].regressor(**SMALL, early_stopping=early_stopping, device=device)
     torch.ones(1, device=device)  # a GPU's start is no fit's
     before = _start_of_peak()
     fit, _ = timed(lambda: model.fit(X, y), device)

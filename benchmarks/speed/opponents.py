@@ -1,6 +1,6 @@
 """Estimators of other packages, fitted with the same network: one function a package.
 
-Each takes ``(case, parts, epochs)``, where ``parts`` are X, y, X_val and y_val, and returns the
+Each takes ``(case, tables, epochs)``, where ``tables`` are X, y, X_val and y_val, and returns the
 seconds of the whole fit and the number of trained parameters. All evaluate the validation rows
 after each epoch; :data:`INCLUDED` says what a fit does beside.
 """
@@ -44,9 +44,9 @@ def is_installed(name):
         return False
 
 
-def fit_pytabkit(case, parts, epochs):
+def fit_pytabkit(case, tables, epochs):
     """Fit pytabkit's estimator."""
-    X, y, X_val, y_val = parts
+    X, y, X_val, y_val = tables
     cls, parameters = _pytabkit_network(case.network)
     with _quiet() as folder:
         # n_threads: its own choice would be one a physical core.
@@ -68,7 +68,7 @@ def _pytabkit_network(network):
 
     if network == "ft_transformer":
         return pytabkit.FTT_D_Regressor, {}  # its defaults are the paper's
-    sizes = NETWORKS[network][1]
+    sizes = NETWORKS[network].sizes
     n_blocks, d_block = sizes["n_blocks"], sizes["d_block"]
     common = {"module_n_layers": n_blocks, "module_d_embedding": sizes["d_embedding"]}
     if network == "mlp":
@@ -83,11 +83,11 @@ def _pytabkit_network(network):
     }
 
 
-def fit_deeptab(case, parts, epochs):
+def fit_deeptab(case, tables, epochs):
     """Fit DeepTab's estimator."""
     from deeptab import configs
 
-    X, y, X_val, y_val = parts
+    X, y, X_val, y_val = tables
     cls, network = _deeptab_network(case.network)
     accelerator = "gpu" if torch.device(case.device).type == "cuda" else "cpu"
     with _quiet() as folder:
@@ -132,7 +132,7 @@ def _deeptab_network(network):
             attn_dropout=0.2,
             embedding_bias=True,
         )
-    sizes = NETWORKS[network][1]
+    sizes = NETWORKS[network].sizes
     n_blocks = sizes["n_blocks"]
     if network == "mlp":
         return models.MLPRegressor, configs.MLPConfig(
@@ -144,13 +144,13 @@ def _deeptab_network(network):
     )
 
 
-def fit_skorch(case, parts, epochs):
+def fit_skorch(case, tables, epochs):
     """Fit skorch's NeuralNetRegressor around the authors' network."""
     from skorch import NeuralNetRegressor
     from skorch.dataset import Dataset
     from skorch.helper import predefined_split
 
-    X, y, X_val, y_val = parts
+    X, y, X_val, y_val = tables
     train, val = encoded(X, y, case.n_num), encoded(X_val, y_val, case.n_num)
     model = NeuralNetRegressor(
         case.reference,
@@ -191,4 +191,7 @@ def _quiet():
 
 
 OPPONENTS = {"pytabkit": fit_pytabkit, "deeptab": fit_deeptab, "skorch": fit_skorch}
-COMMON = ("ft_transformer", "resnet", "mlp")  # the networks that all of them have
+COMMON = tuple(
+    name for name, timed_network in NETWORKS.items() if "tabm" not in timed_network.packages
+)
+"""The networks that all of them have."""

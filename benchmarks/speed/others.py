@@ -37,10 +37,10 @@ def measure(case, repeats, epochs):
     }
     fits = {f"tabdl {precision}": fit_tabdl(precision) for precision in PRECISIONS}
     fits |= {name: fit for name, fit in OPPONENTS.items() if is_installed(name)}
-    few = parts(replace(case, n_rows=min(case.n_rows, 4 * case.batch_size)))
+    few = train_val(replace(case, n_rows=min(case.n_rows, 4 * case.batch_size)))
     for fit in fits.values():  # imports what a package imports late
         fit(case, few, 1)
-    all_rows = parts(case)
+    all_rows = train_val(case)
     for _ in range(repeats):
         for name, fit in fits.items():
             seconds, n_parameters = fit(case, all_rows, epochs)
@@ -49,7 +49,7 @@ def measure(case, repeats, epochs):
     return entry
 
 
-def parts(case):
+def train_val(case):
     """Return X, y, X_val and y_val: the case's training rows, and a quarter as many validation
     rows."""
     X, y = replace(case, n_rows=case.n_rows + case.n_rows // 4).table()
@@ -60,8 +60,8 @@ def fit_tabdl(precision):
     """Return the function that fits tabdl's estimator as those of :mod:`benchmarks.speed.opponents`
     fit theirs."""
 
-    def fit(case, parts, epochs):
-        X, y, X_val, y_val = parts
+    def fit(case, tables, epochs):
+        X, y, X_val, y_val = tables
         model = case.estimator(
             max_epochs=epochs, early_stopping=True, patience=epochs, precision=precision
         )

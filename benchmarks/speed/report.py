@@ -3,8 +3,10 @@
 import textwrap
 from pathlib import Path
 
-from benchmarks.speed.cases import AUTHORS_BATCH, PLAIN, PRECISIONS
-from benchmarks.speed.figures import LABELS, NAMES, WHO, path_of
+from benchmarks.files import write_text
+from benchmarks.models.registry import MODELS
+from benchmarks.speed.cases import AUTHORS_BATCH, NETWORKS, PLAIN, PRECISIONS
+from benchmarks.speed.figures import LABELS, WHO, path_of
 from benchmarks.speed.opponents import INCLUDED, OPPONENTS
 from benchmarks.speed.ratios import (
     NOTHING,
@@ -21,12 +23,6 @@ from benchmarks.speed.results import DEVICES, Results
 
 NOT_YET = "not measured yet"
 NOTES = "speed-notes.md"
-SIZES = {
-    "ft_transformer": "the paper's defaults",
-    "resnet": "4 blocks of 256, hidden 512",
-    "mlp": "4 layers of 384",
-    "tabm": "mini, 32 predictions, 3 layers of 512, piecewise-linear embeddings",
-}
 INTRODUCTION = """# Speed
 
 Written by `python -m benchmarks.speed` from `speed-cpu.json` and `speed-cuda.json` in this folder.
@@ -64,8 +60,7 @@ def write_report(out):
         "",
         notes.read_text().strip() if notes.exists() else NOTHING,
     ]
-    Path(out).mkdir(parents=True, exist_ok=True)
-    (Path(out) / "speed.md").write_text("\n".join(lines) + "\n")
+    write_text(Path(out) / "speed.md", "\n".join(lines) + "\n")
 
 
 def _text(text, indent=""):
@@ -108,7 +103,7 @@ def _device(results, out, kind):
 
 
 def _order(entry):
-    return list(NAMES).index(entry.get("network", "ft_transformer"))
+    return list(NETWORKS).index(entry.get("network", "ft_transformer"))
 
 
 def _runs(results):
@@ -131,7 +126,7 @@ def _table(headings, rows):
 
 
 def _name(network):
-    return f"{NAMES[network]} ({SIZES[network]})"
+    return f"{MODELS[network].label} ({NETWORKS[network].described})"
 
 
 def _networks(entries):
@@ -189,7 +184,7 @@ def _prediction(entries):
             best = rows_per_second(entry, PLAIN, "predict_best")
             rows.append(
                 (
-                    NAMES[entry["network"]],
+                    MODELS[entry["network"]].label,
                     f"{entry['batch_size']:,}",
                     who,
                     rows_per_second(entry, who, "predict"),
@@ -213,7 +208,7 @@ def _limit(entries):
     )
     rows = [
         (
-            NAMES[entry["network"]],
+            MODELS[entry["network"]].label,
             f"{entry['batch_size']:,}",
             NOTHING if entry["flop_per_row"] is None else f"{entry['flop_per_row'] / 1e6:.2f}",
             "plain loop" if who == PLAIN else f"tabdl, {who}",
@@ -253,7 +248,7 @@ early stop. tabdl's fit includes reading and encoding the data frame."""
             )
             rows.append(
                 (
-                    NAMES[entry["network"]],
+                    MODELS[entry["network"]].label,
                     who,
                     f"{entry['n_parameters'][who]:,}" if seconds else "not installed",
                     spread([value / entry["epochs"] for value in seconds], "{:.3f}"),
@@ -287,7 +282,7 @@ torch are imported in the fit)."""
         to_plain = plain.get((entry["network"], entry["batch_size"]))
         rows.append(
             (
-                NAMES[entry["network"]],
+                MODELS[entry["network"]].label,
                 f"{entry['batch_size']:,}",
                 f"tabdl, {entry['who']}"
                 if entry["who"] in PRECISIONS
@@ -318,7 +313,7 @@ def _overhead(entries):
     text = f"""{size}, a small network (one block of 64, batch 4,096, one epoch), each fit in a process of its own. *Beside the
 loop* is the whole fit less the epoch's seconds; *growth* is the peak of memory in the fit less what was in use before it, when
 the table was there already."""
-    rows = [(NAMES[entry["network"]], *overhead_figures(entry)) for entry in entries]
+    rows = [(MODELS[entry["network"]].label, *overhead_figures(entry)) for entry in entries]
     return [
         _text(text),
         "",
@@ -344,7 +339,7 @@ the JSON file."""
             else f"{axis}: no figure",
         ]
         missing = [
-            f"{NAMES[entry['network']]}, {WHO[gap['who']]}, from {gap['value']:,} on ({gap['why']})"
+            f"{MODELS[entry['network']].label}, {WHO[gap['who']]}, from {gap['value']:,} on ({gap['why']})"
             for entry in entries
             if entry["axis"] == axis
             for gap in entry["missing"]

@@ -1,17 +1,17 @@
 """The table of results: a JSON file a kind of device, in which a part that is measured again
 replaces only its own entries."""
 
-import json
 import os
 import platform
 import shlex
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 import torch
 
 import tabdl
+from benchmarks.files import read_json, write_json
+from benchmarks.provenance import processor, version_of
 
 DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 PACKAGES = (
@@ -24,6 +24,13 @@ PACKAGES = (
     "deeptab",
     "skorch",
 )
+
+
+def _check(held):
+    """Raise ValueError for what is no table of results."""
+    is_table = isinstance(held, dict) and isinstance(held.get("runs"), list)
+    if not is_table or not isinstance(held.get("entries"), dict):
+        raise ValueError("it has no runs and entries")
 
 
 class Results:
@@ -39,9 +46,7 @@ class Results:
 
     def __init__(self, out, kind):
         self.path = Path(out) / f"speed-{kind}.json"
-        held = (
-            json.loads(self.path.read_text()) if self.path.exists() else {"runs": [], "entries": {}}
-        )
+        held = read_json(self.path, _check) or {"runs": [], "entries": {}}
         self.runs, self.entries = held["runs"], held["entries"]
 
     def begin(self, run):
@@ -53,11 +58,7 @@ class Results:
         part's name and a slash."""
         self.entries[key] = entry | {"run": len(self.runs) - 1}
         self._drop_unused_runs()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # A killed run leaves the old file or the new one, never half of it.
-        half = self.path.with_suffix(".part")
-        half.write_text(json.dumps({"runs": self.runs, "entries": self.entries}, indent=1) + "\n")
-        half.replace(self.path)
+        write_json(self.path, {"runs": self.runs, "entries": self.entries})
 
     def _drop_unused_runs(self):
         # The last run is the one that is going on.
@@ -84,25 +85,12 @@ def describe_run(device, arguments):
 
 def _machine(device):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    host = f"{_processor()}, {cores} of {os.cpu_count()} cores"
+    host = f"{processor()}, {cores} of {os.cpu_count()} cores"
     if torch.device(device).type == "cuda":
         return f"{torch.cuda.get_device_name(device)}; {host}"
     return f"{host}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def _processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def _versions():
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
+    found = {name: version_of(name) for name in PACKAGES}
+    return {name: version for name, version in found.items() if version is not None}

@@ -1,18 +1,39 @@
-"""Columns of the user's table as numpy arrays: numpy, pandas, polars and pyarrow come in here, and
-nothing after knows which.
+"""Columns of the user's table as numpy arrays, whatever library the table is of.
 
-Four kinds of column exist: numbers, moments in time, categories, and those that have no type and no
-value at fit.
+:func:`read_columns` is the one place that decides the kind of a column. What one value is stands in
+``forms.py``, and when two categories are the same in ``categories.py``.
 """
 
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn, TypeGuard
 
 import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
+from narwhals.stable.v2.typing import IntoDataFrame
 
-_NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal"}
-_MOMENTS = {"date", "datetime", "datetime64"}
+from tabdl.data.categories import category_values
+from tabdl.data.forms import (
+    ALLOWED,
+    Held,
+    form_of,
+    has_leading_zeros,
+    hold,
+    moments_of,
+    number_in,
+    numbers_of,
+    shown,
+)
+
+_LARGEST_EXACT = 2**53  # beyond, float64 does not hold every integer
+# Where integers are text, up to so many of them are as good as categories.
+_FEW_INTEGERS = 10
+# A text column of at least so many rows, with such a share of distinct values, gets a warning.
+_MANY_ROWS = 200
+_NEARLY_ALL = 0.9
+_SAMPLE = 1000  # rows that say whether a closer look at a column of text is worth its time
 
 
 @dataclass(frozen=True)
@@ -26,21 +47,43 @@ class Column:
     values : ndarray of shape (N,)
         Numbers: float32 where X has that, else float64, NaN where missing. Empty: NaN, whatever
         comes at predict. Moments: datetime64[us], NaT where missing. Categories: float64 with NaN
-        where they are numbers or booleans, else an object array of str with None.
+        where float64 holds all of them exactly, else an object array with None.
+    form : str
+        What numbers and moments were in the table: "number", "string", "duration", "time",
+        "period", "date" or "zoned date"; "" where no value is present, and for categories.
     """
 
     name: str
     kind: str
     values: np.ndarray
+    form: str = ""
+
+    def __len__(self) -> int:
+        return len(self.values)
 
 
-def is_frame(X):
-    """Return whether ``X`` is a table with named columns: pandas, polars, pyarrow or another that
-    narwhals reads."""
+class _Array(NamedTuple):
+    """One column as a numpy array, and what its dtype says beside."""
+
+    label: Any
+    values: np.ndarray
+    is_declared: bool = False
+    is_zoned: bool = False
+
+
+def is_frame(X: Any) -> TypeGuard[IntoDataFrame]:
+    """Return whether ``X`` is a table with named columns that narwhals reads."""
     return nw.dependencies.is_into_dataframe(X)
 
 
-def read_columns(X, *, estimator_name, kinds=None, categorical="from_dtype"):
+def read_columns(
+    X: Any,
+    *,
+    estimator_name: str,
+    kinds: Sequence[str] | None = None,
+    column_names: Sequence[str] | None = None,
+    categorical: Any = "from_dtype",
+) -> list[Column]:
     """Return the columns of ``X``.
 
     Parameters
@@ -49,202 +92,374 @@ def read_columns(X, *, estimator_name, kinds=None, categorical="from_dtype"):
     estimator_name : str
         The estimator's name, for messages.
     kinds : list of str, optional
-        The kind of each column where it is known already (at predict); else the dtypes decide.
-    categorical : "from_dtype", or a list of column names, of indices or of booleans
-        Which columns are categories; ``"from_dtype"``: strings, booleans and the categorical
-        dtypes.
+        The kind of each column where it is known already (at predict); else the values decide.
+    column_names : list of str, optional
+        The name of each column at fit. A table that has these names in another order is read by
+        name.
+    categorical : "from_dtype", or column names, indices or booleans
+        Which columns are categories; ``"from_dtype"``: text, booleans and the categorical dtypes.
 
     Raises
     ------
     ValueError
         For infinite numbers, unknown categorical columns, or values that do not fit the given kind.
     TypeError
-        For a column of lists, structures, bytes or complex numbers.
+        For a column of lists, structures, bytes, complex numbers or other objects.
+
+    Warns
+    -----
+    UserWarning
+        At fit, for text that is nearly all numbers or nearly all different, and for numbers or
+        dates among values of another form.
     """
-    names, arrays, declared = _arrays(X, estimator_name)
-    if kinds is None:
-        kinds = [
-            "category" if j in declared else _natural_kind(array) for j, array in enumerate(arrays)
-        ]
-        if not (isinstance(categorical, str) and categorical == "from_dtype"):
-            kinds = _with_listed(kinds, categorical, names, estimator_name)
-    return [
-        Column(name, kind, _read(name, kind, a, estimator_name))
-        for name, kind, a in zip(names, kinds, arrays, strict=True)
+    arrays = _in_order(_arrays(X, estimator_name), column_names)
+    names = [str(array.label) for array in arrays]
+    held = [
+        hold(array.values, f"{estimator_name}: column {name!r}", array.is_zoned)
+        for name, array in zip(names, arrays, strict=True)
     ]
+    if kinds is None:
+        listed = _listed(categorical, [array.label for array in arrays], estimator_name)
+        kinds = [
+            "category"
+            if array.is_declared or (listed is not None and j in listed)
+            else _natural_kind(values)
+            for j, (array, values) in enumerate(zip(arrays, held, strict=True))
+        ]
+        if listed is not None:
+            _check_listed(kinds, listed, names, estimator_name)
+    return [_read(*column) for column in zip(names, kinds, held, strict=True)]
+
+
+# --- from any library to arrays
 
 
 def _arrays(X, estimator_name):
-    """Return names, numpy arrays and the indices of the columns whose dtype says that they are
-    categories."""
     if not is_frame(X):
-        return [f"x{j}" for j in range(X.shape[1])], list(X.T), set()
+        return [_Array(f"x{j}", values) for j, values in enumerate(X.T)]
     frame = nw.from_native(X, eager_only=True)
-    series = list(frame.iter_columns())
-    declared = {j for j, s in enumerate(series) if _declares_categories(s)}
-    return (
-        [str(name) for name in frame.columns],
-        [_series_to_numpy(s, estimator_name) for s in series],
-        declared,
-    )
+    return [_from_series(series, estimator_name) for series in frame.iter_columns()]
+
+
+def _from_series(series, estimator_name):
+    dtype = series.dtype
+    if dtype.is_nested() or dtype == nw.Binary:
+        where = f"{estimator_name}: column {str(series.name)!r}"
+        raise TypeError(f"{where} holds {dtype}; {ALLOWED}.")
+    is_zoned = dtype == nw.Datetime and dtype.time_zone is not None
+    return _Array(series.name, _to_numpy(series), _declares_categories(series), is_zoned)
 
 
 def _declares_categories(series):
-    # Of pandas' object columns the values decide: narwhals calls one that is all missing a column
-    # of strings.
-    is_object = str(getattr(series.to_native(), "dtype", None)) == "object"
-    return not is_object and series.dtype in (nw.Categorical, nw.Enum, nw.String, nw.Boolean)
+    return series.dtype in (nw.Categorical, nw.Enum)
 
 
-def _series_to_numpy(series, estimator_name):
-    dtype = series.dtype
-    if dtype == nw.Unknown and series.is_null().all():
+def _to_numpy(series):
+    """Return the values; integers of 64 bits stay exact beside missing ones."""
+    native = series.to_native()
+    if isinstance(getattr(native, "dtype", None), pd.CategoricalDtype):
+        return _spread(np.asarray(native.cat.categories), native.cat.codes.to_numpy())
+    if series.dtype in (nw.Categorical, nw.Enum) and series.implementation.is_pyarrow():
+        # A dictionary of pyarrow loses its nulls on the straight way to numpy.
+        native = native.cast(native.type.value_type)
+        series = nw.from_native(native, series_only=True)
+    if series.dtype == nw.Unknown and series.is_null().all():
         return np.full(len(series), None, dtype=object)
-    is_complex = getattr(series.to_native(), "dtype", None) in (np.complex64, np.complex128)
-    if dtype.is_nested() or dtype == nw.Binary or is_complex:
-        held = "complex numbers" if is_complex else dtype
-        raise TypeError(
-            f"{estimator_name}: column {series.name!r} holds {held}; real numbers, strings, "
-            "booleans and dates are allowed."
-        )
-    if dtype in (nw.Categorical, nw.Enum) and not series.implementation.is_pandas_like():
-        # pyarrow's dictionaries lose their nulls on the straight way to numpy.
-        series = series.cast(nw.String)
+    if series.dtype in (nw.Int128, nw.UInt128):
+        return np.array(series.to_list(), dtype=object)
+    if series.dtype in (nw.Int64, nw.UInt64) and series.null_count():
+        missing = series.is_null().to_numpy()
+        return _with_missing(series.fill_null(0).to_numpy(), missing)
     return series.to_numpy()
 
 
-def _natural_kind(values):
-    if values.dtype.kind == "b":
-        return "category"
-    if values.dtype.kind in "iufm":
-        return "number"
-    if values.dtype.kind == "M":
-        return "datetime"
-    inferred = _inferred(values)
-    if inferred == "empty":
+def _spread(categories, codes):
+    """Return the category of each row; code -1 is a missing one."""
+    missing = codes < 0
+    if not missing.any():
+        return categories[codes]
+    if not len(categories):
+        return np.full(len(codes), None, dtype=object)
+    return _with_missing(categories[np.where(missing, 0, codes)], missing)
+
+
+def _with_missing(values, missing):
+    """Return values of which some are missing, in the smallest dtype that keeps all others."""
+    if values.dtype.kind in "iu" and _fits_float(values):
+        values = values.astype(np.float64)
+    if values.dtype.kind not in "fmM":
+        values = values.astype(object)
+    values[missing] = None
+    return values
+
+
+def _fits_float(integers):
+    return integers.min() >= -_LARGEST_EXACT and integers.max() <= _LARGEST_EXACT
+
+
+def _in_order(arrays, column_names):
+    """Return the columns in the order that they had at fit, where their names are the same."""
+    now = [str(array.label) for array in arrays]
+    if column_names is None or now == list(column_names) or len(set(now)) < len(now):
+        return arrays
+    if set(now) != set(column_names):
+        return arrays
+    return [arrays[now.index(name)] for name in column_names]
+
+
+# --- the kind of a column
+
+
+def _natural_kind(held: Held) -> str:
+    """Return the kind that the values say; warn where they might mean another."""
+    forms = held.forms
+    if not forms:
         return "empty"
-    if inferred in _NUMBERS or inferred == "timedelta":
+    if forms == {"boolean"}:
+        return "category"
+    if forms <= {"number", "boolean"}:
+        _warn_of_lost_digits(held)
         return "number"
-    return "datetime" if inferred in _MOMENTS else "category"
+    if forms <= {"duration"} or forms <= {"time"} or forms <= {"period"}:
+        return "number"
+    if forms == {"duration", "number"} and _has_only_zeros(held):
+        return "number"
+    if forms <= {"date", "zoned date"}:
+        _check_zones(held)
+        return "datetime"
+    if "string" in forms and forms <= {"string", "number", "boolean"}:
+        return _kind_of_text(held)
+    if forms != {"interval"}:
+        _warn(
+            f"{held.where} mixes {_listing(forms)} and is read as categories; if it is meant to be "
+            "one of these, convert the others or make them missing."
+        )
+    return "category"
 
 
-def _with_listed(kinds, categorical, names, estimator_name):
-    """Return the kinds where the user's list says which columns are categories."""
-    listed = np.asarray(categorical)
-    allowed = (
-        f"'from_dtype' or a list of column names, of indices below {len(names)} or of "
-        f"{len(names)} booleans"
+def _kind_of_text(held):
+    """Return "number" for text that spells only numbers, of which one is no integer."""
+    some = held.some
+    sample = some[:: max(1, len(some) // _SAMPLE)]
+    spelled = sum(_number(value) is not None for value in sample)
+    if spelled >= len(sample) / 2 and not any(map(_is_code, distinct := pd.unique(some))):
+        numbers = {value: _number(value) for value in distinct}
+        other = [value for value, number in numbers.items() if number is None]
+        present = [n for n in numbers.values() if n is not None and not np.isnan(n)]
+        are_integers = all(number.is_integer() for number in present)
+        if not other and present and not are_integers:
+            return "number"
+        if _warn_of_numbers(held, other, len(present), are_integers):
+            return "category"
+    if len(some) >= _MANY_ROWS and len(pd.unique(sample)) >= _NEARLY_ALL * len(sample):
+        n_distinct = len(pd.unique(some))
+        if n_distinct >= _NEARLY_ALL * len(some):
+            _warn(
+                f"{held.where} is text with {n_distinct} different values in {len(some)} rows, and "
+                "is read as categories, of which few occur twice; drop it, turn it into numbers or "
+                "dates, or keep it as it is and without this warning by the dtype category."
+            )
+    return "category"
+
+
+def _warn_of_numbers(held, other, n_numbers, are_integers):
+    """Warn of text that looks like numbers and is read as categories; return whether it does."""
+    if n_numbers <= _FEW_INTEGERS or len(other) * 10 > n_numbers:
+        return False
+    if other:
+        row = held.row(lambda value: isinstance(value, str) and value == other[0])
+        why = f"spells numbers but for {len(other)} of its values, such as {shown(other[0])} in "
+        why += f"row {row}"
+    else:
+        why = f"is text that spells {n_numbers} different integers" if are_integers else ""
+    _warn(
+        f"{held.where} {why}, and is read as categories; if it holds numbers, convert it, for "
+        "example with pandas.to_numeric(column, errors='coerce'); if it holds categories, say so "
+        "by the dtype category or in categorical_features."
     )
-    if listed.ndim != 1 or (listed.dtype.kind == "b" and len(listed) != len(names)):
-        raise ValueError(
-            f"{estimator_name}: categorical_features must be {allowed}, got {categorical!r}."
+    return True
+
+
+def _number(value):
+    """Return the number that a value is or spells, NaN where missing, None for other text."""
+    if isinstance(value, str):
+        return number_in(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")
+
+
+def _is_code(value):
+    return isinstance(value, str) and has_leading_zeros(value)
+
+
+def _warn_of_lost_digits(held):
+    """Warn of integers beyond 2^53 that become equal as floating numbers."""
+    integers = held.values
+    if integers.dtype not in (np.int64, np.uint64) or _fits_float(integers):
+        return
+    n_distinct = len(np.unique(integers))
+    n_kept = len(np.unique(integers.astype(np.float64)))
+    if n_kept < n_distinct:
+        _warn(
+            f"{held.where} holds integers beyond 2^53, and is read as numbers, of which only "
+            f"{n_kept} of {n_distinct} differ; if these are codes, list the column in "
+            "categorical_features or give it the dtype category; else subtract an offset."
         )
-    items = np.flatnonzero(listed).tolist() if listed.dtype.kind == "b" else listed.tolist()
-    unknown = [
-        c
-        for c in items
-        if c not in names and not (isinstance(c, int) and -len(names) <= c < len(names))
-    ]
-    if unknown:
+
+
+def _has_only_zeros(held):
+    return not any(form_of(value) == "number" and value for value in held.some)
+
+
+def _check_zones(held):
+    if len(held.forms) > 1:
         raise ValueError(
-            f"{estimator_name}: categorical_features must be {allowed}; not in the table: "
-            f"{unknown}."
+            f"{held.where} mixes dates with a time zone, for example "
+            f"{held.example({'zoned date'})}, and without one, {held.example({'date'})}; give all "
+            "of them one, or none."
         )
-    chosen = {c % len(names) if isinstance(c, int) else names.index(c) for c in items}
+
+
+def _listing(forms):
+    return " and ".join(f"{form}s" for form in sorted(forms))
+
+
+def _warn(message):
+    warnings.warn(message, UserWarning, stacklevel=2)
+
+
+# --- categorical_features
+
+
+def _listed(categorical, labels, estimator_name) -> set[int] | None:
+    """Return the positions of the columns that the user lists as categories, or None."""
+    if isinstance(categorical, str) and categorical == "from_dtype":
+        return None
+    try:
+        items = _items(categorical, labels)
+    except (TypeError, ValueError):
+        _refuse_listing(categorical, len(labels), estimator_name)
+    is_mask = [isinstance(item, bool | np.bool_) for item in items]
+    if any(is_mask):
+        if not all(is_mask) or len(items) != len(labels):
+            _refuse_listing(categorical, len(labels), estimator_name)
+        return {j for j, item in enumerate(items) if item}
+    found = [_position(item, labels) for item in items]
+    if None in found:
+        unknown = [item for item, at in zip(items, found, strict=True) if at is None]
+        raise ValueError(
+            f"{estimator_name}: categorical_features must be {_listable(len(labels))}; not in the "
+            f"table: {unknown}."
+        )
+    return {position for position in found if position is not None}
+
+
+def _items(categorical: Iterable, labels) -> list:
+    """Return the items of a list, a set, an array, an Index or a Series of any library."""
+    is_mask = isinstance(categorical, pd.Series) and categorical.dtype == bool
+    if is_mask and set(categorical.index) == set(labels) and categorical.index.is_unique:
+        return categorical.loc[list(labels)].tolist()  # such as X.nunique() < 10
+    convert: Callable = getattr(categorical, "tolist", None) or (lambda: list(categorical))
+    items = convert()
+    if not isinstance(items, list):
+        raise TypeError("one item is no list")
+    if any(isinstance(item, list | dict | set) for item in items):
+        raise TypeError("an item is no name")
+    return [item.as_py() if hasattr(item, "as_py") else item for item in items]
+
+
+def _position(item, labels):
+    """Return the position of a column that is given by label, by name or by index, or None."""
+    if item in labels:
+        return labels.index(item)
+    names = [str(label) for label in labels]
+    if item in names:
+        return names.index(item)
+    if isinstance(item, int | np.integer) and -len(labels) <= item < len(labels):
+        return int(item) % len(labels)
+    return None
+
+
+def _listable(n_columns):
+    return (
+        f"'from_dtype' or a list of column names, of indices below {n_columns} or of {n_columns} "
+        "booleans"
+    )
+
+
+def _refuse_listing(categorical, n_columns, estimator_name) -> NoReturn:
+    raise ValueError(
+        f"{estimator_name}: categorical_features must be {_listable(n_columns)}, got "
+        f"{categorical!r}."
+    )
+
+
+def _check_listed(kinds, listed, names, estimator_name):
     for j, kind in enumerate(kinds):
-        if kind == "category" and j not in chosen:
+        if kind == "category" and j not in listed:
             raise ValueError(
                 f"{estimator_name}: column {names[j]!r} holds categories and is not listed in "
                 "categorical_features; list it, drop it or turn it into numbers."
             )
-    return ["category" if j in chosen else kind for j, kind in enumerate(kinds)]
 
 
-def _read(name, kind, values, estimator_name):
+# --- from arrays to columns of known kinds
+
+
+def _read(name, kind, held):
     if kind == "empty":
-        return np.full(len(values), np.nan)
-    if kind == "number":
-        return _numbers(values, name, estimator_name)
-    return _moments(values, name, estimator_name) if kind == "datetime" else _categories(values)
+        return Column(name, kind, np.full(len(held.values), np.nan))
+    if kind == "category":
+        return Column(name, kind, category_values(held))
+    form = _form(held)
+    if kind == "datetime":
+        if form not in ("", "date", "zoned date"):
+            _refuse_form(held, "dates", form, "parse it, for example with pandas.to_datetime")
+        return Column(name, kind, moments_of(held), form)
+    _check_numbers(held, form)
+    return Column(name, kind, numbers_of(held), form)
 
 
-def _inferred(values):
-    """Return what an array holds, in pandas' words, whatever its dtype."""
-    return pd.api.types.infer_dtype(values, skipna=True)
+def _form(held) -> str:
+    """Return the one form of numbers or moments; of several, that which says most."""
+    forms = held.forms
+    if not forms or _is_all_nan(held.values):
+        return ""
+    if forms <= {"date", "zoned date"}:
+        _check_zones(held)
+    others = sorted(forms - {"number", "boolean"})
+    return others[0] if others else "number"
 
 
-def _mismatch(name, estimator_name, now, values, expected, hint):
-    example = next((v for v in values if not pd.isna(v)), None)
-    return ValueError(
-        f"{estimator_name}: column {name!r} held {expected} at fit and holds {now} values now, for "
-        f"example {example!r}; {hint}."
+def _is_all_nan(values):
+    return values.dtype.kind == "f" and bool(np.isnan(values[:1]).all() and np.isnan(values).all())
+
+
+def _check_numbers(held, form):
+    """Raise ValueError for values that are no numbers and become none."""
+    forms = held.forms
+    hint = "convert it, or declare it in categorical_features at fit"
+    if form == "string" and forms <= {"string", "number", "boolean"}:
+        for text in pd.unique(held.some):
+            if _number(text) is None:
+                row = held.row(lambda value, text=text: value == text)
+                _refuse_value(held, "numbers", form, f"{shown(text)} in row {row}", hint)
+    elif forms - {"number", "boolean"} and len(forms) > 1:
+        if forms == {"duration", "number"} and _has_only_zeros(held):
+            return
+        raise ValueError(f"{held.where} mixes {_listing(forms)}; {hint}.")
+    elif form not in ("", "number", "string", "duration", "time", "period"):
+        _refuse_form(held, "numbers", form, hint)
+
+
+def _refuse_form(held, expected, form, hint):
+    _refuse_value(held, expected, form, held.example({form}), hint)
+
+
+def _refuse_value(held, expected, form, example, hint) -> NoReturn:
+    raise ValueError(
+        f"{held.where} held {expected} at fit and holds {form} values now, for example {example}; "
+        f"{hint}."
     )
-
-
-def _numbers(values, name, estimator_name):
-    if values.dtype.kind == "m":
-        numbers = values / np.timedelta64(1, "s")
-    elif values.dtype in (np.float32, np.float64):
-        numbers = values  # the caller's memory, which nothing writes to
-    elif values.dtype.kind in "biuf":
-        numbers = values.astype(np.float64)
-    else:
-        now = _inferred(values)
-        if now == "timedelta":
-            return pd.to_timedelta(values).total_seconds().to_numpy()
-        if now not in _NUMBERS | {"boolean", "empty"}:
-            raise _mismatch(
-                name,
-                estimator_name,
-                now,
-                values,
-                "numbers",
-                "convert it, or declare it in categorical_features at fit",
-            )
-        numbers = np.full(len(values), np.nan)
-        present = ~pd.isna(values)
-        numbers[present] = values[present].astype(np.float64)
-    if np.isinf(numbers).any():
-        raise ValueError(
-            f"{estimator_name}: column {name!r} contains infinity in row "
-            f"{int(np.flatnonzero(np.isinf(numbers))[0])}; replace "
-            "infinite numbers by NaN or by a large finite number."
-        )
-    return numbers
-
-
-def _moments(values, name, estimator_name):
-    if values.dtype.kind != "M" and (now := _inferred(values)) not in _MOMENTS | {"empty"}:
-        raise _mismatch(
-            name,
-            estimator_name,
-            now,
-            values,
-            "dates",
-            "parse it, for example with pandas.to_datetime",
-        )
-    if values.dtype.kind == "f":  # a column of nothing but missing values
-        return np.full(len(values), np.datetime64("NaT", "us"))
-    if values.dtype.kind == "M":
-        return values.astype("datetime64[us]")
-    # Moments with a time zone become UTC.
-    return (
-        pd.to_datetime(pd.Series(values), utc=True)
-        .dt.tz_localize(None)
-        .to_numpy()
-        .astype("datetime64[us]")
-    )
-
-
-def _categories(values):
-    if values.dtype.kind in "biuf":
-        return values.astype(np.float64)
-    now = _inferred(values)
-    present = ~pd.isna(values)
-    if now in _NUMBERS | {"boolean", "empty"}:
-        numbers = np.full(len(values), np.nan)
-        numbers[present] = values[present].astype(np.float64)
-        return numbers
-    labels = np.full(len(values), None, dtype=object)
-    labels[present] = values[present] if now == "string" else [str(v) for v in values[present]]
-    return labels

@@ -1,5 +1,7 @@
-"""From columns to what a network sees: numbers near a standard normal, categories as codes. Fitted
-on training rows only."""
+"""From columns to what a network sees: numbers near a standard normal, categories as codes.
+
+Everything is fitted on training rows only.
+"""
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from tabdl.data.categories import CategoryEncoder
 from tabdl.data.columns import Column
 from tabdl.data.table import Schema
 
@@ -22,6 +25,9 @@ _BLOCK_ROWS = 32_768  # whose float64 numbers stay in a processor's caches
 _TAIL = 1e-7
 # Beyond, squares and products of the network leave float32.
 _LARGEST = 1e12
+# Columns whose largest number lies outside these are rescaled, so that no difference or quotient of
+# theirs leaves float64.
+_USUAL = 2.0**-900, 2.0**1000
 
 
 class FeatureEncoder:
@@ -40,8 +46,8 @@ class FeatureEncoder:
     ----------
     schema : Schema
         The features; set by :meth:`fit`.
-    kinds : list of str
-        The kind of each column of the input.
+    kinds, column_names : list of str
+        The kind and the name of each column of the input.
     """
 
     def __init__(self, numeric_transform, estimator_name, numeric_missing="impute"):
@@ -61,6 +67,8 @@ class FeatureEncoder:
             Non-negative weights; a weight of 2 is the same as a row that stands twice.
         """
         self.kinds = [column.kind for column in columns]
+        self.column_names = [column.name for column in columns]
+        self.forms = [column.form for column in columns]
         self.encoders = _for_each(
             lambda column: self._encoder(column).fit(column.values[rows], weight),
             columns,
@@ -109,8 +117,16 @@ class FeatureEncoder:
         arrays.
 
         Codes have the smallest type that holds them all: uint8, int16 or int32.
+
+        Raises
+        ------
+        ValueError
+            For a column whose values have another form than at fit: durations and numbers, say, or
+            moments with a time zone and without.
         """
-        rows = np.arange(len(columns[0].values))[rows]
+        for column, form in zip(columns, self.forms, strict=True):
+            _check_form(column, form, self.estimator_name)
+        rows = np.arange(len(columns[0]))[rows]
         n = len(rows)
         x_num = np.empty((n, self.schema.n_num), dtype=dtype)
         largest = max(self.schema.cardinalities, default=1) - 1
@@ -157,8 +173,11 @@ class NumberEncoder:
         # A constant says nothing; left alone, a later other value would meet a weight that was
         # never trained.
         self.constant = len(values) == 0 or values.min() == values.max()
+        self.unit = 1.0
         if not self.constant:
-            self.scale.fit(values, weight)
+            if not isinstance(self.scale, Unscaled):
+                self.unit = _unit(values)
+            self.scale.fit(values if self.unit == 1 else values / self.unit, weight)
         return self
 
     def transform(self, values):
@@ -166,7 +185,9 @@ class NumberEncoder:
         indicators = [missing.astype(np.float64)] if len(self.names) > 1 else []
         if self.constant:
             return [np.zeros(len(values)), *indicators]
-        scaled = self.scale.transform(values.astype(np.float64))
+        values = values.astype(np.float64)
+        with np.errstate(over="ignore"):  # numbers far beyond those of fit become infinite
+            scaled = self.scale.transform(values if self.unit == 1 else values / self.unit)
         return [
             np.clip(np.where(missing, self.scale.middle, scaled), -_LARGEST, _LARGEST),
             *indicators,
@@ -234,6 +255,8 @@ class Standard:
 
     def fit(self, values, weight):
         self.mean, self.std = _mean_std(values, weight)
+        if self.std == 0:  # the weight of all values but one is nothing beside that one's
+            self.std = (values.max() - values.min()) / 2
         return self
 
     def transform(self, values):
@@ -258,7 +281,7 @@ class RobustClip:
         return self
 
     def transform(self, values):
-        z = (values - self.median) / self.range
+        z = ((values - self.median) / self.range).clip(-_LARGEST, _LARGEST)
         return z / np.sqrt(1 + (z / 3) ** 2)
 
 
@@ -315,58 +338,34 @@ class DatetimeEncoder:
         ]
 
 
-class CategoryEncoder:
-    """Codes of categories: 0, 1, … for those of the training rows, one for missing if it occurs
-    there, one for all else."""
-
-    output = "cat"
-
-    def __init__(self, name, estimator_name):
-        self.names, self.estimator_name = [name], estimator_name
-        self.known = None
-
-    def fit(self, values, weight):
-        codes, categories = pd.factorize(values, sort=True)
-        self.categories = pd.Index(categories)
-        self.has_missing = bool((codes < 0).any())
-        return self
-
-    @property
-    def cardinality(self):
-        """Number of codes."""
-        return len(self.categories) + self.has_missing + 1
-
-    def narrowed(self, codes):
-        """Return an encoder that gives its last code to all values whose code is not among
-        ``codes``."""
-        other = copy.copy(self)
-        other.known = np.full(self.cardinality, self.cardinality - 1)
-        other.known[codes] = codes
-        return other
-
-    def transform(self, values):
-        missing = pd.isna(values)
-        if (
-            values.dtype.kind != self.categories.dtype.kind
-            and len(self.categories)
-            and not missing.all()
-        ):
-            held, holds = (
-                ("numbers", "strings")
-                if self.categories.dtype.kind == "f"
-                else ("strings", "numbers")
-            )
-            raise ValueError(
-                f"{self.estimator_name}: column {self.names[0]!r} held categories that are {held} "
-                f"at fit, and {holds} now, for example {values[~missing][0]!r}; give it the type "
-                "that it had."
-            )
-        codes = (
-            self.categories.get_indexer(values) if not missing.all() else np.full(len(values), -1)
+def _check_form(column, form, estimator_name):
+    """Raise ValueError for a column of another form than at fit."""
+    now = column.form
+    if now in ("", form) or form == "" or (form, now) == ("string", "number"):
+        return
+    if (form, now) == ("duration", "number") and not np.nan_to_num(column.values).any():
+        return  # no time at all has no unit
+    where = f"{estimator_name}: column {column.name!r}"
+    if column.kind == "datetime":
+        had, has = ("a", "none") if form == "zoned date" else ("no", "one")
+        way = "dt.tz_localize" if form == "zoned date" else "dt.tz_localize(None)"
+        raise ValueError(
+            f"{where} had {had} time zone at fit and has {has} now; give it what it had, for "
+            f"example with pandas' {way}."
         )
-        codes = np.where(codes < 0, self.cardinality - 1, codes)
-        codes = np.where(missing, len(self.categories), codes) if self.has_missing else codes
-        return [codes if self.known is None else self.known[codes]]
+    row = int(np.flatnonzero(~np.isnan(column.values))[0])
+    raise ValueError(
+        f"{where} held {form}s at fit and holds {now} values now, for example in row {row}; "
+        "convert it to what it was, or declare it in categorical_features at fit."
+    )
+
+
+def _unit(values):
+    """Return a power of two to divide by; 1 but for columns at the end of the range of float64."""
+    largest = np.abs(values).max()
+    if largest > _USUAL[1]:
+        return 4.0  # differences stay below the largest float64, and small numbers keep digits
+    return 1.0 if largest >= _USUAL[0] else float(2.0 ** np.frexp(largest)[1])
 
 
 def _normal_quantile(probability):

@@ -1,5 +1,8 @@
 """The checks of what the user gives: X as columns, y as an array, weights."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
@@ -13,11 +16,24 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from tabdl.data.columns import is_frame, read_columns
+from tabdl.data.columns import Column, is_frame, read_columns
 from tabdl.data.dataset import Dataset
 
+# A sparse X that would take more memory when dense is refused.
+_LARGEST_DENSE = 2**32  # bytes
 
-def read_dataset(estimator, X, y, sample_weight, *, check_y, names, kinds=None):
+
+def read_dataset(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    check_y: Callable[[Any, str], np.ndarray],
+    names: tuple[str, str, str],
+    kinds: Sequence[str] | None = None,
+    column_names: Sequence[str] | None = None,
+) -> Dataset:
     """Check X, y and weights, and return them as a :class:`Dataset`.
 
     Parameters
@@ -29,50 +45,143 @@ def read_dataset(estimator, X, y, sample_weight, *, check_y, names, kinds=None):
         ``(y, name) -> ndarray``; raises for a target that cannot be used.
     names : tuple of three str
         What to call X, y and the weights in messages.
-    kinds : list of str, optional
-        The kind of each column, where training rows have settled it.
+    kinds, column_names : list of str, optional
+        The kind and the name of each column, where training rows have settled them.
     """
     estimator_name = type(estimator).__name__
-    columns = read_X(estimator, X, kinds=kinds, name=names[0])
+    columns = read_X(estimator, X, kinds=kinds, column_names=column_names, name=names[0])
     if y is None:
         raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None.")
     y = check_y(y, names[1])
-    check_consistent_length(X, y)
+    if len(columns[0]) != len(y):
+        check_consistent_length(X, y)
     weight = check_weight(sample_weight, len(y), estimator_name, names[2])
     return Dataset(X, y, weight, columns=tuple(columns))
 
 
-def read_X(estimator, X, *, kinds, name="X"):
+def read_X(
+    estimator: Any,
+    X: Any,
+    *,
+    kinds: Sequence[str] | None,
+    column_names: Sequence[str] | None = None,
+    name: str = "X",
+) -> list[Column]:
     """Check X as scikit-learn does and return its columns; see :func:`read_dataset`."""
-    estimator_name = type(estimator).__name__
-    if is_frame(X):
-        try:
-            validate_data(estimator, X, reset=kinds is None, skip_check_array=True)
-        except DuplicateError as error:
-            raise ValueError(
-                f"{estimator_name}: the column names of {name} must be unique. {error}"
-            ) from None
-        if 0 in (shape := tuple(X.shape)):
-            raise ValueError(
-                f"{estimator_name}: {name} has {shape[0]} sample(s) and {shape[1]} feature(s) "
-                f"(shape={shape}) while a minimum of 1 is required."
-            )
-    else:
-        if not hasattr(X, "__array__") and not hasattr(X, "tocsr"):
-            X = np.asarray(X, dtype=object)  # a list of rows: each column finds its own type
-        X = validate_data(estimator, X, reset=kinds is None, dtype=None, ensure_all_finite=False)
+    X = check_X(estimator, X, reset=kinds is None, name=name)
     return read_columns(
-        X, estimator_name=estimator_name, kinds=kinds, categorical=estimator.categorical_features
+        X,
+        estimator_name=type(estimator).__name__,
+        kinds=kinds,
+        column_names=column_names,
+        categorical=estimator.categorical_features,
     )
 
 
-def check_weight(weight, n_rows, estimator_name, name):
+def check_X(
+    estimator: Any, X: Any, *, reset: bool, name: str = "X", accept_sparse: bool = False
+) -> Any:
+    """Return X as a data frame or a 2-d array, checked as scikit-learn does.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+    X : data frame, 2-d array, list of rows or sparse matrix
+    reset : bool
+        Whether ``n_features_in_`` and ``feature_names_in_`` are set; else they are compared.
+    name : str
+        What to call X in messages.
+    accept_sparse : bool
+        Whether a sparse X stays so, as csr; else it becomes dense.
+
+    Raises
+    ------
+    TypeError
+        For a table whose rows are not computed yet.
+    ValueError
+        For names that occur twice, no rows or columns, or a sparse X too large to be dense.
+    """
+    estimator_name = type(estimator).__name__
+    if is_frame(X):
+        _check_frame(estimator, X, reset, name)
+        return X
+    X = _as_array(X, estimator_name, name, accept_sparse)
+    return validate_data(
+        estimator,
+        X,
+        reset=reset,
+        dtype=None,
+        ensure_all_finite=False,
+        accept_sparse="csr" if accept_sparse else False,
+    )
+
+
+def _check_frame(estimator, X, reset, name):
+    estimator_name = type(estimator).__name__
+    try:
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+    except DuplicateError:
+        labels = [str(label) for label in getattr(X, "column_names", X.columns)]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        raise ValueError(
+            f"{estimator_name}: the column names of {name} must be unique; more than one column is "
+            f"called {', '.join(map(repr, twice))}. Rename or drop the others."
+        ) from None
+    if 0 in (shape := tuple(X.shape)):
+        raise ValueError(
+            f"{estimator_name}: {name} has {shape[0]} sample(s) and {shape[1]} feature(s) "
+            f"(shape={shape}) while a minimum of 1 is required."
+        )
+
+
+def _as_array(X, estimator_name, name, accept_sparse):
+    """Return what is no data frame as an array; a list of rows as one of objects."""
+    if hasattr(X, "tocsr"):
+        return X if accept_sparse else _dense(X, estimator_name, name)
+    if isinstance(X, np.ma.MaskedArray):
+        is_number = X.dtype.kind in "biuf"
+        return X.astype(np.float64 if is_number else object).filled(np.nan if is_number else None)
+    if _is_lazy(X):
+        raise TypeError(
+            f"{estimator_name}: {name} is a {_type_name(X)}, whose rows are not computed yet; pass "
+            "a data frame: call .collect() of polars, .df() of duckdb, .compute() of dask, or "
+            ".execute() of ibis."
+        )
+    return X if hasattr(X, "__array__") else np.asarray(X, dtype=object)
+
+
+def _is_lazy(X):
+    try:
+        return isinstance(nw.from_native(X), nw.LazyFrame)
+    except TypeError:
+        return False
+
+
+def _type_name(X):
+    return f"{type(X).__module__.split('.')[0].lstrip('_')} {type(X).__name__}"
+
+
+def _dense(X, estimator_name, name):
+    """Return a sparse matrix as a dense array, where that has a bearable size."""
+    n_bytes = X.shape[0] * X.shape[1] * X.dtype.itemsize
+    if n_bytes > _LARGEST_DENSE:
+        raise ValueError(
+            f"{estimator_name}: {name} is sparse with the shape {X.shape} and would take "
+            f"{n_bytes / 1e9:.1f} GB as the dense table that networks need, more than "
+            f"{_LARGEST_DENSE / 1e9:.1f} GB; choose columns, or reduce them with "
+            "sklearn.decomposition.TruncatedSVD."
+        )
+    return X.toarray()
+
+
+def check_weight(weight: Any, n_rows: int, estimator_name: str, name: str) -> np.ndarray | None:
     """Return sample weights as float64 of shape (N,), or None.
 
     Raises
     ------
     ValueError
-        For another shape, a negative, missing or infinite weight, or when no weight is positive.
+        For another shape, a negative, missing or infinite weight, when no weight is positive, or
+        when their sum leaves float64.
     """
     if weight is None:
         return None
@@ -91,6 +200,11 @@ def check_weight(weight, n_rows, estimator_name, name):
         raise ValueError(
             f"{estimator_name}: {name} must have a weight that is not zero; all weights are zero."
         )
+    if weight.max() > np.finfo(np.float64).max / len(weight):
+        raise ValueError(
+            f"{estimator_name}: {name} must have a finite sum, got weights up to {weight.max()}; "
+            "divide them by their mean."
+        )
     return weight
 
 
@@ -106,7 +220,7 @@ def _target_array(y, estimator_name, name):
     return y
 
 
-def class_labels(y, estimator_name, name):
+def class_labels(y: Any, estimator_name: str, name: str) -> np.ndarray:
     """Return labels (N,) of any type, or an indicator array (N, C) of several labels a row."""
     y = _target_array(y, estimator_name, name)
     if y.dtype.kind == "f":
@@ -117,7 +231,7 @@ def class_labels(y, estimator_name, name):
     return column_or_1d(y, warn=True)
 
 
-def numeric_target(y, estimator_name, name):
+def numeric_target(y: Any, estimator_name: str, name: str) -> np.ndarray:
     """Return targets as float64, (N,) or (N, C)."""
     return check_array(
         _target_array(y, estimator_name, name),

@@ -9,12 +9,10 @@ from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
     column_or_1d,
-    validate_data,
 )
 
-from tabdl.data.columns import is_frame
 from tabdl.data.dataset import Dataset
-from tabdl.data.validation import check_weight, class_labels, numeric_target
+from tabdl.data.validation import check_weight, check_X, class_labels, numeric_target
 from tabdl.params import describe_params
 
 
@@ -54,14 +52,7 @@ class BaseEnsemble(BaseEstimator):
     def _read_X(self, X, reset=False):
         if not reset:
             check_is_fitted(self)
-        if is_frame(X):
-            validate_data(self, X, reset=reset, skip_check_array=True)
-            return X
-        if not hasattr(X, "__array__") and not hasattr(X, "tocsr"):
-            X = np.asarray(X, dtype=object)  # a list of rows: each column finds its own type
-        return validate_data(
-            self, X, reset=reset, dtype=None, ensure_all_finite=False, accept_sparse="csr"
-        )
+        return check_X(self, X, reset=reset, accept_sparse=True)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -165,8 +165,12 @@ class FTTransformerBackbone(nn.Module):
 
 
 class FTTransformerNet(TabularNet):
-    """FT-Transformer; the first block's queries, keys and values come straight from the
-    features."""
+    """FT-Transformer; queries, keys and values of the first block come straight from the features.
+
+    On a CUDA device ``precision="auto"`` gives it bfloat16, and every other architecture TF32.
+    """
+
+    prefers_bfloat16 = True
 
     def forward(self, x_num, x_cat, mix=None):
         """Return the outputs, (B, 1, C); ``mix`` is that of :meth:`mixed`."""

@@ -4,13 +4,15 @@ Gorishniy, Rubachev, Babenko: "On Embeddings for Numerical Features in Tabular D
 (NeurIPS 2022, 2203.05556).
 """
 
+from typing import Any
+
 import numpy as np
 import torch
+from torch import Tensor
 
 
-def quantile_edges(x_num, weight, n_bins):
-    """Return the distinct quantiles of each number (2203.05556, section 3.2.1): a list of Tensor,
-    at least two edges each.
+def quantile_edges(x_num: Tensor, weight: Tensor | None, n_bins: int) -> list[Tensor]:
+    """Return the distinct quantiles of each number (2203.05556, section 3.2.1).
 
     Parameters
     ----------
@@ -18,7 +20,12 @@ def quantile_edges(x_num, weight, n_bins):
     weight : Tensor of shape (N,) or None
         A weight of 2 is the same as a row that stands twice.
     n_bins : int
-        More than the rows are as many as the rows.
+        Bins of a number at most.
+
+    Returns
+    -------
+    list of Tensor, length Fn
+        Increasing edges, at least two each.
     """
     levels = torch.linspace(0, 1, n_bins + 1).to(x_num)
     return [_usable(_quantile(column, levels, weight)) for column in x_num.unbind(1)]
@@ -37,21 +44,27 @@ def _weighted_quantile(column, levels, weight):
     """Return the quantiles of the rows as if each stood as often as its weight says."""
     values, order = column[weight > 0].sort()
     weight = weight[weight > 0].double()[order]
-    last = (weight / weight.min().clamp(max=1)).cumsum(
-        0
-    )  # behind the last copy of each row, which stands once at least
+    # Behind the last copy of each row, which stands once at least.
+    last = (weight / weight.min().clamp(max=1)).cumsum(0)
     place = levels.double() * (last[-1] - 1)
 
     def at(where):
         return values[torch.searchsorted(last, where, right=True).clamp(max=len(last) - 1)]
 
-    low, high = at(place.floor()), at(place.ceil())
+    low = at(place.floor())
+    high = at(place.ceil())
     return low + (high - low) * place.frac().to(column)
 
 
-def tree_edges(x_num, y, weight, n_bins, is_classification, options):
-    """Return the thresholds of a decision tree of the target on each number alone (2203.05556,
-    section 3.2.2).
+def tree_edges(
+    x_num: Tensor,
+    y: Tensor,
+    weight: Tensor | None,
+    n_bins: int,
+    is_classification: bool,
+    options: dict[str, Any],
+) -> list[Tensor]:
+    """Return where a decision tree of the target splits each number (2203.05556, section 3.2.2).
 
     Parameters
     ----------
@@ -62,7 +75,12 @@ def tree_edges(x_num, y, weight, n_bins, is_classification, options):
         Leaves of a tree at most.
     is_classification : bool
     options : dict
-        Of scikit-learn's tree.
+        Further parameters of the tree of scikit-learn.
+
+    Returns
+    -------
+    list of Tensor, length Fn
+        Increasing edges, at least two each.
     """
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -72,14 +90,14 @@ def tree_edges(x_num, y, weight, n_bins, is_classification, options):
     weights = None if weight is None else weight.numpy()
     edges = []
     for column in x_num.unbind(1):
-        fitted = tree.fit(column.numpy()[:, None], target, weights).tree_
+        fitted: Any = tree.fit(column.numpy()[:, None], target, weights).tree_
         thresholds = torch.from_numpy(fitted.threshold[fitted.feature >= 0]).to(column)
         edges.append(_usable(torch.cat([column.min()[None], column.max()[None], thresholds])))
     return edges
 
 
 def _usable(edges):
-    """Return the distinct edges in order; one unit wide where the number is (nearly) constant.
+    """Return the distinct edges in order; one unit wide where a number is nearly constant.
 
     A bin of no width would turn any later value into an enormous one.
     """

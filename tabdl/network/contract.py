@@ -3,8 +3,7 @@
 A network is ``embedding -> backbone -> head`` with one signature,
 ``(x_num (B, Fn), x_cat (B, Fc)) -> (B, K, C)``: B rows, Fn numbers, Fc category codes, K
 predictions a row (1 unless the architecture predicts several times), C outputs.
-:class:`TabularNet` joins the
-three parts:
+:class:`TabularNet` joins the three parts:
 
 ========== ======================================================================================
 embedding  A module ``(x_num, x_cat) -> x``. Its ``n_channels`` is the number of channels that
@@ -14,46 +13,56 @@ backbone   A module from ``x`` to a representation of each row, (B, D).
 head       A module from (B, D) to the outputs, (B, C). It computes in the dtype of its weights.
 ========== ======================================================================================
 
-Any module inside may say three things of its own parameters, and of those alone:
+Any module inside may say three things:
 
 ================================ ================================================================
-``init_weights(generator)``      Fills the module's own parameters and buffers. Without it, a
-                                 linear layer has torch's distribution, and any other layer its
-                                 ``reset_parameters``; both draw from the same generator.
-``decayed``                      A tuple with the names of parameters that have weight decay. The
-                                 weights of linear layers have it anyway; biases, normalisations
-                                 and embeddings have none (2106.11959, supplementary E).
-``lr_factors``                   A dict from names of parameters or submodules to factors of the
-                                 learning rate. Factors of nested modules multiply.
+``init_weights(generator)``      Fills the module's own parameters and buffers, and those of the
+                                 modules below if it likes. What it has filled is left as it is.
+``decayed``                      A tuple with the names of parameters that have weight decay,
+                                 dotted for those of modules below. Without it, the weights of
+                                 linear layers have decay, and biases, normalisations and
+                                 embeddings have none (2106.11959, supplementary E).
+``lr_factors``                   A dict from names of parameters or modules, dotted for those
+                                 below, to factors of the learning rate. Factors multiply.
 ================================ ================================================================
 
-Networks are made without memory (on torch's meta device), then :func:`init_weights` fills them and
-checks that nothing was left out. No module draws from torch's global generator: fits in threads
-would meet there. :class:`tabdl.network.layers.Dropout` has a generator of its own; torch's dropout
-is refused.
+A layer of torch, or of anybody else, needs none of them: without ``init_weights`` its
+``reset_parameters`` serves. A module is refused by name that has neither, that leaves a number
+unfilled, that shares a parameter with another module, or that draws from torch's global random
+generator in training. In the global generator the fits of several threads would meet;
+:class:`tabdl.network.layers.Dropout` has a generator of its own.
+
+Networks are built without memory, on torch's meta device: numbers that a constructor puts into a
+buffer are lost, and ``init_weights`` has to put them there.
 """
 
+import contextlib
 import copy
 import math
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tabdl.network.layers import Dropout
 
-# Layers of torch that draw from its global generator in training, where their rate is not zero.
-_TORCH_DROPOUTS = (
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.Dropout3d,
-    nn.AlphaDropout,
-    nn.FeatureAlphaDropout,
-    nn.MultiheadAttention,
-    nn.RNNBase,
-)
+Net = TypeVar("Net", bound=nn.Module)
+
+# Layers of torch that never draw in training, nor when they are reset.
+_DRAWLESS = {
+    nn.BatchNorm1d,
+    nn.Identity,
+    nn.LayerNorm,
+    nn.Linear,
+    nn.ModuleList,
+    nn.ReLU,
+    nn.Sequential,
+}
+# Held while torch's global generator is lent to a module, so that fits in threads do not meet.
+_GLOBAL_GENERATOR = threading.RLock()
 
 
 class TabularNet(nn.Module):
@@ -83,36 +92,38 @@ class TabularNet(nn.Module):
         False once bfloat16 has led to losses that are not finite.
     """
 
-    prefers_bfloat16 = False
-    allow_bfloat16 = True
-    n_batch_streams = 1
+    prefers_bfloat16: bool = False
+    allow_bfloat16: bool = True
+    n_batch_streams: int = 1
 
     def __init__(
         self,
-        embedding,
-        backbone,
-        head,
+        embedding: nn.Module,
+        backbone: nn.Module,
+        head: nn.Module,
         *,
-        n_vectors_per_row=1,
-        cpu_chunk_rows=512,
-        cpu_step_rows=None,
-    ):
+        n_vectors_per_row: int = 1,
+        cpu_chunk_rows: int = 512,
+        cpu_step_rows: int | None = None,
+    ) -> None:
         super().__init__()
         self.n_vectors_per_row = n_vectors_per_row
         self.cpu_chunk_rows = cpu_chunk_rows
         self.cpu_step_rows = cpu_step_rows
-        self.embedding = embedding
-        self.backbone = backbone
-        self.head = head
+        self.embedding: Any = embedding
+        self.backbone: Any = backbone
+        self.head: Any = head
 
-    def forward(self, x_num: Tensor, x_cat: Tensor, mix=None) -> Tensor:
+    def forward(
+        self, x_num: Tensor, x_cat: Tensor, mix: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """Return the outputs, (B, 1, C); ``mix`` is that of :meth:`mixed`."""
         return self.outputs(self.backbone(self.mixed(self.embedding(x_num, x_cat), mix)))
 
-    def init_from_data(self, train_table, generator):
+    def init_from_data(self, train_table: Any, generator: torch.Generator) -> None:
         """Adapt the weights to the training rows, a Table on the CPU; most networks do not."""
 
-    def mixed(self, x, mix):
+    def mixed(self, x: Tensor, mix: tuple[Tensor, Tensor] | None) -> Tensor:
         """Return the embedding's output with channels of another row (HiddenMix, 2301.02819, 3.4).
 
         Row i meets row i - ``n_batch_streams``: in a batch the rows stand in random order.
@@ -129,49 +140,84 @@ class TabularNet(nn.Module):
         weight = self.embedding.mix_weight(*mix).to(x.dtype)
         return torch.lerp(x.roll(self.n_batch_streams, 0), x, weight)
 
-    def outputs(self, x):
+    def outputs(self, x: Tensor) -> Tensor:
         """Return the head's outputs, (B, 1, C), of representations (B, D); never in bfloat16."""
         with torch.autocast(x.device.type, enabled=False):
             return self.head(x.to(self._head_dtype)).unsqueeze(1)
 
     @property
-    def _head_dtype(self):
+    def _head_dtype(self) -> torch.dtype:
         return next((p.dtype for p in self.head.parameters()), torch.float32)
 
     @property
-    def width(self):
-        """The median input width of its linear layers, those of a numerical embedding too."""
+    def width(self) -> int:
+        """The median input width of the linear layers, those of a numerical embedding too."""
         widths = sorted(module.in_features for module in _linear_like(self))
         return widths[len(widths) // 2] if widths else 0
 
     @property
-    def n_macs(self):
-        """Multiplications of a row's forward pass, nearly."""
+    def n_macs(self) -> int:
+        """Multiplications that the linear layers need for the forward pass of a row, nearly."""
         weights = [module.weight for module in _linear_like(self)]
         # Separate layers work on a vector each.
         return sum(w.numel() * (self.n_vectors_per_row if w.ndim == 2 else 1) for w in weights)
 
 
-def _linear_like(module):
-    return [layer for layer in module.modules() if hasattr(layer, "in_features")]
+def _linear_like(module: nn.Module) -> list[Any]:
+    return [layer for layer in module.modules() if _is_linear_like(layer)]
 
 
-def power_of_two_rows(n_numbers, row_numbers):
-    """Return the number of rows of ``row_numbers`` numbers that hold about ``n_numbers``.
+def _is_linear_like(layer: nn.Module) -> bool:
+    return hasattr(layer, "in_features") and isinstance(getattr(layer, "weight", None), Tensor)
 
-    It is a power of two, and at least 8.
-    """
-    return 2 ** max(3, round(math.log2(n_numbers / row_numbers)))
+
+def power_of_two_rows(n_numbers: int, numbers_per_row: int) -> int:
+    """Return how many rows hold about ``n_numbers``: a power of two, and at least 8."""
+    return 2 ** max(3, round(math.log2(n_numbers / numbers_per_row)))
+
+
+def is_foreign(module: nn.Module) -> bool:
+    """Return whether somebody else than tabdl wrote the module, so that it may draw."""
+    return type(module).__module__.split(".")[0] != "tabdl" and type(module) not in _DRAWLESS
+
+
+def _describe(module: nn.Module, name: str) -> str:
+    return f"{name or 'the network'} ({type(module).__module__}.{type(module).__qualname__})"
 
 
 # --- initial weights
 
 
+def materialize(net: Net) -> Net:
+    """Give a network that was built on the meta device memory of the CPU, with any numbers in it.
+
+    Raises
+    ------
+    TypeError
+        For a parameter or buffer that two modules share, or one whose shape is not known yet.
+    """
+    owners: dict[int, str] = {}
+    for prefix, module in net.named_modules():
+        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        for name, tensor in own:
+            path = _join(prefix, name)
+            if nn.parameter.is_lazy(tensor):
+                raise TypeError(f"{_describe(module, prefix)}: give it the width of its input.")
+            # A copy to other memory would silently make two of it.
+            if owners.setdefault(id(tensor), path) != path:
+                raise TypeError(
+                    f"{_describe(module, prefix)}: {name!r} is also {owners[id(tensor)]!r}; "
+                    "shared parameters are not supported, hold the module itself in both places."
+                )
+    return net.to_empty(device="cpu")
+
+
 @torch.no_grad()
-def init_weights(net, generator):
+def init_weights(net: nn.Module, generator: torch.Generator) -> None:
     """Fill every parameter and buffer of ``net`` from ``generator``.
 
-    Torch's global random state is neither read nor moved.
+    Modules are filled from the outermost to the innermost; what is filled already stays. Torch's
+    global random state does not matter and does not move.
 
     Parameters
     ----------
@@ -186,11 +232,11 @@ def init_weights(net, generator):
     """
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     for tensor in tensors.values():
-        tensor.fill_(_unset_value(tensor.dtype))
+        _mark_unfilled(tensor)
     for name, module in net.named_modules():
         _init_module(name, module, generator)
     for name, tensor in tensors.items():
-        if _holds_unset(tensor):
+        if _has_unfilled(tensor):
             parent, _, own = name.rpartition(".")
             raise TypeError(
                 f"{_describe(net.get_submodule(parent), parent)}: {own!r} was not initialised; "
@@ -198,63 +244,77 @@ def init_weights(net, generator):
             )
 
 
-def _unset_value(dtype):
-    """Return a number that no initialisation leaves behind; False for booleans, which have none."""
+def _mark_unfilled(tensor: Tensor) -> None:
+    """Fill with a number that an initialisation hardly leaves behind."""
+    if tensor.dtype == torch.bool:
+        # True is a byte of 1.
+        tensor.view(torch.uint8).fill_(255)
+    else:
+        tensor.fill_(_unfilled_number(tensor.dtype))
+
+
+def _has_unfilled(tensor: Tensor) -> bool:
+    if tensor.dtype == torch.bool:
+        return bool((tensor.view(torch.uint8) == 255).any())
+    if tensor.is_floating_point() or tensor.is_complex():
+        return bool(tensor.isnan().any())
+    return bool((tensor == _unfilled_number(tensor.dtype)).any())
+
+
+def _unfilled_number(dtype: torch.dtype) -> float:
     if dtype.is_floating_point or dtype.is_complex:
         return math.nan
-    return False if dtype == torch.bool else torch.iinfo(dtype).min if dtype.is_signed else 255
+    info = torch.iinfo(dtype)
+    return info.min if dtype.is_signed else info.max
 
 
-def _holds_unset(tensor):
-    if tensor.dtype in (torch.bool, torch.uint8):
-        return False
-    unset = _unset_value(tensor.dtype)
-    return bool((tensor.isnan() if unset != unset else tensor == unset).any())
+def _init_module(name: str, module: nn.Module, generator: torch.Generator) -> None:
+    """Fill what is unfilled of the own parameters and buffers of a module."""
+    own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    filled = [(tensor, tensor.clone()) for tensor in own if not _has_unfilled(tensor)]
+    fill = _filler(module)
+    if fill is not None:
+        with _lent_to_torch(generator) if is_foreign(module) else contextlib.nullcontext():
+            fill(generator)
+    elif len(filled) < len(own):
+        raise TypeError(
+            f"{_describe(module, name)} has parameters or buffers, but neither a method "
+            "init_weights(generator) nor reset_parameters(); give it one."
+        )
+    for tensor, value in filled:
+        tensor.copy_(value)
 
 
-def _init_module(name, module, generator):
+def _filler(module: Any) -> Callable[[torch.Generator], Any] | None:
+    """Return the function of a generator that fills a module, or None."""
     if hasattr(module, "init_weights"):
-        module.init_weights(generator)
-    elif isinstance(module, nn.Linear):
-        for parameter in module.parameters(recurse=False):
-            init_uniform(parameter, module.in_features, generator)
-    elif [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
-        # nn.MultiheadAttention spells its method with an underscore.
-        reset = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
-        if reset is None:
-            raise TypeError(
-                f"{_describe(module, name)} has parameters or buffers, but neither a method "
-                "init_weights(generator) nor reset_parameters(); give it one."
-            )
-        with _DrawFrom(generator):
-            reset()
+        return module.init_weights
+    is_linear = isinstance(module, nn.Linear)
+    if is_linear and type(module).reset_parameters is nn.Linear.reset_parameters:
+        return lambda generator: _init_linear(module, generator)
+    # nn.MultiheadAttention spells its method with an underscore.
+    reset = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
+    return None if reset is None else lambda generator: reset()
 
 
-def init_uniform(tensor, fan_in, generator):
+def _init_linear(linear: nn.Linear, generator: torch.Generator) -> None:
+    for parameter in (linear.weight, linear.bias):
+        if parameter is not None:
+            init_uniform(parameter, linear.in_features, generator)
+
+
+def init_uniform(tensor: Tensor, fan_in: int, generator: torch.Generator) -> None:
     """Fill with uniform numbers in +-1/sqrt(``fan_in``), torch's default for linear layers."""
     tensor.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
 
 
-class _DrawFrom(TorchDispatchMode):
-    """Give operations that draw from the global generator another one; for this thread alone."""
-
-    def __init__(self, generator):
-        super().__init__()
-        self.generator = generator
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = dict(kwargs or {})
-        if _draws(func) and kwargs.get("generator") is None:
-            kwargs["generator"] = self.generator
-        return func(*args, **kwargs)
-
-
-def _draws(func):
-    return torch.Tag.nondeterministic_seeded in func.tags
-
-
-def _describe(module, name):
-    return f"{name or 'the network'} ({type(module).__module__}.{type(module).__qualname__})"
+@contextlib.contextmanager
+def _lent_to_torch(generator: torch.Generator) -> Iterator[None]:
+    """Let torch's global generator draw what ``generator`` says; its own state comes back."""
+    seed = torch.randint(2**62, (), generator=generator).item()
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(seed))
+        yield
 
 
 # --- parameter groups
@@ -280,8 +340,10 @@ class ParameterGroup:
     is_hidden_matrix: bool
 
 
-def parameter_groups(net, matrices_apart=False):
-    """Return the groups of a network's parameters; each parameter stands in exactly one.
+def parameter_groups(net: TabularNet, matrices_apart: bool = False) -> list[ParameterGroup]:
+    """Return the groups of the parameters of a network.
+
+    Each parameter stands in exactly one group; a frozen one (``requires_grad=False``) in none.
 
     Parameters
     ----------
@@ -292,34 +354,44 @@ def parameter_groups(net, matrices_apart=False):
     Raises
     ------
     TypeError
-        When ``decayed`` or ``lr_factors`` of a module names a parameter that it lacks.
+        When ``decayed`` or ``lr_factors`` of a module names what it lacks.
     """
-    decayed, factors = decayed_names(net), lr_factors(net)
+    decayed = decayed_names(net)
+    factors = lr_factors(net)
     matrices = hidden_matrix_names(net) if matrices_apart else set()
     groups: dict[tuple[bool, float, bool], list[str]] = {}
-    for name, _ in net.named_parameters():
-        key = name in decayed, factors[name], name in matrices
-        groups.setdefault(key, []).append(name)
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            key = name in decayed, factors[name], name in matrices
+            groups.setdefault(key, []).append(name)
     return [ParameterGroup(tuple(names), *key) for key, names in groups.items()]
 
 
-def decayed_names(net):
-    """Return the names of the parameters that have weight decay, a set."""
+def decayed_names(net: nn.Module) -> set[str]:
+    """Return the names of the parameters that have weight decay."""
     names = set()
     for prefix, module in net.named_modules():
-        own = ("weight",) if isinstance(module, nn.Linear) else getattr(module, "decayed", ())
-        for name in own:
-            _check_declared(module, prefix, name, "decayed")
+        usual = ("weight",) if isinstance(module, nn.Linear) else ()
+        for name in getattr(module, "decayed", usual):
+            # A parameter that a module goes without is None.
+            if not isinstance(_declared(module, prefix, name, "decayed"), Tensor | None):
+                raise TypeError(
+                    f"{_describe(module, prefix)}: decayed must name parameters, got {name!r}."
+                )
             names.add(_join(prefix, name))
     return names
 
 
-def lr_factors(net):
-    """Return a dict from the names of all parameters to the factors of their learning rates."""
+def lr_factors(net: nn.Module) -> dict[str, float]:
+    """Return the factor of the learning rate of each parameter, by name."""
     factors = dict.fromkeys((name for name, _ in net.named_parameters()), 1.0)
     for prefix, module in net.named_modules():
         for name, factor in getattr(module, "lr_factors", {}).items():
-            _check_declared(module, prefix, name, "lr_factors")
+            if not isinstance(_declared(module, prefix, name, "lr_factors"), Tensor | nn.Module):
+                raise TypeError(
+                    f"{_describe(module, prefix)}: lr_factors must name parameters or modules, got "
+                    f"{name!r}."
+                )
             path = _join(prefix, name)
             for parameter in factors:
                 if parameter == path or parameter.startswith(path + "."):
@@ -327,39 +399,40 @@ def lr_factors(net):
     return factors
 
 
-def hidden_matrix_names(net):
-    """Return the names of the weights of the backbone's linear layers, without the head's."""
+def hidden_matrix_names(net: TabularNet) -> set[str]:
+    """Return the names of the weights of the linear layers between embedding and head."""
     named = net.backbone.named_modules(prefix="backbone")
-    return {f"{prefix}.weight" for prefix, module in named if hasattr(module, "in_features")}
+    return {f"{prefix}.weight" for prefix, module in named if _is_linear_like(module)}
 
 
-def _check_declared(module, prefix, name, attribute):
+def _declared(module: nn.Module, prefix: str, name: str, attribute: str) -> Any:
+    """Return what ``name``, an entry of ``attribute``, stands for."""
     path, _, own = name.rpartition(".")
     try:
-        is_there = hasattr(module.get_submodule(path), own)
+        return getattr(module.get_submodule(path), own)
     except AttributeError:
-        is_there = False
-    if not is_there:
-        raise TypeError(f"{_describe(module, prefix)}: {attribute} names {name!r}, which it lacks.")
+        raise TypeError(
+            f"{_describe(module, prefix)}: {attribute} names {name!r}, which it lacks."
+        ) from None
 
 
-def _join(prefix, name):
+def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
 # --- random numbers
 
 
-def check_draws(net, x_num, x_cat):
+@torch.no_grad()
+def check_draws(net: TabularNet, x_num: Tensor, x_cat: Tensor) -> None:
     """Check that no module draws from torch's global generator in training.
 
-    Torch's own dropout layers are found by their type. A network with modules that neither tabdl
-    nor torch defines is run once, a copy of it, on the given rows.
+    A network with modules of others is run on copies of some rows; our own modules do not draw.
 
     Parameters
     ----------
     net : TabularNet
-        Initialised, on the CPU.
+        Initialised, on the CPU; a copy of it is run.
     x_num : Tensor of shape (B, Fn)
     x_cat : Tensor of shape (B, Fc)
 
@@ -368,53 +441,39 @@ def check_draws(net, x_num, x_cat):
     TypeError
         For a module that draws; the message names it.
     """
-    for name, module in net.named_modules():
-        rate = getattr(module, "p", getattr(module, "dropout", 0.0))
-        if isinstance(module, _TORCH_DROPOUTS) and rate > 0:
-            raise TypeError(f"{_describe(module, name)} {_ADVICE}")
-    if any(_is_foreign(module) for module in net.modules()):
-        _run_watched(copy.deepcopy(net).train(), x_num, x_cat)
+    if not any(is_foreign(module) for module in net.modules()):
+        return
+    rows = torch.arange(2 * net.n_batch_streams) % len(x_num)
+    found = ""
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+        # Another thread of the user's may draw meanwhile, but hardly each time.
+        for _ in range(3):
+            found = _module_that_draws(copy.deepcopy(net).train(), x_num[rows], x_cat[rows])
+            if not found:
+                return
+    raise TypeError(
+        f"{found} draws from torch's global random generator, where fits in threads would meet; "
+        "use tabdl.network.layers.Dropout."
+    )
 
 
-_ADVICE = (
-    "draws from torch's global random generator, where fits in threads would meet; "
-    "use tabdl.network.layers.Dropout."
-)
+def _module_that_draws(net: nn.Module, x_num: Tensor, x_cat: Tensor) -> str:
+    """Return the innermost module that moves the global generator, in words, or an empty string."""
+    found: list[str] = []
+    before: dict[nn.Module, Tensor] = {}
 
+    def remember(module, inputs):
+        before[module] = torch.get_rng_state()
 
-def _is_foreign(module):
-    return type(module).__module__.split(".")[0] not in ("tabdl", "torch")
+    def compare(module, inputs, outputs):
+        if not torch.equal(before[module], torch.get_rng_state()):
+            found.append(names[module])
 
-
-@torch.no_grad()
-def _run_watched(net, x_num, x_cat):
-    watch = _WatchDraws(net)
-    for module in net.modules():
+    names = {module: _describe(module, name) for name, module in net.named_modules()}
+    for module in names:
         if isinstance(module, Dropout):
             module.generators = (torch.Generator(),)
-    with watch:
-        net(x_num, x_cat)
-
-
-class _WatchDraws(TorchDispatchMode):
-    """Refuse operations that move the global generator, and name the module that called them."""
-
-    def __init__(self, net):
-        super().__init__()
-        self.called = "the network"
-        for name, module in net.named_modules():
-            described = _describe(module, name)
-            module.register_forward_pre_hook(lambda *_, called=described: self._enter(called))
-
-    def _enter(self, called):
-        self.called = called
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if not _draws(func):
-            return func(*args, **(kwargs or {}))
-        before = torch.get_rng_state()
-        result = func(*args, **(kwargs or {}))
-        if not torch.equal(before, torch.get_rng_state()):
-            torch.set_rng_state(before)
-            raise TypeError(f"{self.called} {_ADVICE}")
-        return result
+        module.register_forward_pre_hook(remember)
+        module.register_forward_hook(compare)
+    net(x_num, x_cat)
+    return found[0] if found else ""

@@ -8,6 +8,8 @@ Learning" (NeurIPS 2022, 2203.05556); Holzmüller, Grinsztajn, Steinwart: "Bette
 """
 
 import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from tabdl.network.layers import SeparateLinear
 
 
-def _fill_by_width(parameters, generator):
+def _fill_by_width(parameters: Iterable[Tensor], generator: torch.Generator) -> None:
     for parameter in parameters:
         bound = parameter.shape[-1] ** -0.5
         parameter.uniform_(-bound, bound, generator=generator)
@@ -27,28 +29,31 @@ class LinearEmbedding(nn.Module):
     Shape: (B, Fn) to (B, Fn, D).
     """
 
-    def __init__(self, n_features, d_embedding):
+    def __init__(self, n_features: int, d_embedding: int) -> None:
         super().__init__()
         self.d_out = d_embedding
         self.weight = nn.Parameter(torch.empty(n_features, d_embedding))
         self.bias = nn.Parameter(torch.empty(n_features, d_embedding))
 
-    def init_weights(self, generator):
+    def init_weights(self, generator: torch.Generator) -> None:
         """Fill both with uniform numbers in +-1/sqrt(D)."""
         _fill_by_width(self.parameters(), generator)
 
-    def forward(self, x_num, linear=None):
-        """Return the tokens, or ``linear`` of the tokens: ``x_j * (A W_j) + (A b_j + c)`` with its
-        weight A and bias c."""
-        weight, bias = self.weight, self.bias
+    def forward(self, x_num: Tensor, linear: nn.Linear | None = None) -> Tensor:
+        """Return the tokens, or ``linear`` of the tokens.
+
+        With the weight A and the bias c the latter is ``x_j * (A W_j) + (A b_j + c)``.
+        """
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
         if linear is not None:
-            weight, bias = nn.functional.linear(weight, linear.weight), linear(bias)
+            weight = nn.functional.linear(weight, linear.weight)
+            bias = linear(bias)
         return torch.addcmul(bias, x_num.unsqueeze(-1).to(bias.dtype), weight)
 
 
 class CategoryEmbedding(nn.Module):
-    """A vector for each code of each categorical feature, in one table (Gorishniy et al. 2021,
-    section 3.3).
+    """A vector for each code of each categorical feature (Gorishniy et al. 2021, section 3.3).
 
     Shape: (B, Fc) integer codes to (B, Fc, D).
 
@@ -61,10 +66,18 @@ class CategoryEmbedding(nn.Module):
     bias : bool
         Add one more vector a feature, whatever its value, as FT-Transformer does.
     features : list of int, optional
-        Which of a table's categorical features these are, if not all.
+        Which of the categorical features of a table these are, if not all.
     """
 
-    def __init__(self, cardinalities, d_embedding, bias, features=None):
+    offsets: Tensor
+
+    def __init__(
+        self,
+        cardinalities: Sequence[int],
+        d_embedding: int,
+        bias: bool,
+        features: list[int] | None = None,
+    ) -> None:
         super().__init__()
         self.features = list(range(len(cardinalities))) if features is None else features
         self.cardinalities = tuple(cardinalities)
@@ -74,36 +87,41 @@ class CategoryEmbedding(nn.Module):
         )
         self.register_buffer("offsets", torch.empty(len(self.cardinalities), dtype=torch.int32))
 
-    def init_weights(self, generator):
+    def init_weights(self, generator: torch.Generator) -> None:
         """Fill vectors with uniform numbers in +-1/sqrt(D), and set where each feature begins."""
         _fill_by_width(self.parameters(), generator)
         self.set_offsets()
 
-    def set_offsets(self):
+    def set_offsets(self) -> None:
         """Set where the vectors of each feature begin."""
         sizes = torch.tensor((0, *self.cardinalities[:-1]), dtype=torch.int32)
         self.offsets.copy_(sizes.cumsum(0))
 
-    def forward(self, x_cat, linear=None):
-        """Return the vectors, or ``linear`` of the vectors."""
-        weight, bias = self.weight, self.bias
+    def forward(self, x_cat: Tensor, linear: nn.Linear | None = None) -> Tensor:
+        """Return the vectors, or ``linear`` of the vectors, which then have a bias."""
+        weight: Tensor = self.weight
+        bias: Tensor | None = self.bias
         few_codes = len(weight) <= x_cat.numel()
         if linear is not None and few_codes:
-            weight, bias = nn.functional.linear(weight, linear.weight), linear(bias)
+            weight = nn.functional.linear(weight, linear.weight)
+            bias = linear(bias)
         vectors = nn.functional.embedding(x_cat + self.offsets, weight)
         vectors = vectors if bias is None else vectors + bias
         return vectors if linear is None or few_codes else linear(vectors)
 
     @torch.no_grad()
-    def code_frequencies(self, x_cat, row_weight):
-        """Return the share of the training rows that each code of each feature has: a list of
-        (codes of the feature - 1,).
+    def code_frequencies(self, x_cat: Tensor, row_weight: Tensor | None) -> list[Tensor]:
+        """Return the share of the training rows that each code of each feature has.
 
         Parameters
         ----------
         x_cat : Tensor of shape (N, Fc)
             The training rows, with all categorical features of the table.
         row_weight : Tensor of shape (N,) or None
+
+        Returns
+        -------
+        list of Tensor of shape (codes of the feature - 1,)
         """
         frequencies = []
         for codes, cardinality in zip(
@@ -114,12 +132,16 @@ class CategoryEmbedding(nn.Module):
         return frequencies
 
     @torch.no_grad()
-    def set_unknown_to_mean(self, frequencies):
-        """Give each feature's last code the mean vector of the training rows, by the frequencies of
-        the other codes.
+    def set_unknown_to_mean(self, frequencies: list[Tensor]) -> None:
+        """Give the last code of each feature the mean vector of the training rows.
 
-        No training row has that code, so its vector has never been trained; the mean is what the
+        No training row has that code, so its vector has never been trained. The mean is what the
         network knows of a row whose category says nothing.
+
+        Parameters
+        ----------
+        frequencies : list of Tensor
+            From :meth:`code_frequencies`.
         """
         for vectors, share in zip(self.weight.split(self.cardinalities), frequencies, strict=True):
             vectors[-1] = share @ vectors[:-1]
@@ -133,36 +155,41 @@ class FeatureTokenizer(nn.Module):
     Parameters
     ----------
     num : Module or None
-        The numbers' embedding, (B, Fn) to (B, Fn, D).
+        The embedding of the numbers, (B, Fn) to (B, Fn, D).
     cardinalities : sequence of int, length Fc
     d_block : int
         D.
     """
 
-    def __init__(self, num, cardinalities, d_block):
+    def __init__(self, num: nn.Module | None, cardinalities: Sequence[int], d_block: int) -> None:
         super().__init__()
         self.cls = nn.Parameter(torch.empty(d_block))
         self.num = num
         self.cat = CategoryEmbedding(cardinalities, d_block, bias=True) if cardinalities else None
         self.n_channels = d_block
 
-    def init_weights(self, generator):
+    def init_weights(self, generator: torch.Generator) -> None:
         """Fill [CLS] with uniform numbers in +-1/sqrt(D)."""
         _fill_by_width([self.cls], generator)
 
-    def mix_weight(self, share, own):
-        """Return how much of each token stays a row's own, (B, 1, D), when channels are mixed
-        between rows."""
+    def mix_weight(self, share: Tensor, own: Tensor) -> Tensor:
+        """Return how much of each token a row keeps, (B, 1, D), when channels are mixed.
+
+        Parameters
+        ----------
+        share : Tensor of shape (B,)
+        own : Tensor of shape (B, D), 1 or 0
+        """
         return own.unsqueeze(1)
 
-    def forward(self, x_num, x_cat, linear=None):
+    def forward(self, x_num: Tensor, x_cat: Tensor, linear: nn.Linear | None = None) -> Tensor:
         """Return the tokens, or ``linear(tokens)``, (B, 1 + Fn + Fc, D').
 
-        With the linear embedding a number's token is ``x * w + b``, and a category's is a row of a
-        table plus ``b``. So ``linear`` (weight W, bias c) need not see every token: ``x * (W w) +
-        (W b + c)``, and a row of the transformed table, are the same.
+        With the linear embedding the token of a number is ``x * w + b``, and that of a category is
+        a row of a table plus ``b``. So ``linear`` (weight W, bias c) need not see every token:
+        ``x * (W w) + (W b + c)``, and a row of the transformed table, are the same.
         """
-        through = linear or nn.Identity()
+        through: Callable[[Tensor], Tensor] = linear or nn.Identity()
         tokens = [through(self.cls).expand(len(x_num), 1, -1)]
         if self.num is not None:
             is_linear = type(self.num) is LinearEmbedding
@@ -175,16 +202,24 @@ class FeatureTokenizer(nn.Module):
 class LinearReLUEmbedding(LinearEmbedding):
     """A :class:`LinearEmbedding` and a ReLU. Shape: (B, Fn) to (B, Fn, D)."""
 
-    def forward(self, x_num, linear=None):
+    def forward(self, x_num: Tensor, linear: nn.Linear | None = None) -> Tensor:
         """Return the tokens, or ``linear`` of the tokens."""
         tokens = super().forward(x_num).relu()
         return tokens if linear is None else linear(tokens)
 
 
 class PeriodicEmbedding(nn.Module):
-    """See :class:`Periodic`. Shape: (B, Fn) to (B, Fn, D)."""
+    """See :class:`tabdl.embeddings.Periodic`. Shape: (B, Fn) to (B, Fn, D)."""
 
-    def __init__(self, n_features, n_frequencies, d_embedding, frequency_scale, lite, activation):
+    def __init__(
+        self,
+        n_features: int,
+        n_frequencies: int,
+        d_embedding: int,
+        frequency_scale: float,
+        lite: bool,
+        activation: bool,
+    ) -> None:
         super().__init__()
         self.frequency_scale = frequency_scale
         self.frequencies = nn.Parameter(torch.empty(n_features, n_frequencies))
@@ -193,24 +228,26 @@ class PeriodicEmbedding(nn.Module):
         self.d_out = d_embedding
         self.activation = nn.ReLU() if activation else nn.Identity()
 
-    def init_weights(self, generator):
-        """Draw the frequencies from a normal distribution, three standard deviations wide at
-        most."""
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Draw the frequencies from a normal distribution, cut at three standard deviations."""
         scale = self.frequency_scale
         nn.init.trunc_normal_(
             self.frequencies, std=scale, a=-3 * scale, b=3 * scale, generator=generator
         )
 
-    def forward(self, x_num):
+    def forward(self, x_num: Tensor) -> Tensor:
+        """Return the vectors."""
         angle = 2 * math.pi * self.frequencies * x_num.unsqueeze(-1)
         with torch.autocast(x_num.device.type, enabled=False):
             return self.activation(self.linear(torch.cat([angle.cos(), angle.sin()], -1)))
 
 
 class PBLDEmbedding(nn.Module):
-    """See :class:`PBLD`. Shape: (B, Fn) to (B, Fn, D)."""
+    """See :class:`tabdl.embeddings.PBLD`. Shape: (B, Fn) to (B, Fn, D)."""
 
-    def __init__(self, n_features, n_frequencies, d_embedding, frequency_scale):
+    def __init__(
+        self, n_features: int, n_frequencies: int, d_embedding: int, frequency_scale: float
+    ) -> None:
         super().__init__()
         self.frequency_scale = frequency_scale
         self.frequencies = nn.Parameter(torch.empty(n_features, n_frequencies))
@@ -218,41 +255,44 @@ class PBLDEmbedding(nn.Module):
         self.linear = SeparateLinear(n_features, n_frequencies, d_embedding - 1)
         self.d_out = d_embedding
 
-    def init_weights(self, generator):
+    def init_weights(self, generator: torch.Generator) -> None:
         """Draw frequencies from a normal, phases from a uniform distribution over the circle."""
         self.frequencies.normal_(std=self.frequency_scale, generator=generator)
         self.phases.uniform_(-math.pi, math.pi, generator=generator)
 
-    def forward(self, x_num):
+    def forward(self, x_num: Tensor) -> Tensor:
+        """Return the vectors."""
         x = x_num.unsqueeze(-1)
         with torch.autocast(x_num.device.type, enabled=False):
-            return torch.cat(
-                [
-                    x,
-                    self.linear(
-                        torch.addcmul(self.phases, 2 * math.pi * self.frequencies, x).cos()
-                    ),
-                ],
-                -1,
-            )
+            angle = torch.addcmul(self.phases, 2 * math.pi * self.frequencies, x)
+            return torch.cat([x, self.linear(angle.cos())], -1)
 
 
 class PiecewiseLinearEmbedding(nn.Module):
-    """See :class:`PiecewiseLinear`. Shape: (B, Fn) to (B, Fn, D).
+    """See :class:`tabdl.embeddings.PiecewiseLinear`. Shape: (B, Fn) to (B, Fn, D).
 
     Parameters
     ----------
     edges : list of Tensor, length Fn
-        Increasing edges of each number's bins, at least two.
+        Increasing edges of the bins of each number, at least two.
     d_embedding : int
     version : {"A", "B"}
     activation : bool
     """
 
-    def __init__(self, edges, d_embedding, version, activation):
+    left: Tensor
+    slope: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self, edges: Sequence[Tensor], d_embedding: int, version: str, activation: bool
+    ) -> None:
         super().__init__()
-        self.edges, self.d_out = edges, d_embedding
-        n_features, n_bins = len(edges), max(len(e) for e in edges) - 1
+        self.edges = edges
+        self.d_out = d_embedding
+        n_features = len(edges)
+        n_bins = max(len(e) for e in edges) - 1
         self.line = LinearEmbedding(n_features, d_embedding) if version == "B" else None
         self.linear = SeparateLinear(
             n_features, n_bins, d_embedding, bias=version == "A", zero=version == "B"
@@ -261,9 +301,8 @@ class PiecewiseLinearEmbedding(nn.Module):
         for name in ("left", "slope", "low", "high"):
             self.register_buffer(name, torch.empty(n_features, n_bins))
 
-    def init_weights(self, generator):
-        """Set the constants of the encoding from the edges; a feature with fewer bins has zeros
-        behind them."""
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Set the constants of the encoding from the edges, with zeros where bins are fewer."""
         for buffer in (self.left, self.slope, self.low, self.high):
             buffer.zero_()
         for i, edges in enumerate(self.edges):
@@ -271,30 +310,34 @@ class PiecewiseLinearEmbedding(nn.Module):
             self.left[i, :n_bins] = edges[:-1]
             self.slope[i, :n_bins] = 1 / edges.diff()
             self.high[i, :n_bins] = 1
-            self.low[i, 0], self.high[i, n_bins - 1] = -math.inf, math.inf
+            self.low[i, 0] = -math.inf
+            self.high[i, n_bins - 1] = math.inf
 
-    def encode(self, x_num: Tensor):
-        """Return the encoding (2203.05556, equation 1): 1 for each bin below x, x's share of its
-        own bin, 0 above; (B, Fn, bins).
+    def encode(self, x_num: Tensor) -> Tensor:
+        """Return the encoding (2203.05556, equation 1), (B, Fn, bins).
 
+        It is 1 for each bin below x, the share of the bin that x is in, and 0 for each bin above.
         The outermost bins go on beyond their edges.
         """
         return torch.clamp((x_num.unsqueeze(-1) - self.left) * self.slope, self.low, self.high)
 
-    def forward(self, x_num):
+    def forward(self, x_num: Tensor) -> Tensor:
+        """Return the vectors."""
         with torch.autocast(x_num.device.type, enabled=False):
             pieces = self.activation(self.linear(self.encode(x_num)))
         return pieces if self.line is None else pieces + self.line(x_num)
 
 
 class OneHot(nn.Module):
-    """Columns of zeros and ones, one for each value that training rows have; none of them for any
-    other value.
+    """Columns of zeros and ones, one for each value that training rows have.
 
-    Shape: (B, Fc) codes to (B, sum of (cardinality - 1)).
+    Another value is zero in all of them. Shape: (B, Fc) codes to (B, sum of (cardinality - 1)).
     """
 
-    def __init__(self, cardinalities):
+    feature: Tensor
+    code: Tensor
+
+    def __init__(self, cardinalities: Sequence[int]) -> None:
         super().__init__()
         self.cardinalities = tuple(cardinalities)
         self.widths = [size - 1 for size in cardinalities]
@@ -302,26 +345,29 @@ class OneHot(nn.Module):
         for name in ("feature", "code"):
             self.register_buffer(name, torch.empty(self.d_out, dtype=torch.int32))
 
-    def init_weights(self, generator):
+    def init_weights(self, generator: torch.Generator) -> None:
         """Set which feature and which code each column stands for."""
         sizes = torch.tensor(self.cardinalities) - 1
         self.feature.copy_(torch.repeat_interleave(torch.arange(len(sizes)), sizes))
         self.code.copy_(torch.cat([torch.arange(size) for size in sizes.tolist()]))
 
-    def forward(self, x_cat):
+    def forward(self, x_cat: Tensor) -> Tensor:
+        """Return the columns, as booleans."""
         return x_cat.index_select(-1, self.feature) == self.code
 
 
-def split_by_size(cardinalities, one_hot_max_size):
-    """Return which features have at most so many known codes, and which have more: two lists of
-    numbers."""
+def split_by_size(
+    cardinalities: Sequence[int], one_hot_max_size: int
+) -> tuple[list[int], list[int]]:
+    """Return the features that have at most ``one_hot_max_size`` known codes, and the others."""
     hot = [i for i, size in enumerate(cardinalities) if size - 1 <= one_hot_max_size]
     return hot, [i for i in range(len(cardinalities)) if i not in hot]
 
 
 class FlatEmbedding(nn.Module):
-    """Numbers, as they are or embedded, beside the categories' columns and vectors, in one row: the
-    input of MLP-like networks.
+    """Numbers, as they are or embedded, beside the columns and vectors of categories, in one row.
+
+    It is the input of networks like an MLP.
 
     Shape: (B, Fn), (B, Fc) to (B, d_out).
 
@@ -333,7 +379,7 @@ class FlatEmbedding(nn.Module):
     one_hot_max_size : int
         Features of at most so many values are one-hot.
     num : Module or None
-        The numbers' embedding, (B, Fn) to (B, Fn, D), with an attribute ``d_out`` = D.
+        The embedding of the numbers, (B, Fn) to (B, Fn, D), with an attribute ``d_out`` = D.
     one_hot : Module, optional
         Instead of :class:`OneHot`, for the features that :func:`split_by_size` returns first.
 
@@ -346,12 +392,20 @@ class FlatEmbedding(nn.Module):
         or no vector at all.
     """
 
-    def __init__(self, schema, d_embedding, one_hot_max_size=0, num=None, one_hot=None):
+    def __init__(
+        self,
+        schema: Any,
+        d_embedding: int,
+        one_hot_max_size: int = 0,
+        num: Any = None,
+        one_hot: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         sizes = schema.cardinalities
         self.hot, self.embedded = split_by_size(sizes, one_hot_max_size)
-        self.num, self.n_num = num, schema.n_num
-        self.one_hot = one_hot or OneHot([sizes[i] for i in self.hot]) if self.hot else None
+        self.num: Any = num
+        self.n_num: int = schema.n_num
+        self.one_hot: Any = one_hot or OneHot([sizes[i] for i in self.hot]) if self.hot else None
         self.cat = self._vectors(sizes, d_embedding) if self.embedded else None
         self.widths = (
             [1 if num is None else num.d_out] * schema.n_num
@@ -362,9 +416,8 @@ class FlatEmbedding(nn.Module):
         widths = ([] if num is None else [num.d_out]) + [d_embedding] * bool(self.embedded)
         self.n_channels = max(widths) if widths and (num is not None or schema.n_num == 0) else None
 
-    def mix_weight(self, share, own):
-        """Return how much of each column stays a row's own, (B, d_out), when channels are mixed
-        between rows.
+    def mix_weight(self, share: Tensor, own: Tensor) -> Tensor:
+        """Return how much of each column a row keeps, (B, d_out), when channels are mixed.
 
         A one-hot column has no channels: there the two rows are averaged by the share.
 
@@ -385,7 +438,8 @@ class FlatEmbedding(nn.Module):
             [sizes[i] for i in self.embedded], d_embedding, bias=False, features=self.embedded
         )
 
-    def forward(self, x_num, x_cat):
+    def forward(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
+        """Return the rows."""
         parts = [x_num if self.num is None else self.num(x_num).flatten(1)]
         if self.one_hot is not None:
             parts.append(self.one_hot(self._of(x_cat, self.hot)).to(x_num.dtype))

@@ -1,17 +1,22 @@
-"""The pointwise parts and the attention core as single operations: one pass over the data where
-autograd would make several.
+"""Pointwise parts and the core of attention as single operations.
 
-None of them has parameters and all of them keep the leading dimension apart, so that under
-``torch.vmap`` (several networks trained at once) that dimension is folded into the rows.
+They pass over the data once where autograd would pass several times. None of them has parameters,
+and all keep the leading dimension apart. So under ``torch.vmap``, where several networks are
+trained at once, the dimension of the networks is folded into the rows.
 """
 
+from typing import Any
+
 import torch
+from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+# The backward passes are ignored by pyright: ``once_differentiable`` says that ctx is
+# positional only.
 
 
 class _DropoutMask(torch.autograd.Function):
-    """1 for an element that is kept, 0 with probability ``threshold / 65536``, in the shape and
-    dtype of ``like``."""
+    """1 for an element that is kept, 0 with probability ``threshold / 65536``."""
 
     @staticmethod
     def forward(like, threshold, generators):
@@ -22,35 +27,39 @@ class _DropoutMask(torch.autograd.Function):
         ctx.mark_non_differentiable(output)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, *gradients):
         return None, None, None
 
     @staticmethod
-    def vmap(info, in_dims, like, threshold, generators):
+    def vmap(info, in_dims, *args):
+        like, threshold, generators = args
         shape = like.movedim(in_dims[0], 0).shape[1:]
         kept = [_kept(shape, like.device, threshold, generator) for generator in generators]
         return torch.stack(kept).to(like.dtype), 0
 
 
-def _kept(shape, device, threshold, generator):
+def _kept(shape: Any, device: Any, threshold: Any, generator: Any) -> Tensor:
     n_elements = shape.numel()
     words = torch.empty((n_elements + 3) // 4, dtype=torch.int64, device=device)
     words.random_(-(2**63), 2**63 - 1, generator=generator)
     return words.view(torch.int16)[:n_elements].ge_(threshold - 32768).view(shape)
 
 
-def dropout_mask(like, threshold, generators):
-    """Return which elements dropout keeps, 1 or 0 in the shape and dtype of ``like``, from 16
-    random bits an element.
+def dropout_mask(
+    like: Tensor,
+    threshold: int | Tensor,
+    generators: tuple[torch.Generator | None, ...],
+) -> Tensor:
+    """Return 1 for elements that dropout keeps and 0 for others, from 16 random bits an element.
 
     Parameters
     ----------
     like : Tensor
-        Its values do not matter.
+        It has the shape and dtype of the result; its values do not matter.
     threshold : int in [0, 65536), or a Tensor of one
         65536 times the share of elements that become zero.
     generators : tuple of torch.Generator or None
-        One for each network under ``torch.vmap``, else one; None is torch's global one.
+        One for each network under ``torch.vmap``, else one; None is the global generator.
     """
     return _DropoutMask.apply(like.detach(), threshold, generators)
 
@@ -72,7 +81,8 @@ class _ReGLU(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient, _):
+    def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
+        gradient = gradients[0]
         x, gate = ctx.saved_tensors
         a, _ = x.chunk(2, -1)
         grad_x = torch.empty_like(x)
@@ -85,15 +95,14 @@ class _ReGLU(torch.autograd.Function):
         return grad_x, None, None
 
     @staticmethod
-    def vmap(info, in_dims, x, kept, scale):
-        return _fold(_ReGLU, info, in_dims, x, kept, scale)
+    def vmap(info, in_dims, *args):
+        return _fold(_ReGLU, info, in_dims, *args)
 
 
-def reglu(x, kept=None, scale=1.0):
-    """Return ``a * relu(b) * kept * scale`` of the halves of the last dimension (Shazeer 2020, "GLU
-    Variants").
+def reglu(x: Tensor, kept: Tensor | None = None, scale: float | Tensor = 1.0) -> Tensor:
+    """Return ``a * relu(b) * kept * scale`` of the halves a and b of the last dimension.
 
-    Shape: (B, ..., 2 D) to (B, ..., D).
+    Shazeer 2020, "GLU Variants". Shape: (B, ..., 2 D) to (B, ..., D).
     """
     return _ReGLU.apply(x, kept, 1.0 if kept is None else scale)[0]
 
@@ -104,7 +113,8 @@ class _Mish(torch.autograd.Function):
     @staticmethod
     def forward(x):
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        e = wide.clamp(max=20).exp_()  # beyond, the tangent is 1 in float64 too
+        # Beyond 20 the tangent is 1, also in float64.
+        e = wide.clamp(max=20).exp_()
         n = (e + 2).mul_(e)
         divisor = n + 2
         gate = n.div_(divisor)
@@ -119,22 +129,21 @@ class _Mish(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient, _):
-        return gradient * ctx.saved_tensors[0]
+    def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
+        return gradients[0] * ctx.saved_tensors[0]
 
 
-def mish(x):
-    """Return ``x tanh(log(1 + exp(x)))`` (Misra 2019), on a CPU with one exponential instead of
-    torch's three functions.
+def mish(x: Tensor) -> Tensor:
+    """Return ``x tanh(log(1 + exp(x)))`` (Misra 2019).
 
-    With e = exp(x) the hyperbolic tangent is ``n / (n + 2)``, n = e (e + 2). Forward and backward
-    together take less than half of torch's time.
+    On a CPU it takes one exponential where torch takes three functions: with e = exp(x) the
+    hyperbolic tangent is ``n / (n + 2)``, n = e (e + 2).
     """
     return _Mish.apply(x)[0] if x.device.type == "cpu" else torch.nn.functional.mish(x)
 
 
-def _heads(qkv, n_heads):
-    """(B, T, 3 D) to (3, B H, T, D / H), contiguous."""
+def _heads(qkv: Tensor, n_heads: int) -> Tensor:
+    """Return (B, T, 3 D) as (3, B H, T, D / H), contiguous."""
     return qkv.unflatten(-1, (3, n_heads, -1)).permute(2, 0, 3, 1, 4).flatten(1, 2)
 
 
@@ -165,7 +174,8 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient, *_):
+    def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
+        gradient = gradients[0]
         qkv, kept, probabilities, dropped = ctx.saved_tensors
         q, k, v = _heads(qkv, ctx.n_heads)
         # Under autocast and vmap a gradient of float32 comes for an output of bfloat16.
@@ -177,7 +187,7 @@ class _Attention(torch.autograd.Function):
         )
         if kept is not None:
             grad_probabilities.mul_(kept)
-        grad_logits = torch._softmax_backward_data(
+        grad_logits = torch.ops.aten._softmax_backward_data(
             grad_probabilities, probabilities, -1, probabilities.dtype
         )
         grad_logits = grad_logits.mul_(ctx.scale * q.shape[-1] ** -0.5).to(qkv.dtype).flatten(0, 1)
@@ -193,12 +203,14 @@ class _Attention(torch.autograd.Function):
         )
 
     @staticmethod
-    def vmap(info, in_dims, qkv, kept, scale, n_heads):
-        return _fold(_Attention, info, in_dims, qkv, kept, scale, n_heads)
+    def vmap(info, in_dims, *args):
+        return _fold(_Attention, info, in_dims, *args)
 
 
-def attention(qkv, n_heads, kept=None, scale=1.0):
-    """Return multi-head self-attention's mixed values.
+def attention(
+    qkv: Tensor, n_heads: int, kept: Tensor | None = None, scale: float | Tensor = 1.0
+) -> Tensor:
+    """Return the mixed values of multi-head self-attention.
 
     Parameters
     ----------
@@ -214,8 +226,8 @@ def attention(qkv, n_heads, kept=None, scale=1.0):
     -------
     Tensor of shape (B, T, D)
     """
-    # Its backward pass fails for several networks at once ("LSE is not correctly aligned", torch
-    # 2.11).
+    # The backward pass of torch's operation fails for several networks at once ("LSE is not
+    # correctly aligned", torch 2.11).
     if kept is None and qkv.is_cuda and not torch.is_grad_enabled():
         q, k, v = qkv.unflatten(-1, (3, n_heads, -1)).permute(2, 0, 3, 1, 4)
         return torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
@@ -223,8 +235,10 @@ def attention(qkv, n_heads, kept=None, scale=1.0):
 
 
 def _fold(function, info, in_dims, *inputs):
-    """Apply ``function`` with the networks' rows below each other: all its tensors have the rows
-    first."""
+    """Apply ``function`` with the rows of all networks below each other.
+
+    All tensors of the function have the rows first.
+    """
     folded = [
         value if dim is None else value.movedim(dim, 0).flatten(0, 1)
         for value, dim in zip(inputs, in_dims, strict=True)

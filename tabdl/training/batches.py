@@ -1,16 +1,20 @@
-"""Where the training rows are: on the device, or in the host's memory and streamed to it in
-chunks."""
+"""Where the training rows are: on the device, or on the host and sent to the device in chunks."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from tabdl.data.table import take_stacked
+from tabdl.data.table import Table, take_stacked
 
 _CHUNK_BYTES = 256 * 2**20
 
 
-def make_batches(tables, device, batch_size):
-    """Return the rows on ``device`` when they leave half of its free memory to the training, else a
-    stream of them."""
+def make_batches(
+    tables: Sequence[Table], device: torch.device, batch_size: int
+) -> "InMemoryBatches":
+    """Return the rows on ``device`` when half of its free memory is left, else a stream of rows."""
     n_bytes = sum(table.n_bytes for table in {id(table): table for table in tables}.values())
     if device.type != "cuda" or n_bytes <= torch.cuda.mem_get_info(device)[0] / 2:
         return InMemoryBatches(tables, device)
@@ -18,9 +22,8 @@ def make_batches(tables, device, batch_size):
     return StreamedBatches(tables, device, chunk_rows)
 
 
-def on_device(table, device):
-    """Return ``table`` on ``device`` unless it would take a quarter of its free memory; then as it
-    is."""
+def on_device(table: Any, device: torch.device) -> Any:
+    """Return ``table`` on ``device``, or as it is where it would take a quarter of free memory."""
     if table is None or (
         device.type == "cuda" and table.n_bytes > torch.cuda.mem_get_info(device)[0] / 4
     ):
@@ -38,26 +41,24 @@ class InMemoryBatches:
     device : torch.device
     """
 
-    def __init__(self, tables, device):
+    def __init__(self, tables: Sequence[Table], device: torch.device) -> None:
         moved = {id(table): table.to(device) for table in tables}
         self.tables = [moved[id(table)] for table in tables]
 
-    def epoch(self, orders, batch_size):
-        """Yield the indices, (M, B), of one epoch's batches for :meth:`gather`; ``orders`` is (M,
-        N)."""
+    def epoch(self, orders: Tensor, batch_size: int) -> Iterator[Tensor]:
+        """Yield the indices, (M, B), of the batches of an epoch; ``orders`` is (M, N)."""
         yield from orders.split(batch_size, 1)
 
-    def gather(self, index):
+    def gather(self, index: Tensor) -> Table:
         """Return the rows of ``index``, (M, B), as a Table of (M, B, ...)."""
         return take_stacked(self.tables, index)
 
 
 class StreamedBatches(InMemoryBatches):
-    """Chunks of an epoch's rows come to the device one after the other, each while the one before
-    is trained on.
+    """Rows of an epoch that come to the device chunk by chunk, each while one is trained on.
 
-    The host gathers a chunk into pinned memory, a stream of its own copies it to the device. The
-    current chunk always lies at the same place, so that a recorded step can read it.
+    The host gathers a chunk into pinned memory, and a stream of its own copies the chunk to the
+    device. The current chunk always lies at the same place, so that a recorded step can read it.
 
     Parameters
     ----------
@@ -67,17 +68,18 @@ class StreamedBatches(InMemoryBatches):
         A multiple of the batch size.
     """
 
-    def __init__(self, tables, device, chunk_rows):
-        self.host, self.device, self.chunk_rows = tables, device, chunk_rows
+    def __init__(self, tables: Sequence[Table], device: torch.device, chunk_rows: int) -> None:
+        self.host = tables
+        self.device = device
+        self.chunk_rows = chunk_rows
         is_cuda = device.type == "cuda"
         self.pinned = [table.empty(chunk_rows, "cpu", pin_memory=is_cuda) for table in tables]
         self.arriving = [table.empty(chunk_rows, device) for table in tables]
         self.tables = [table.empty(chunk_rows, device) for table in tables]
         self.copying = torch.cuda.Stream(device) if is_cuda else None
 
-    def epoch(self, orders, batch_size):
-        """Yield the indices, (M, B), of one epoch's batches for :meth:`gather`; ``orders`` is (M,
-        N)."""
+    def epoch(self, orders: Tensor, batch_size: int) -> Iterator[Tensor]:
+        """Yield the indices, (M, B), of the batches of an epoch; ``orders`` is (M, N)."""
         chunks = orders.cpu().split(self.chunk_rows, 1)
         self._send(chunks[0])
         for i, chunk in enumerate(chunks):
@@ -91,7 +93,8 @@ class StreamedBatches(InMemoryBatches):
 
     def _send(self, chunk):
         if self.copying is not None:
-            self.copying.synchronize()  # the pinned memory is still being read
+            # The pinned memory is still being read.
+            self.copying.synchronize()
             self.copying.wait_stream(torch.cuda.current_stream(self.device))
         for table, pinned, arriving, index in zip(
             self.host, self.pinned, self.arriving, chunk, strict=True

@@ -4,20 +4,23 @@ import contextlib
 import gc
 import threading
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
 _WARM_UPS = 3
 _OF_THIS_THREAD = threading.local()
 
 
 class CUDAGraphStep:
-    """Calls ``function(index)``; on a CUDA device it is recorded for each shape of ``index`` and
-    then replayed.
+    """A call of ``function(index)`` that a CUDA device records for each shape, and then replays.
 
     The first calls with a shape run as they are, so that libraries and the optimizer have made all
     that they make once. What the function reads and writes beside ``index`` must stay where it is
-    in memory. A function that cannot be recorded goes on as it is, with one warning.
+    in memory. A function that cannot be recorded goes on as it is, with one warning. On another
+    device the function is called as it is.
 
     Parameters
     ----------
@@ -28,14 +31,24 @@ class CUDAGraphStep:
         Those that the function draws from.
     """
 
-    def __init__(self, function, device, generators):
-        self.function, self.device, self.generators = function, device, generators
-        self.calls, self.graphs = {}, {}
-        self.can_record, self.stream = device.type == "cuda", None
+    def __init__(
+        self,
+        function: Callable[[Tensor], None],
+        device: torch.device,
+        generators: Sequence[torch.Generator],
+    ) -> None:
+        self.function = function
+        self.device = device
+        self.generators = generators
+        self.calls: dict[tuple[int, ...], int] = {}
+        self.graphs: dict[tuple[int, ...], tuple[Any, Tensor]] = {}
+        self.can_record = device.type == "cuda"
+        self.stream: Any = None
         if self.can_record:
-            self.stream, self.pool = _stream(device), torch.cuda.graph_pool_handle()
+            self.stream = _stream(device)
+            self.pool = torch.cuda.graph_pool_handle()
 
-    def __call__(self, index):
+    def __call__(self, index: Tensor) -> None:
         if self.stream is None:
             return self.function(index)
         shape = tuple(index.shape)
@@ -49,8 +62,10 @@ class CUDAGraphStep:
         graph.replay()
 
     def _run_aside(self, index):
-        """Run on the stream of the recording: autograd remembers the stream on which it first met a
-        weight."""
+        """Run on the stream of the recording.
+
+        Autograd remembers the stream on which it first met a weight.
+        """
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self.stream):
             self.function(index)
@@ -68,36 +83,36 @@ class CUDAGraphStep:
             self.can_record = False
             self.graphs.clear()
             for generator, state in zip(self.generators, states, strict=True):
-                generator.graphsafe_set_state(
-                    state
-                )  # its own may believe that the recording goes on
+                # The state of the generator may believe that the recording goes on.
+                generator.graphsafe_set_state(state)
             warnings.warn(
-                (
-                    f"The training step cannot be recorded as a CUDA graph and runs slower "
-                    f"without: {error}"
-                ),
+                "The training step cannot be recorded as a CUDA graph and runs slower without: "
+                f"{error}",
                 stacklevel=2,
             )
         else:
             self.graphs[tuple(index.shape)] = graph, static_index
 
 
-def _stream(device):
-    """Return the thread's stream for recordings on a device: libraries keep a workspace for each
-    stream that they ever met."""
+def _stream(device: torch.device) -> Any:
+    """Return the stream of this thread for recordings on a device.
+
+    It is one a thread, since libraries keep a workspace for each stream that they ever met.
+    """
     streams = vars(_OF_THIS_THREAD)
-    if device not in streams:
-        streams[device] = torch.cuda.Stream(device)
-    return streams[device]
+    name = str(device)
+    if name not in streams:
+        streams[name] = torch.cuda.Stream(device)
+    return streams[name]
 
 
 @contextlib.contextmanager
-def _recording(graph, pool, stream):
+def _recording(graph: Any, pool: Any, stream: Any) -> Iterator[None]:
     """Record what is done inside.
 
     No garbage is collected meanwhile: freeing an older graph in this thread would spoil the
     recording. Other threads may do what they like. The stream of before comes back, also when the
-    recording fails, where torch leaves its own.
+    recording fails and torch would leave the stream of the recording.
     """
     is_collecting = gc.isenabled()
     gc.disable()

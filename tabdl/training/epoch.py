@@ -5,6 +5,8 @@ Nothing in them waits for the device.
 
 import contextlib
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,12 +15,13 @@ from tabdl.training.batches import make_batches
 from tabdl.training.cuda_graphs import CUDAGraphStep
 from tabdl.training.heap import HeapTrimGuard
 from tabdl.training.optimizers import Optimizer, WeightAverage
+from tabdl.training.run import Loss, TrainingConfig, TrainingRun
 from tabdl.training.schedules import SCHEDULES, DropoutSchedule, learning_rate_factor
 from tabdl.training.stacking import StackedNetworks
 
 
 class EpochRunner:
-    """The steps of all runs' networks together; open it as a context.
+    """The steps of the networks of all runs together; open it as a context.
 
     Parameters
     ----------
@@ -33,9 +36,11 @@ class EpochRunner:
         The learning rate of the latest step.
     """
 
-    def __init__(self, runs, loss, config):
+    def __init__(self, runs: Sequence[TrainingRun], loss: Loss, config: TrainingConfig) -> None:
         first = runs[0].net
-        self.loss, self.config, self.lr = loss, config, config.lr
+        self.loss = loss
+        self.config = config
+        self.lr = config.lr
         self.device = next(first.parameters()).device
         self.n_batch_streams = first.n_batch_streams
         self.n_batch = config.batch_size * self.n_batch_streams
@@ -56,11 +61,13 @@ class EpochRunner:
     def _generator(self, seed):
         return torch.Generator(self.device).manual_seed(seed)
 
-    def __enter__(self):
+    def __enter__(self) -> "EpochRunner":
         self.networks.__enter__()
-        config, device = self.config, self.device
+        config = self.config
+        device = self.device
         self.optimizer = Optimizer(self.networks, config, device)
-        self.average = self.dropout = None
+        self.average = None
+        self.dropout = None
         if config.ema_decay is not None:
             parameters = list(self.networks.parameters.values())
             self.average = WeightAverage(parameters, config.ema_decay)
@@ -68,11 +75,11 @@ class EpochRunner:
             self.dropout = DropoutSchedule(self.networks.dropouts, device)
         wide = torch.float32 if device.type == "mps" else torch.float64
         self.total = torch.zeros(len(self.networks), dtype=wide, device=device)
-        self.step = CUDAGraphStep(self._step, device, self.noise)
+        self.step: CUDAGraphStep | None = CUDAGraphStep(self._step, device, self.noise)
         self.heap_guard = HeapTrimGuard(device)
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: Any) -> None:
         self.heap_guard.release()
         if self.dropout is not None:
             self.dropout.release()
@@ -82,14 +89,16 @@ class EpochRunner:
         # It refers to this object: a recorded step's memory would wait for the garbage collector.
         self.step = None
 
-    def kept_weights(self):
-        """Return a context in which the networks have the weights that are evaluated and kept: the
-        averages, if wanted."""
+    def kept_weights(self) -> contextlib.AbstractContextManager:
+        """Return a context in which the networks have the weights that are evaluated and kept.
+
+        These are the averages, where the config asks for averages.
+        """
         return contextlib.nullcontext() if self.average is None else self.average.in_place()
 
-    def run_epoch(self):
-        """Take one step for each batch of a new random order, and return the mean losses, (M,), on
-        the device."""
+    def run_epoch(self) -> Tensor:
+        """Take a step for each batch of a new random order; return the mean losses, (M,)."""
+        assert self.step is not None, "the context is open"
         self.networks.train()
         self.total.zero_()
         parts = zip(self.sizes, self.indices, self.orders, strict=True)
@@ -112,7 +121,7 @@ class EpochRunner:
             self.dropout.set(SCHEDULES[config.dropout_schedule](self.n_done / n_steps))
 
     def _order(self, n_rows, index, generator):
-        """Return random orders of a member's rows side by side, (N, n_batch_streams)."""
+        """Return random orders of the rows of a run side by side, (N, n_batch_streams)."""
         orders = [
             torch.randperm(n_rows, generator=generator, device=self.device)
             for _ in range(self.n_batch_streams)
@@ -123,8 +132,8 @@ class EpochRunner:
         batch = self.batches.gather(index)
         self.optimizer.zero_grad()
         n_rows = index.shape[1]
-        # On a CPU a step in parts, whose activations stay in its caches, is faster; the gradients
-        # add up to the batch's.
+        # On a CPU a step in parts, whose activations stay in the caches, is faster; the gradients
+        # add up to those of the batch.
         for start in range(0, n_rows, self.step_rows or n_rows):
             losses = self._losses(batch.columns(slice(start, start + (self.step_rows or n_rows))))
             losses.sum().div(n_rows).backward()
@@ -138,9 +147,8 @@ class EpochRunner:
             self.average.update()
 
     def _losses(self, part):
-        """Return the losses, (M, B), of a part of a batch, and leave the graph of their
-        gradients."""
-        mix = None if self.n_channels is None else self._draw_mix(part.x_num)
+        """Return the losses, (M, B), of a part of a batch, with the graph of the gradients."""
+        mix = None if self.n_channels is None else self._draw_mix(part.x_num, self.n_channels)
         with self.config.precision.autocast(self.device):
             outputs = self.networks(part.x_num, part.x_cat, mix)
         self.heap_guard.set()
@@ -151,20 +159,18 @@ class EpochRunner:
         others = self._weighted(outputs, part.rolled(self.n_batch_streams))
         return torch.lerp(others, losses, mix[0])
 
-    def _draw_mix(self, like):
-        """Return the share of its channels that each row keeps, (M, B), and which ones, (M, B,
-        channels), 1 or 0.
+    def _draw_mix(self, like, n_channels):
+        """Return the share of the channels that each row keeps, (M, B), and which it keeps.
 
-        The share has the distribution Beta(1/2, 1/2), that of sin² of a uniform angle.
+        The latter is 1 or 0, (M, B, channels). The share has the distribution Beta(1/2, 1/2), that
+        of sin² of a uniform angle.
         """
-        shares, kept = [], []
+        shares = []
+        kept = []
         for generator in self.noise:
-            angle, number = (
-                torch.rand(
-                    like.shape[1], n, generator=generator, dtype=like.dtype, device=self.device
-                )
-                for n in (1, self.n_channels)
-            )
+            options = {"generator": generator, "dtype": like.dtype, "device": self.device}
+            angle = torch.rand(like.shape[1], 1, **options)
+            number = torch.rand(like.shape[1], n_channels, **options)
             shares.append((angle * (math.pi / 2)).sin().square())
             kept.append((number < shares[-1]).to(like.dtype))
         return torch.stack(shares).squeeze(-1), torch.stack(kept)
@@ -182,23 +188,23 @@ def _visited(n_rows, config):
     return n_rows if leftover == n_rows else n_rows - leftover
 
 
-def weighted_mean(losses: Tensor, weight: Tensor | None):
-    """Return the mean of ``losses * weight``; the weights' mean is 1 over the table, not over the
-    batch.
+def weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the mean of ``losses * weight``; the mean weight is 1 over the table.
 
     So a batch of light rows moves the network less, and no batch divides by zero.
     """
     return losses.mean() if weight is None else (losses * weight).mean()
 
 
-def clip_gradients(parameters, max_norm, n_members):
-    """Shorten each member's gradient to ``max_norm`` where it is longer; nothing waits for the
-    device.
+def clip_gradients(parameters: Sequence[Tensor], max_norm: float, n_members: int) -> None:
+    """Shorten the gradient of each network to ``max_norm`` where it is longer.
+
+    Nothing waits for the device.
 
     Parameters
     ----------
     parameters : list of Tensor
-        With several members, (M, ...).
+        With several networks, (M, ...). One that no output depends on has no gradient.
     max_norm : float
     n_members : int
         M.
@@ -206,13 +212,14 @@ def clip_gradients(parameters, max_norm, n_members):
     if n_members == 1:
         torch.nn.utils.clip_grad_norm_(parameters, max_norm)
         return
-    gradients = [parameter.grad for parameter in parameters]
-    norms = sum(gradient.flatten(1).square().sum(1) for gradient in gradients).sqrt()
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    squares = [gradient.flatten(1).square().sum(1) for gradient in gradients]
+    norms = sum(squares, start=torch.zeros_like(squares[0])).sqrt()
     scale = (max_norm / (norms + 1e-6)).clamp(max=1)
     for gradient in gradients:
         gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
 
 
-def _other_seed(seed):
-    """Return a seed that no member has beside ``seed``, but by a rare chance."""
+def _other_seed(seed: int) -> int:
+    """Return a seed that no other run has, but by a rare chance."""
     return (seed * 0x9E3779B97F4A7C15 + 0xBF58476D1CE4E5B9) % 2**63

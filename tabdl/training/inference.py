@@ -1,25 +1,30 @@
-"""A network's outputs for many rows, chunk by chunk."""
+"""The outputs of a network for many rows, chunk by chunk."""
+
+from typing import Any
 
 import torch
+from torch import Tensor
+
+from tabdl.data.table import Table, TableView
+from tabdl.devices import Precision
 
 _GPU_ROWS = 8192
 
 
 @torch.inference_mode()
-def net_outputs(net, table, precision):
-    """Return the outputs (N, K, C) of ``net`` for all rows of ``table``, in evaluation mode, on the
-    table's device.
+def net_outputs(net: Any, table: Table | TableView, precision: Precision) -> Tensor:
+    """Return the outputs (N, K, C) for all rows of a table, in evaluation mode, on its device.
 
-    Every chunk has the same size, the last one padded, so that a row's output does not depend on
-    the rows beside it, to the bit. A chunk that does not fit into memory is halved, down to one
+    Every chunk has the same size, the last one padded, so that the output of a row does not depend
+    on the rows beside it, to the bit. A chunk that does not fit into memory is halved, down to one
     row.
 
     Parameters
     ----------
-    net : TabularNet
+    net : TabularNet or NetworkEnsemble
         Its ``cpu_chunk_rows`` is the size of a chunk on a CPU.
-    table : Table
-        On any device; its chunks are moved to the network's.
+    table : Table or TableView
+        On any device; its chunks are moved to the device of the network.
     precision : Precision
 
     Raises
@@ -30,7 +35,8 @@ def net_outputs(net, table, precision):
     net.eval()
     device = next(net.parameters()).device
     n_chunk = net.cpu_chunk_rows if device.type == "cpu" else _GPU_ROWS
-    chunks, done = [], 0
+    chunks = []
+    done = 0
     while done < len(table):
         rows = table.take(slice(done, done + n_chunk))
         try:
@@ -49,7 +55,7 @@ def net_outputs(net, table, precision):
     return torch.cat(chunks)
 
 
-def _is_out_of_memory(error):
+def _is_out_of_memory(error: RuntimeError) -> bool:
     # The CPU's allocator raises a plain RuntimeError.
     return (
         isinstance(error, torch.OutOfMemoryError)

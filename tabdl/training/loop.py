@@ -6,17 +6,22 @@ An epoch waits once for the device.
 import copy
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from tabdl.exceptions import NonFiniteLossError
 from tabdl.training.epoch import EpochRunner
 from tabdl.training.monitor import TrainingMonitor
+from tabdl.training.run import Loss, TrainingConfig, TrainingResult, TrainingRun
 from tabdl.training.stacking import is_faster_together
 
 
-def train_with_float32_fallback(runs, *, config, **losses):
+def train_with_float32_fallback(
+    runs: Sequence[TrainingRun], *, config: TrainingConfig, **losses: Any
+) -> list[TrainingResult]:
     """Train like :func:`train`; where bfloat16 leads to a loss that is not finite, begin anew.
 
     The second training is in float32, and a warning says so. The networks refuse bfloat16 from then
@@ -41,7 +46,14 @@ def train_with_float32_fallback(runs, *, config, **losses):
     return train(runs, config=replace(config, precision=precision), **losses)
 
 
-def train(runs, *, loss, val_loss, config, together=None):
+def train(
+    runs: Sequence[TrainingRun],
+    *,
+    loss: Loss,
+    val_loss: Loss,
+    config: TrainingConfig,
+    together: bool | None = None,
+) -> list[TrainingResult]:
     """Train the networks of ``runs`` in place and return the :class:`TrainingResult` of each.
 
     Parameters
@@ -53,16 +65,16 @@ def train(runs, *, loss, val_loss, config, together=None):
         ``(outputs (B, K, C), y) -> (B,)``.
     config : TrainingConfig
     together : bool or None
-        Whether each step is one for all runs, or one run is trained after the other; None: what is
-        quicker. It is a matter of time alone: what a network learns is the same.
+        Whether each step is one for all runs, or one run is trained after the other. None: what is
+        quicker. The choice costs time alone; what a network learns is the same.
 
     Raises
     ------
     NonFiniteLossError
         When a loss is no longer finite.
     KeyboardInterrupt
-        When it comes before the first epoch is done; later it ends training like a stop. Runs that
-        are trained one after the other and had no epoch yet have an empty history then.
+        When the interrupt comes before the first epoch is done. A later one ends training like a
+        stop: a run that had no epoch yet has an empty history then.
     """
     numbers = range(len(runs)) if len(runs) > 1 else [None]
     monitors = [

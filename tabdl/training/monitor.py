@@ -1,16 +1,18 @@
-"""What training knows of one network: its history, its best weights so far, whether it goes on."""
+"""What training knows of one network: its history, its best weights, whether it goes on."""
 
 import math
 import time
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from tabdl.exceptions import NonFiniteLossError
 from tabdl.network.embeddings import CategoryEmbedding
 from tabdl.training.batches import on_device
 from tabdl.training.epoch import weighted_mean
 from tabdl.training.inference import net_outputs
-from tabdl.training.run import TrainingResult
+from tabdl.training.run import Loss, TrainingConfig, TrainingResult, TrainingRun
 
 
 class TrainingMonitor:
@@ -19,7 +21,7 @@ class TrainingMonitor:
     Parameters
     ----------
     number : int or None
-        The run's number among several; None for one alone.
+        The number of the run among several; None for one alone.
     run : TrainingRun
     config : TrainingConfig
 
@@ -29,12 +31,14 @@ class TrainingMonitor:
         Its ``stop_reason`` is empty while the run trains.
     """
 
-    def __init__(self, number, run, config):
-        self.number, self.run, self.config = number, run, config
+    def __init__(self, number: int | None, run: TrainingRun, config: TrainingConfig) -> None:
+        self.number = number
+        self.run = run
+        self.config = config
         self.result = TrainingResult()
-        self.best_key = (-math.inf, -math.inf)
-        self.best_state = None
-        self.outputs = None
+        self.best_key: tuple[float, float] = (-math.inf, -math.inf)
+        self.best_state: dict[str, Tensor] | None = None
+        self.outputs: Tensor | None = None
         self.val = on_device(run.val, next(run.net.parameters()).device)
         own = run.table if run.index is None else run.table.take(run.index)
         self.code_frequencies = [
@@ -43,7 +47,7 @@ class TrainingMonitor:
             if isinstance(module, CategoryEmbedding)
         ]
 
-    def evaluate(self, val_loss):
+    def evaluate(self, val_loss: Loss) -> Tensor:
         """Predict the validation rows.
 
         Returns
@@ -56,10 +60,32 @@ class TrainingMonitor:
         if self.val is None or self.result.stop_reason:
             return torch.full((), math.nan)
         self.outputs = net_outputs(self.run.net, self.val, self.config.precision)
+        assert self.val.y is not None, "validation rows have a target"
         return weighted_mean(val_loss(self.outputs, self.val.y), self.val.weight)
 
-    def finish_epoch(self, epoch, train_loss, val_loss, lr, epoch_start, elapsed):
-        """Record the epoch, keep its weights if they are the best, and decide whether to go on."""
+    def finish_epoch(
+        self,
+        epoch: int,
+        train_loss: float,
+        val_loss: float,
+        lr: float,
+        epoch_start: float,
+        elapsed: float,
+    ) -> None:
+        """Record the epoch, keep its weights if they are the best, and decide whether to go on.
+
+        Parameters
+        ----------
+        epoch : int
+            From 1.
+        train_loss, val_loss : float
+        lr : float
+            The learning rate of the last step.
+        epoch_start : float
+            When the epoch began, by ``time.perf_counter``.
+        elapsed : float
+            Seconds since training began.
+        """
         if self.result.stop_reason:
             return
         record = self._record(epoch, train_loss, val_loss)
@@ -76,12 +102,11 @@ class TrainingMonitor:
             self._keep(epoch)
 
     def _record(self, epoch, train_loss, val_loss):
-        has_val = self.val is not None
         record = {"epoch": epoch, "train_loss": train_loss, "val_loss": None, "val_score": None}
-        if has_val:
+        if self.val is not None:
             record["val_loss"] = val_loss
         raise_if_not_finite(record, self.number)
-        if has_val:
+        if self.run.score is not None and self.outputs is not None:
             record["val_score"] = self.run.score(self.outputs, val_loss)
         raise_if_not_finite(record, self.number)
         return record
@@ -104,7 +129,7 @@ class TrainingMonitor:
             return "time_limit"
         return "max_epochs" if epoch == config.max_epochs else ""
 
-    def close(self):
+    def close(self) -> TrainingResult:
         """Give the network its kept weights and return the result."""
         if self.best_state is None:
             self.result.best_epoch = self.result.n_iter
@@ -113,7 +138,7 @@ class TrainingMonitor:
         return self.result
 
 
-def raise_if_not_finite(record, number=None):
+def raise_if_not_finite(record: dict[str, Any], number: int | None = None) -> None:
     """Raise NonFiniteLossError when a loss of this epoch is infinite, or a loss or score is NaN.
 
     Parameters
@@ -121,7 +146,11 @@ def raise_if_not_finite(record, number=None):
     record : dict
         With ``epoch``, ``train_loss``, ``val_loss`` and ``val_score``.
     number : int, optional
-        The run's number among several.
+        The number of the run among several.
+
+    Raises
+    ------
+    NonFiniteLossError
     """
     whose = "" if number is None else f" of member {number}"
     for name in ("train_loss", "val_loss"):

@@ -1,37 +1,43 @@
-"""Optimizers over the weights of all members: AdamW, Muon for hidden matrices, and running averages
-of the weights."""
+"""Optimizers of the weights of all networks: AdamW, Muon, and running averages of the weights."""
 
 import contextlib
 import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tabdl.network.contract import parameter_groups
+from tabdl.training.run import TrainingConfig
+from tabdl.training.stacking import StackedNetworks
 
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 class Optimizer:
-    """AdamW in one kernel, or Muon for hidden matrices and AdamW for the rest; on CUDA its step can
-    be recorded.
+    """AdamW in one kernel, or Muon for hidden matrices and AdamW for the rest.
 
-    A recorded step reads numbers from where they were when it was recorded. So on CUDA the learning
-    rate, and a weight decay that changes, are tensors that :meth:`set` writes into.
+    On CUDA a step can be recorded. A recorded step reads numbers from where they were, so the
+    learning rate, and a weight decay that changes, are tensors there that :meth:`set` writes into.
 
     Parameters
     ----------
     networks : StackedNetworks
-        Open; ``decayed`` and ``lr_factors`` of the networks' modules say how their parameters are
-        treated. A factor multiplies the learning rate and, beside it, the weight decay.
+        Open; ``decayed`` and ``lr_factors`` of the modules say how parameters are treated. A factor
+        multiplies the learning rate and, beside it, the weight decay.
     config : TrainingConfig
     device : torch.device
     """
 
-    def __init__(self, networks, config, device):
-        self.config, self.has_own_decay = config, config.weight_decay_schedule != "constant"
-        self.is_cuda, self.factors = device.type == "cuda", None
+    def __init__(
+        self, networks: StackedNetworks, config: TrainingConfig, device: torch.device
+    ) -> None:
+        self.config = config
+        self.has_own_decay = config.weight_decay_schedule != "constant"
+        self.is_cuda = device.type == "cuda"
+        self.factors: tuple[float, float] | None = None
         adamw, muon = self._groups(networks)
         weight_decay = {"weight_decay": 0.0} if self.has_own_decay else {}
         options = {"betas": (0.9, config.beta2), "fused": True, "capturable": self.is_cuda}
@@ -43,16 +49,18 @@ class Optimizer:
         self.groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         if self.has_own_decay:
             for group, given in zip(self.groups, adamw + muon, strict=True):
-                group["own_decay"], group["kept"] = given["weight_decay"], self._number(1.0, device)
+                group["own_decay"] = given["weight_decay"]
+                group["kept"] = self._number(1.0, device)
 
     def _groups(self, networks):
         """Return the parameter groups of AdamW and of Muon."""
-        config, adamw, muon = self.config, [], []
+        config = self.config
+        adamw = []
+        muon = []
         for group in parameter_groups(networks.nets[0], config.optimizer == "muon"):
             tensors = [networks.parameters[name] for name in group.names]
             lr = config.lr * group.lr_factor
-            # RealMLP's 0.02 was tuned with code that decays a weight by its learning rate's factor
-            # squared; ours does the same.
+            # The 0.02 of RealMLP was tuned with code that decays a weight by the factor squared.
             decay = config.weight_decay * group.has_weight_decay * group.lr_factor
             (muon if group.is_hidden_matrix else adamw).append(
                 {
@@ -67,7 +75,7 @@ class Optimizer:
     def _number(self, value, device):
         return torch.tensor(value, device=device) if self.is_cuda else value
 
-    def set(self, lr_factor, decay_factor):
+    def set(self, lr_factor: float, decay_factor: float) -> None:
         """Multiply the learning rates and the weight decay of the next step."""
         if (lr_factor, decay_factor) == self.factors:
             return
@@ -75,19 +83,16 @@ class Optimizer:
         for group in self.groups:
             _write(group, "lr", group["base_lr"] * lr_factor)
             if self.has_own_decay:
-                _write(
-                    group,
-                    "kept",
-                    1 - group["base_lr"] * lr_factor * group["own_decay"] * decay_factor,
-                )
+                lost = group["base_lr"] * lr_factor * group["own_decay"] * decay_factor
+                _write(group, "kept", 1 - lost)
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget the gradients."""
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
 
     @torch.no_grad()
-    def step(self):
+    def step(self) -> None:
         """Decay, then move, each weight."""
         if self.has_own_decay:
             for group in self.groups:
@@ -106,14 +111,13 @@ def _write(group, name, value):
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon: steps in the direction of the orthogonal matrix next to the gradient's momentum (Jordan
-    2024; Liu et al. 2025).
+    """Muon: steps along the orthogonal matrix next to the momentum of the gradient.
 
-    What ``torch.optim.Muon(adjust_lr_fn="match_rms_adamw")`` does with one matrix, for stacks of
-    matrices (those of members and of separate layers), each on its own, and with a learning rate
-    that may be a tensor: torch's takes matrices only, and its learning rate becomes a constant of a
-    recorded step. An update's root mean square is about 0.2 of the learning rate, as AdamW's is, so
-    that AdamW's learning rate and weight decay serve.
+    Each matrix of a stack, of several networks or of separate layers, is moved on its own. The root
+    mean square of an update is about 0.2 of the learning rate, as that of AdamW is, so that the
+    learning rate and weight decay of AdamW serve. ``torch.optim.Muon`` with
+    ``adjust_lr_fn="match_rms_adamw"`` is the same for one matrix; it takes no stacks, and its
+    learning rate becomes a constant of a recorded step.
 
     Parameters
     ----------
@@ -128,17 +132,18 @@ class Muon(torch.optim.Optimizer):
     2025, 2502.16982, section 2.2.
     """
 
-    def __init__(self, groups, momentum=0.95):
+    def __init__(self, groups: list[dict[str, Any]], momentum: float = 0.95) -> None:
         super().__init__(groups, {"momentum": momentum})
 
     @torch.no_grad()
-    def step(self):
-        """Move each matrix."""
+    def step(self, closure: Any = None) -> Any:
+        """Move each matrix; ``closure`` is that of torch's optimizers, and unused."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                state, momentum = self.state[parameter], group["momentum"]
+                state = self.state[parameter]
+                momentum = group["momentum"]
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter)
                 state["momentum"].lerp_(parameter.grad, 1 - momentum)
@@ -148,17 +153,20 @@ class Muon(torch.optim.Optimizer):
                 parameter.sub_(update.to(parameter.dtype) * (group["lr"] * scale))
 
 
-def orthogonalized(matrices, n_steps=5):
-    """Return nearly orthogonal matrices with the singular vectors of ``matrices``, (..., A, B), by
-    Newton and Schulz's iteration.
+def orthogonalized(matrices: Tensor, n_steps: int = 5) -> Tensor:
+    """Return nearly orthogonal matrices with the same singular vectors.
 
-    The singular values become 0.7 to 1.2. Products are of bfloat16 numbers, except for float64
-    matrices.
+    The iteration of Newton and Schulz makes the singular values 0.7 to 1.2. Products are of
+    bfloat16 numbers, except for float64 matrices.
+
+    Parameters
+    ----------
+    matrices : Tensor of shape (..., A, B)
+    n_steps : int
     """
     a, b, c = _NEWTON_SCHULZ
-    x = (matrices if matrices.dtype == torch.float64 else matrices.bfloat16()).reshape(
-        -1, *matrices.shape[-2:]
-    )
+    x = matrices if matrices.dtype == torch.float64 else matrices.bfloat16()
+    x = x.reshape(-1, *matrices.shape[-2:])
     is_tall = x.shape[1] > x.shape[2]
     x = x.mT if is_tall else x
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
@@ -169,8 +177,7 @@ def orthogonalized(matrices, n_steps=5):
 
 
 class WeightAverage:
-    """The exponential moving average of the weights, one update a step, beginning with the initial
-    weights.
+    """The exponential moving average of the weights, which begins with the initial weights.
 
     Polyak, Juditsky: "Acceleration of Stochastic Approximation by Averaging" (1992); for tables:
     2604.15297. Buffers, such as batch normalisation's running statistics, are those of the moment.
@@ -181,17 +188,17 @@ class WeightAverage:
     decay : float in (0, 1)
     """
 
-    def __init__(self, parameters, decay):
+    def __init__(self, parameters: Sequence[Tensor], decay: float) -> None:
         self.parameters = [parameter.detach() for parameter in parameters]
         self.averages = [parameter.clone() for parameter in self.parameters]
         self._update = get_ema_multi_avg_fn(decay)
 
-    def update(self):
-        """Take in the weights of the moment."""
+    def update(self) -> None:
+        """Take in the weights of the moment, once a step."""
         self._update(self.averages, self.parameters, None)
 
     @contextlib.contextmanager
-    def in_place(self):
+    def in_place(self) -> Iterator[None]:
         """Let the networks have the averages while the context is open."""
         self._swap()
         try:
@@ -207,7 +214,7 @@ class WeightAverage:
             average.copy_(current)
 
     @torch.no_grad()
-    def leave(self):
+    def leave(self) -> None:
         """Give the networks the averages for good."""
         for parameter, average in zip(self.parameters, self.averages, strict=True):
             parameter.copy_(average)

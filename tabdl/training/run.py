@@ -9,6 +9,9 @@ from tabdl.data.table import Table, TableView
 from tabdl.devices import Precision
 from tabdl.network.contract import TabularNet
 
+# ``(outputs (B, K, C), y) -> (B,)``
+Loss = Callable[[Tensor, Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -18,17 +21,18 @@ class TrainingConfig:
     ----------
     lr, weight_decay : float
     clip_norm : float or None
-        Largest norm of a network's gradient.
+        Largest norm of the gradient of a network.
     optimizer : {"adamw", "muon"}
     beta2 : float
-        Of AdamW: the decay of its average of squared gradients.
+        Decay of the average of squared gradients of AdamW.
     lr_schedule, weight_decay_schedule, dropout_schedule : str
-        Keys of ``schedules.SCHEDULES``: factors by the share of ``max_epochs`` that is done, anew
-        for each step.
+        Keys of ``schedules.SCHEDULES``: for each step a factor by the share of ``max_epochs`` that
+        is done.
     warmup_epochs : float
         Epochs in which the learning rate grows linearly; its schedule begins after them.
     ema_decay : float or None
-        Of the moving average of the weights, which is what is evaluated and kept then.
+        Decay of the moving average of the weights, which is evaluated and kept instead of the
+        weights themselves. None: no average.
     hidden_mix : bool
         Mix channels of the embeddings of two rows, and their losses.
     batch_size : int
@@ -36,7 +40,7 @@ class TrainingConfig:
     drop_last : bool
         No step takes what is left, unless it is all.
     takes_last_best : bool
-        Among epochs of equal score the last one's weights are kept, else those of the lowest
+        Among epochs of equal score, whether the last epoch is kept, or the epoch with the lowest
         validation loss.
     max_epochs : int
     patience : int or None
@@ -49,8 +53,8 @@ class TrainingConfig:
         Whether ``torch.compile`` joins the pointwise parts of a step.
     callbacks : sequence of callables
         Each is called after each epoch with its record; training stops when one returns True. With
-        several runs each is called for each run that still trains, whose number the record has as
-        ``member``, and stops that one.
+        several runs it is called for each run that still trains, and stops that run. The record has
+        the number of the run as ``member`` then.
     epoch_rows : int or None
         Rows of a run that an epoch visits, others each time; None: as many as the smallest of the
         runs has.
@@ -86,7 +90,7 @@ class TrainingRun:
     Attributes
     ----------
     net : TabularNet
-        ``(x_num, x_cat) -> (B, K, C)``, on its device; trained in place.
+        On its device; it is trained in place.
     table : Table
         The training rows, with ``y``, on any device.
     val : Table, TableView or None
@@ -107,8 +111,8 @@ class TrainingRun:
     index: Tensor | None = None
 
     @property
-    def n_rows(self):
-        """Number of its training rows."""
+    def n_rows(self) -> int:
+        """Number of the training rows."""
         return len(self.table if self.index is None else self.index)
 
 
@@ -132,6 +136,6 @@ class TrainingResult:
     stop_reason: str = ""
 
     @property
-    def n_iter(self):
+    def n_iter(self) -> int:
         """Number of epochs."""
         return len(self.history)

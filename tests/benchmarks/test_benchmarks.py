@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import import_time, run, stopping
 from benchmarks.datasets import DATASETS
-from benchmarks.models import MODELS
+from benchmarks.models.registry import MODELS, network_names
 from benchmarks.results import PAPER
 from benchmarks.speed import __main__ as speed
 
@@ -87,17 +87,10 @@ def test_every_model_fits_every_dataset(name, model):
 
 @pytest.mark.parametrize("name", ["california_housing", "adult"])
 def test_tuned_configurations_are_accepted(name):
-    import tabdl
-
-    architectures = {
-        "ft_transformer": tabdl.FTTransformerRegressor,
-        "resnet": tabdl.TabResNetRegressor,
-        "mlp": tabdl.TabMLPRegressor,
-    }
     X, y = speed.table(40)
     for model, config in PAPER["tuned_configs"][name].items():
-        if model in architectures:
-            fitted = architectures[model](**config, max_epochs=1).fit(X, y)
+        if model in network_names():
+            fitted = MODELS[model].regressor(**config, max_epochs=1).fit(X, y)
             assert fitted.n_iter_ == 1
 
 

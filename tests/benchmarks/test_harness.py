@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import ensemble, figures, report, results, run
+from benchmarks import ensemble, figures, provenance, report, run
 from benchmarks.datasets import Source, load
 from benchmarks.errors import HarnessError
 from benchmarks.evaluate import evaluate, folder_of, read_predictions
 from benchmarks.executors import Executor
-from benchmarks.results import Experiment, done, locked, read, write
+from benchmarks.files import locked
+from benchmarks.results import Experiment, done, read, write
 from benchmarks.table import collect, complete_scores, summary, win_rates
 
 ROOT = Path(__file__).parent.parent.parent
@@ -130,8 +131,8 @@ def test_what_a_report_says(tmp_path):
 
 
 def test_a_package_that_is_not_installed_costs_no_fit(monkeypatch):
-    monkeypatch.setattr(results, "PACKAGES", ("torch", "no-such-package"))
-    versions = results.provenance()["versions"]
+    monkeypatch.setattr(provenance, "PACKAGES", ("torch", "no-such-package"))
+    versions = provenance.provenance()["versions"]
     assert versions["torch"] == metadata.version("torch") and versions["no-such-package"] is None
 
 
@@ -328,20 +329,53 @@ def test_another_run_is_refused(tmp_path, capsys):
     assert read(path.parent)["identity"]["tabdl"] != "0.0.9"
 
 
-def test_damaged_files_are_named(tmp_path, capsys):
+def test_damaged_files_are_named_and_made_again(tmp_path, capsys):
     here = experiment(tmp_path)
-    evaluate(here, 0)
-    (folder_of(here, 0) / "predictions.npz").write_bytes(b"PK")
-    with pytest.raises(HarnessError, match=r"evaluation/0/predictions.npz is damaged .*--force"):
-        read_predictions(folder_of(here, 0))
-    (folder_of(here, 0) / "report.json").write_text('{"identity": ')
-    with pytest.raises(HarnessError, match=r"evaluation/0/report.json is damaged .*--force"):
-        evaluate(here, 0)
-    assert run.main(["report", "--out", str(tmp_path)]) == 1
-    assert "evaluation/0/report.json is damaged" in capsys.readouterr().err
-    (folder_of(here, 0) / "report.json").write_text('{"identity": {"format": 1}}')
-    with pytest.raises(HarnessError, match="has a report of layout 1, this is layout 2"):
-        collect(tmp_path)
+    folder = folder_of(here, 0)
+    whole = evaluate(here, 0)["metrics"]
+    (folder / "predictions.npz").write_bytes(b"PK")
+    assert evaluate(here, 0)["metrics"] == whole
+    assert "evaluation/0/predictions.npz is damaged (" in capsys.readouterr().err
+    for damage in ("", '{"identity": ', "[]", '{"identity": {"format": 3, "stage": "evaluation"}}'):
+        (folder / "report.json").write_text(damage)
+        assert len(collect(tmp_path)) == 0
+        assert evaluate(here, 0)["metrics"] == whole
+    assert "evaluation/0/report.json is damaged (ValueError: " in capsys.readouterr().err
+    assert len(collect(tmp_path)) == 1 and not list(tmp_path.rglob(".0.*w"))
+
+
+def test_strangers_reports_are_left_out(tmp_path, capsys):
+    evaluate(experiment(tmp_path), 0)
+    folder = folder_of(experiment(tmp_path), 0)
+    whole = json.loads((folder / "report.json").read_text())
+    identity = whole["identity"]
+    for place, changed, line in (
+        ("1", {"format": 1}, "has a report of layout 1, this is layout 3: left out"),
+        ("2", {"model": "../../x"}, "identity.model '../../x' is no name"),
+        ("3", {"model": "catboost"}, "has a report that does not belong there"),
+        ("four", {}, "has a report that does not belong there"),
+        ("5", {"time_limit": "soon"}, "identity.time_limit is 'soon'"),
+    ):
+        (folder.parent / place).mkdir()
+        report_file = folder.parent / place / "report.json"
+        report_file.write_text(json.dumps(whole | {"identity": identity | changed}))
+        assert collect(tmp_path)["index"].tolist() == [0]
+        assert line in capsys.readouterr().err
+    assert run.main(["report", "--out", str(tmp_path)]) == 0
+
+
+def test_what_cannot_work_is_said_before_training(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    common = ["--datasets", "smoke_housing", "--models", "xgboost", "--device", "cpu"]
+    storage = ["--config", "tuned", "--storage", "postgresql://host:port/db"]
+    for options, line in (
+        (["--out", str(tmp_path / "file")], "nothing can be written there"),
+        (["--out", str(tmp_path), *storage], "--storage takes the URL of a database"),
+        (["--out", str(tmp_path), "--data", "no.csv", "--target", "y"], "there is no such file"),
+    ):
+        assert run.main([*common, *options]) == 1
+        assert line in capsys.readouterr().err
+    assert not list(tmp_path.rglob("report.json"))
 
 
 def test_a_full_disk_marks_nothing_done(tmp_path):
@@ -386,7 +420,7 @@ def test_directories_are_whole_or_not_there(tmp_path):
     with locked(folder):
         write(folder, {"identity": {"a": 1}}, {"x": lambda path: path.write_text("whole")})
     assert (
-        done(folder, {"a": 1})["commit"] == results.commit()
+        done(folder, {"a": 1})["commit"] == provenance.commit()
         and (folder / "x").read_text() == "whole"
     )
 

@@ -18,7 +18,7 @@ def small_tables(folder):
     return folder / "numbers.parquet", folder / "classes.parquet"
 
 
-@pytest.mark.parametrize("model", peers.MODELS)
+@pytest.mark.parametrize("model", peers.PARAMETERS)
 def test_our_side_of_peers(model, tmp_path):
     for path in small_tables(tmp_path):
         is_classification, parts = peers.read(path, 64, seed=0)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks.models import Fit
+from benchmarks.fits import Fit
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed import california, memory, networks, opponents, others, scaling
 from benchmarks.speed.cases import Case, PlainLoop, encoded, table
@@ -164,6 +164,7 @@ def test_a_folder_with_the_authors_file_is_enough(tmp_path):
     source = find_spec("rtdl_revisiting_models").origin
     (tmp_path / "reference").mkdir()
     shutil.copy(source, tmp_path / "reference")
+    reference = ["--reference-path", str(tmp_path / "reference"), "--out", str(tmp_path)]
     script = f"""
 import importlib.metadata, sys
 from importlib.machinery import PathFinder
@@ -179,7 +180,7 @@ from benchmarks.speed import __main__ as speed
 from benchmarks.speed.cases import has_reference
 assert not has_reference("mlp")
 sys.path.append({str(tmp_path)!r})
-speed.main({[*TINY, "--parts", "report", "--reference-path", str(tmp_path / "reference"), "--out", str(tmp_path)]!r})
+speed.main({[*TINY, "--parts", "report", *reference]!r})
 assert has_reference("mlp")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -285,7 +286,7 @@ def test_california_from_a_csv_file(tmp_path, monkeypatch):
         assert [len(X) for X, _ in (dataset.train, dataset.val, dataset.test)] == [20, 20, 20]
         return Fit(lambda X: np.zeros(len(X)), 1, 7, 5, False)
 
-    monkeypatch.setattr(california, "ft_transformer", zeros)
+    monkeypatch.setitem(california.MODELS, california.NETWORK, zeros)
     entries, text = run(
         tmp_path,
         "--parts",
@@ -348,7 +349,7 @@ def test_opponents_fit_a_network_of_the_same_size(name, network):
         pytest.skip(f"{name} is not installed")
     case = Case(network, n_rows=128, batch_size=64)
     X, y = case.table()
-    seconds, n_parameters = opponents.OPPONENTS[name](case, others.parts(case), 1)
+    seconds, n_parameters = opponents.OPPONENTS[name](case, others.train_val(case), 1)
     assert seconds > 0
     assert n_parameters == pytest.approx(
         case.estimator(max_epochs=1).fit(X, y).n_parameters_, rel=0.06

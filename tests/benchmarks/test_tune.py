@@ -15,13 +15,13 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from benchmarks import run, tune
 from benchmarks.datasets import Source, load
 from benchmarks.errors import HarnessError
-from benchmarks.models import MODELS
+from benchmarks.models.registry import MODELS
 from benchmarks.results import Experiment, read
-from benchmarks.spaces import SPACES, n_trials
 from benchmarks.splits import SearchData
 from benchmarks.tune import Search, finish, open_study, run_trial
 
@@ -33,14 +33,16 @@ def experiment(out, model="xgboost", source=HOUSING):
     return Experiment(source, model, "tuned", "cpu", None, str(out))
 
 
+def set_space(monkeypatch, model, space):
+    """Give a model another search space."""
+    monkeypatch.setitem(MODELS, model, replace(MODELS[model], space=space))
+
+
 @pytest.fixture
 def few_trees(monkeypatch):
     """Searches that give the same again: no time limit has a say."""
-    monkeypatch.setitem(
-        SPACES,
-        "xgboost",
-        lambda trial, data, space=SPACES["xgboost"]: space(trial, data) | {"n_estimators": 3},
-    )
+    space = MODELS["xgboost"].space
+    set_space(monkeypatch, "xgboost", lambda trial, data: space(trial, data) | {"n_estimators": 3})
 
 
 def search(here, how):
@@ -161,22 +163,24 @@ def test_a_trial_that_fails_is_counted_and_told(tmp_path, monkeypatch):
     def sometimes(trial, data):
         return {"max_depth": -1 if trial.number % 2 else 3, "n_estimators": 5}
 
-    monkeypatch.setitem(SPACES, "xgboost", sometimes)
+    set_space(monkeypatch, "xgboost", sometimes)
     report = search(experiment(tmp_path / "some"), Search(4))
     assert report["trials"] == {"COMPLETE": 2, "FAIL": 2, "RETRIED": 0}
     assert trials_of(experiment(tmp_path / "some"))["error"].str.contains("max_depth").sum() == 2
-    monkeypatch.setitem(SPACES, "xgboost", lambda trial, data: {"max_depth": -1})
+    set_space(monkeypatch, "xgboost", lambda trial, data: {"max_depth": -1})
     with pytest.raises(HarnessError, match="none of 2 trials has a score: .*max_depth"):
         search(experiment(tmp_path / "none"), Search(2))
 
 
 def test_a_search_sees_no_test_rows(tmp_path, monkeypatch, few_trees):
     seen = []
-    monkeypatch.setitem(
-        MODELS,
-        "xgboost",
-        lambda data, *args, original=MODELS["xgboost"]: seen.append(data) or original(data, *args),
-    )
+    original = MODELS["xgboost"].train
+
+    def train(make, data, *args):
+        seen.append(data)
+        return original(make, data, *args)
+
+    monkeypatch.setitem(MODELS, "xgboost", replace(MODELS["xgboost"], train=train))
     search(experiment(tmp_path), Search(1))
     assert [type(data) for data in seen] == [SearchData] and not hasattr(seen[0], "test")
 
@@ -184,8 +188,10 @@ def test_a_search_sees_no_test_rows(tmp_path, monkeypatch, few_trees):
 def test_hopeless_trials_are_pruned(tmp_path, monkeypatch):
     """After five good trials, ones with a learning rate of nearly nothing."""
     rates = iter([0.3] * 5 + [1e-5] * 3)
-    monkeypatch.setitem(
-        SPACES, "xgboost", lambda trial, data: {"learning_rate": next(rates), "n_estimators": 60}
+    set_space(
+        monkeypatch,
+        "xgboost",
+        lambda trial, data: {"learning_rate": next(rates), "n_estimators": 60},
     )
     report = search(experiment(tmp_path), Search(8, prune=True))
     assert report["trials"] == {"COMPLETE": 5, "PRUNED": 3, "RETRIED": 0}
@@ -194,23 +200,23 @@ def test_hopeless_trials_are_pruned(tmp_path, monkeypatch):
 
 def test_nets_are_pruned_too(tmp_path, monkeypatch):
     rates = iter([1e-3] * 5 + [1e-9])
-    monkeypatch.setitem(
-        SPACES,
+    set_space(
+        monkeypatch,
         "mlp",
         lambda trial, data: {"lr": next(rates), "max_epochs": 20, "d_block": 16, "n_blocks": 1},
     )
     assert search(experiment(tmp_path, "mlp"), Search(6, prune=True))["trials"]["PRUNED"] == 1
 
 
-@pytest.mark.parametrize("model", SPACES)
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("dataset", ["smoke_housing", "smoke_adult"])
 def test_every_space_gives_a_configuration_that_fits(model, dataset):
     data = load(Source(dataset)).search_data
     for seed in range(2):
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-        config = SPACES[model](study.ask(), data)
+        config = MODELS[model].space(study.ask(), data)
         assert MODELS[model](data, config, 0, "cpu", 0.05).n_iter > 0
-    assert n_trials(model, data) == 100
+    assert MODELS[model].n_trials(data) == 100
 
 
 def test_a_damaged_journal_is_named(tmp_path, few_trees):
@@ -221,6 +227,30 @@ def test_a_damaged_journal_is_named(tmp_path, few_trees):
     open_study.cache_clear()
     with pytest.raises(HarnessError, match=r"study/journal.log is damaged .*--force"):
         run_trial(here, Search(2))
+
+
+def test_a_journal_removes_no_files_of_the_user(tmp_path):
+    """Its trials name their workers' locks; a stranger's may name anything."""
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    lock = "01234567-89ab-cdef-0123-456789abcdef.lock"
+    (tmp_path / lock).symlink_to(mine)
+    for worker in ("mine.txt", "../mine.txt", str(mine), lock, 5, None):
+        assert not tune.is_alive(tmp_path, worker)
+    assert mine.read_text() == "mine"
+    lock = lock.replace("0", "1")
+    (tmp_path / lock).touch()
+    with FileLock(tmp_path / lock):
+        assert tune.is_alive(tmp_path, lock)
+    assert not tune.is_alive(tmp_path, lock) and not (tmp_path / lock).exists()
+
+
+def test_a_damaged_report_of_a_search_is_made_again(tmp_path, few_trees, capsys):
+    here = experiment(tmp_path)
+    best = search(here, Search(2))["best"]
+    (here.folder / "tuning" / "report.json").write_text("")
+    assert search(here, Search(2))["best"] == best
+    assert "tuning/report.json is damaged" in capsys.readouterr().err
 
 
 def test_a_database_that_is_not_there(tmp_path, capsys):
@@ -247,10 +277,7 @@ def test_a_database_that_is_not_there(tmp_path, capsys):
         )
         == 1
     )
-    assert (
-        "failed: smoke_housing xgboost: the study cannot be opened: OperationalError"
-        in capsys.readouterr().err
-    )
+    assert "error: the study cannot be opened: OperationalError" in capsys.readouterr().err
 
 
 def postgres_programs():

@@ -1,11 +1,16 @@
 """The one-page report of ``benchmarks.kaggle``: scores, weights and learning curves, with figures
 inside the file."""
 
+import argparse
 import base64
 import html
 import io
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from benchmarks.boosted import TREES
+from benchmarks.kaggle.trained import Trained
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
@@ -15,43 +20,45 @@ left; } img { max-width: 100%; } .best { font-weight: 600; }
 """
 
 
-def write_report(path, options, facts, reports, weights, score_path):
-    """Write the report.
+def report_page(
+    options: argparse.Namespace,
+    facts: Mapping[str, int],
+    models: Sequence[Trained],
+    weights: Mapping[str, float],
+    score_path: Sequence[float],
+) -> str:
+    """Return the report as a page of HTML.
 
     Parameters
     ----------
-    path : Path
     options : Namespace
         Of the command line.
     facts : dict
         ``train``, ``test`` and ``columns``: how many.
-    reports : list of dict
-        What each model wrote: ``name``, ``score``, ``scores``, ``seconds``, ``curves``.
+    models : list of Trained
     weights : dict from name to float
     score_path : list of float
         Of the greedy selection, a score a round.
     """
-    reports = sorted(reports, key=lambda report: -report["score"])
+    models = sorted(models, key=lambda model: -model.score)
     rows = [_row("blend", max(score_path), None, None, None, "best")]
-    rows += [
-        _row(r["name"], r["score"], r["scores"], weights[r["name"]], r["seconds"], "")
-        for r in reports
-    ]
+    rows += [_row(m.name, m.score, m.scores, weights[m.name], m.seconds, "") for m in models]
     title = f"{html.escape(options.target)}: {options.metric} of {options.folds} folds"
-    page = f"""<!doctype html>
+    selection = _png(lambda figure: _draw_selection(figure, weights, score_path), 3.2)
+    curves = _png(lambda figure: _draw_curves(figure, models), 2.6 * ((len(models) + 2) // 3))
+    return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>
 <h1>{title}</h1>
 <p>{facts["train"]:,} rows to train on, {facts["test"]:,} to predict, {facts["columns"]} columns, seed {options.seed}.
 Scores are of out-of-fold predictions, higher is better.</p>
 <table><tr><th>model</th><th>score</th><th>folds: mean ± sd</th><th>weight</th><th>seconds</th></tr>{"".join(rows)}</table>
 <h2>Greedy selection</h2>
-<img alt="weights, and the score after each round" src="{_png(lambda figure: _draw_selection(figure, weights, score_path), 3.2)}">
+<img alt="weights, and the score after each round" src="{selection}">
 <h2>Learning curves</h2>
 <p>Validation loss of each fold, by epoch or tree; its own scale for each model.</p>
-<img alt="learning curves" src="{_png(lambda figure: _draw_curves(figure, reports), 2.6 * ((len(reports) + 2) // 3))}">
+<img alt="learning curves" src="{curves}">
 </html>
 """
-    path.write_text(page, encoding="utf-8")
 
 
 def _row(name, score, scores, weight, seconds, style):
@@ -94,16 +101,14 @@ def _draw_selection(figure, weights, score_path):
     right.legend()
 
 
-def _draw_curves(figure, reports):
-    axes = figure.subplots((len(reports) + 2) // 3, 3, squeeze=False).ravel()
-    for axis, report in zip(axes, reports, strict=False):
-        for curve in report["curves"]:
+def _draw_curves(figure, models):
+    axes = figure.subplots((len(models) + 2) // 3, 3, squeeze=False).ravel()
+    for axis, model in zip(axes, models, strict=False):
+        for curve in model.curves:
             axis.plot(range(1, len(curve) + 1), curve, linewidth=1, alpha=0.7)
-        axis.set_title(report["name"], fontsize=10)
-        axis.set_xlabel(
-            "tree" if report["name"] in ("catboost", "xgboost", "lightgbm") else "epoch", fontsize=8
-        )
+        axis.set_title(model.name, fontsize=10)
+        axis.set_xlabel("tree" if model.name in TREES else "epoch", fontsize=8)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.tick_params(labelsize=8)
-    for axis in axes[len(reports) :]:
+    for axis in axes[len(models) :]:
         axis.remove()

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("lightgbm")
 
-from benchmarks.boosted import Categories, Texts, boosted_trees
+from benchmarks.boosted import Categories, Texts, boosted_trees, safe_names
 
 TABLE = pd.DataFrame(
     {
@@ -19,6 +19,11 @@ TABLE = pd.DataFrame(
     }
 )
 NEW = TABLE.assign(text=["z", "x", "y"], kind=["u", "w", None], empty=["q", None, "r"])
+_ROUNDS = {
+    "catboost": "early_stopping_rounds",
+    "xgboost": "early_stopping_rounds",
+    "lightgbm": "early_stopping_round",
+}
 
 
 def test_texts():
@@ -47,10 +52,24 @@ def test_categories():
 def test_trees_take_what_they_never_saw(name):
     X, y = pd.concat([TABLE] * 20, ignore_index=True), np.arange(60.0)
     model = boosted_trees(X, True, 1)[name]
-    stop = {
-        "catboost": "early_stopping_rounds",
-        "xgboost": "early_stopping_rounds",
-        "lightgbm": "early_stopping_round",
-    }[name]
-    model[-1].set_params(**{stop: None, {"catboost": "iterations"}.get(name, "n_estimators"): 5})
+    length = {"catboost": "iterations"}.get(name, "n_estimators")
+    model[-1].set_params(**{_ROUNDS[name]: None, length: 5})
     assert np.isfinite(model.fit(X, y).predict(NEW)).all()
+
+
+@pytest.mark.parametrize("name", ["catboost", "xgboost", "lightgbm"])
+def test_trees_take_any_name(name):
+    odd = ["size: cm", "size_ cm", "a[0]", "a<b", '"q"', "x,y", "{j}", "größe", "size__cm"]
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, len(odd))), columns=odd)
+    X = X.assign(**{"c [:]": np.resize(["u", "v"], 60)})
+    [model] = boosted_trees(X, True, 1, [name]).values()
+    stop = {"catboost": "iterations"}.get(name, "n_estimators")
+    model[-1].set_params(**{stop: 3, _ROUNDS[name]: None})
+    assert np.isfinite(model.fit(X, np.arange(60.0)).predict(X)).all()
+    assert boosted_trees(X, True, 1, []) == {}
+
+
+def test_safe_names_stay_different():
+    safe = safe_names(["a b", "a_b", "a:b", "plain"])
+    assert safe["plain"] == "plain" and safe["a_b"] == "a_b"
+    assert len(set(safe.values())) == 4 and all(name.isidentifier() for name in safe.values())

@@ -1,5 +1,4 @@
-"""The search spaces: one function a model, from an Optuna trial and the data to a configuration of
-``benchmarks/models.py``.
+"""The search spaces: one function a model, from an Optuna trial and the data to parameters.
 
 Source: Gorishniy et al. 2021 (arXiv 2106.11959), supplementary section E, and the configuration
 files of its authors' run reports; those of later models name theirs. Where a parameter is "zero
@@ -160,12 +159,6 @@ def lightgbm(trial, data):
     }
 
 
-_NETS = mlp, resnet, ft_transformer, tabm, realmlp, gmlp
-SPACES = {function.__name__: function for function in (*_NETS, xgboost, catboost, lightgbm)}
-SPACES["xgboost-native"] = xgboost
-
-
-def n_trials(model, data):
-    """Return the paper's number of trials: 100; 50 for FT-Transformer on ALOI and the large
-    tables."""
-    return 50 if model == "ft_transformer" and costs_much(data) else 100
+def ft_transformer_trials(data):
+    """Return the paper's number of trials: 50 on ALOI and the large tables, else 100."""
+    return 50 if costs_much(data) else 100

@@ -1,0 +1,174 @@
+"""Files that are there as a whole or not at all, and folders in which one process works at a time.
+
+What is written stands beside its place until the disk has it, and is then renamed: a full disk, a
+killed process or a power cut leaves the old file or the new one, never half of it.
+"""
+
+import json
+import os
+import shutil
+import sys
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from benchmarks.errors import HarnessError
+
+WAIT_S = 5
+"""Seconds after which a command says that it waits for another."""
+
+
+@contextmanager
+def new_file(path):
+    """Yield a path beside ``path``; what the block writes there takes the place of ``path``."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        yield new
+        _sync(new)
+        new.replace(path)
+        _sync(path.parent)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    """Write a text file, UTF-8, in one step."""
+    with new_file(path) as new:
+        new.write_text(text, encoding="utf-8")
+
+
+def write_json(path, value):
+    """Write a value as JSON in one step."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+@contextmanager
+def new_folder(folder):
+    """Yield a new folder beside ``folder``; it takes the place of ``folder``, which may exist."""
+    folder = Path(folder)
+    new = folder.with_name(f".{folder.name}.new")
+    old = folder.with_name(f".{folder.name}.old")
+    for left_over in (new, old):  # of a command that was killed
+        shutil.rmtree(left_over, ignore_errors=True)
+    try:
+        new.mkdir(parents=True)
+        yield new
+        for path in (*new.rglob("*"), new):
+            _sync(path)
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+        _sync(folder.parent)
+    finally:
+        for left_over in (new, old):
+            shutil.rmtree(left_over, ignore_errors=True)
+
+
+def _sync(path):
+    """Wait until the disk has a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(folder, wait=True):
+    """Keep other processes away from a folder; the lock is a file beside it.
+
+    Parameters
+    ----------
+    folder : path
+    wait : bool
+        Whether to wait for a process that works there, instead of raising a HarnessError.
+    """
+    folder = Path(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.parent / f".{folder.name}.lock")
+        _acquire(lock, folder, wait)
+    except OSError as error:
+        raise HarnessError(f"{folder} could not be locked ({error})") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock, folder, wait):
+    try:
+        lock.acquire(timeout=WAIT_S if wait else 0)
+    except Timeout:
+        if not wait:
+            raise HarnessError(
+                f"another command writes to {folder}: wait for its end, or give another --out"
+            ) from None
+        print(f"waiting for another command, which works on {folder}", file=sys.stderr, flush=True)
+        lock.acquire()
+
+
+def read_json(path, check):
+    """Return the value in a JSON file; None if there is none, or a damaged one, which is named.
+
+    Parameters
+    ----------
+    path : path
+    check : callable
+        Gets the value and raises ValueError where it is not what it has to be.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        check(value)
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError, RecursionError) as error:
+        tell_damaged(path, error)
+        return None
+    return value
+
+
+def read_json_lines(path):
+    """Return the records of a file of JSON lines; none if it is not there.
+
+    A line that is damaged, for instance the last one of a command that was killed, is left out and
+    named.
+    """
+    path = Path(path)
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            tell_damaged(f"{path}, line {number}", error)
+    return records
+
+
+def append_json_line(path, record):
+    """Add a record to a file of JSON lines, after a line break where the last line has none."""
+    with Path(path).open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            starts_anew = file.read(1) == b"\n"
+        else:
+            starts_anew = True
+        file.write(b"" if starts_anew else b"\n")
+        file.write(json.dumps(record).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def tell_damaged(what, error):
+    """Say that something in a folder cannot be read, once."""
+    tell(f"{what} is damaged ({type(error).__name__}: {error}): it counts as absent")
+
+
+@lru_cache(maxsize=1000)
+def tell(line):
+    """Print a line on stderr, the same one only once."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,5 @@
+"""``python -m benchmarks.kaggle``."""
+
+from benchmarks.kaggle import main
+
+main()

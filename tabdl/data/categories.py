@@ -1,0 +1,176 @@
+"""Categories: the one place that decides when two values are the same category, and their codes.
+
+Values are compared by what they are, not by the library that holds them.
+
+- Numbers are equal as numbers: 1, 1.0, True and Decimal(1) are one category, because a column of
+  integers becomes one of floats when a value is missing. Integers of any size stay apart.
+- Dates and moments are equal as moments, to the microsecond, whatever their unit. Those with a time
+  zone are compared in UTC, and are not equal to those without.
+- In a column that holds text and numbers at fit, a number is the text that spells it: 1 is "1".
+  Such columns come from files, and other libraries hold them as text.
+- Otherwise values of two forms are never equal: "1" is not 1.
+"""
+
+import copy
+import datetime
+from collections.abc import Hashable
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from tabdl.data.forms import Held, duration_of, form_of, moments_of, naive_moment, shown
+
+_LARGEST_EXACT = 2**53  # beyond, float64 does not hold every integer
+_YEARS = np.array(["0001-01-01", "9999-12-31T23:59:59.999999"], dtype="datetime64[us]")
+
+
+def category_values(held: Held) -> np.ndarray:
+    """Return one value for each row such that equal values are one category.
+
+    Returns
+    -------
+    ndarray of shape (N,)
+        float64 with NaN where all are numbers that float64 holds exactly; else an object array with
+        None where missing.
+    """
+    values = held.values
+    if values.dtype.kind in "bf":
+        return values.astype(np.float64)
+    if values.dtype.kind in "iu":
+        is_exact = values.min() >= -_LARGEST_EXACT and values.max() <= _LARGEST_EXACT
+        return values.astype(np.float64 if is_exact else object)
+    if held.forms == {"string"}:
+        return np.where(held.present, values, None)
+    if values.dtype.kind == "M":
+        values = moments_of(held)
+    present = ~pd.isna(values) if held.present is None else held.present
+    codes, distinct = pd.factorize(values[present])
+    keys = np.empty(len(distinct), dtype=object)
+    keys[:] = [_key(value, held) for value in distinct]
+    if all(type(key) is float for key in keys):
+        numbers = np.full(len(values), np.nan)
+        numbers[present] = keys.astype(np.float64)[codes]
+        return numbers
+    labels = np.full(len(values), None, dtype=object)
+    labels[present] = keys[codes]
+    return labels
+
+
+class CategoryEncoder:
+    """Codes of categories.
+
+    Codes 0, 1, … are those of the training rows in ascending order. Then comes one for missing, if
+    it occurs there, and one for all else.
+
+    Parameters
+    ----------
+    name : str
+        The column's name.
+    estimator_name : str
+        The estimator's name, for messages.
+    """
+
+    output = "cat"
+
+    def __init__(self, name: str, estimator_name: str):
+        self.names = [name]
+        self.estimator_name = estimator_name
+        self.known: np.ndarray | None = None
+
+    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
+        codes, distinct = pd.factorize(values)
+        self.has_missing = bool((codes < 0).any())
+        self.forms = _forms(distinct)
+        self.is_text = {"number", "string"} <= self.forms
+        keys = {self._label(value) for value in distinct.tolist()}
+        ordered = sorted(keys, key=_order) if values.dtype == object else sorted(keys)
+        self.codes = {key: code for code, key in enumerate(ordered)}
+        return self
+
+    @property
+    def cardinality(self) -> int:
+        """Number of codes."""
+        return len(self.codes) + self.has_missing + 1
+
+    def narrowed(self, codes: np.ndarray) -> "CategoryEncoder":
+        """Return an encoder that gives its last code to all values whose code is not given."""
+        other = copy.copy(self)
+        other.known = np.full(self.cardinality, self.cardinality - 1)
+        other.known[codes] = codes
+        return other
+
+    def transform(self, values: np.ndarray) -> list[np.ndarray]:
+        """Return the code of each value, in a list of one array.
+
+        Raises
+        ------
+        ValueError
+            For a value of a form that no training row had.
+        """
+        codes, distinct = pd.factorize(values)
+        unknown = self.cardinality - 1
+        found = [self.codes.get(self._label(value), unknown) for value in distinct.tolist()]
+        if unknown in found and self.forms:
+            self._check_forms(distinct)
+        # The last one is that of missing values, whose code is -1.
+        found.append(len(self.codes) if self.has_missing else unknown)
+        codes = np.array(found)[codes]
+        return [codes if self.known is None else self.known[codes]]
+
+    def _label(self, value: Any) -> Hashable:
+        if not self.is_text or isinstance(value, str):
+            return value
+        if isinstance(value, float):
+            return str(int(value)) if value.is_integer() else repr(value)
+        return str(value) if isinstance(value, int) else value
+
+    def _check_forms(self, distinct):
+        for value in distinct.tolist():
+            form = form_of(value)
+            if form not in self.forms:
+                held = " and ".join(f"{form}s" for form in sorted(self.forms))
+                raise ValueError(
+                    f"{self.estimator_name}: column {self.names[0]!r} held categories that are "
+                    f"{held} at fit, and {form}s now, for example {shown(value)}; give it the type "
+                    "that it had."
+                )
+
+
+def _key(value, held):
+    """Return what stands for a value in comparisons."""
+    form = form_of(value)
+    if form in ("number", "boolean"):
+        return _number(value)
+    if form in ("date", "zoned date"):
+        moment = naive_moment(value, held.where)
+        if not _YEARS[0] <= moment <= _YEARS[1]:
+            raise ValueError(
+                f"{held.where} holds {shown(value)}; dates that are categories must lie in the "
+                "years 1 to 9999."
+            )
+        is_zoned = form == "zoned date" or held.forms == {"zoned date"}
+        return moment.item().replace(tzinfo=datetime.UTC) if is_zoned else moment.item()
+    return duration_of(value).astype("timedelta64[us]")[0].item() if form == "duration" else value
+
+
+def _number(value):
+    """Return a float where that is exact, else an int where that is; else the nearest float."""
+    try:
+        number = float(value)
+    except OverflowError:
+        return int(value)
+    return int(value) if number != value and int(value) == value else number
+
+
+def _forms(distinct):
+    one_of_each_type = {type(value): value for value in distinct.tolist()}
+    forms = {form_of(value) for value in one_of_each_type.values()}
+    if not forms & {"date", "zoned date"}:
+        return forms
+    return {form_of(value) for value in distinct.tolist()}
+
+
+def _order(key):
+    form = form_of(key)
+    return form, key if form in ("string", "number") else str(key)

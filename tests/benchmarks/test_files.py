@@ -1,0 +1,72 @@
+"""Files are written as a whole or not at all; folders belong to one process at a time."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import files
+from benchmarks.errors import HarnessError
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_a_file_is_the_old_one_or_the_new_one(tmp_path):
+    path = tmp_path / "a" / "x.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(OSError, match="full"), files.new_file(path) as new:
+        new.write_text("half")
+        raise OSError(28, "full")
+    assert json.loads(path.read_text()) == {"a": 1} and list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_is_the_old_one_or_the_new_one(tmp_path):
+    folder = tmp_path / "0"
+    for text in ("old", "new"):
+        with files.new_folder(folder) as new:
+            (new / "x").write_text(text)
+    with pytest.raises(OSError, match="full"), files.new_folder(folder) as new:
+        (new / "x").write_text("half")
+        raise OSError(28, "full")
+    assert (folder / "x").read_text() == "new" and list(tmp_path.iterdir()) == [folder]
+
+
+def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        files.os, "fsync", lambda descriptor: seen.append((tmp_path / "x").exists())
+    )
+    files.write_text(tmp_path / "x", "text")
+    assert seen == [False, True]  # the file, then the name in its folder
+
+
+def test_one_command_at_a_time(tmp_path, monkeypatch, capsys):
+    code = f"""
+from benchmarks.files import locked
+with locked({str(tmp_path / "out")!r}, wait=False):
+    print("in", flush=True)
+    input()
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes) as other:
+        assert other.stdout.readline() == "in\n"
+        refused = pytest.raises(HarnessError, match="another command writes to")
+        with refused, files.locked(tmp_path / "out", wait=False):
+            pass
+        monkeypatch.setattr(files, "WAIT_S", 0)
+        monkeypatch.setattr(files, "print", lambda *a, **k: other.communicate("\n"), raising=False)
+        with files.locked(tmp_path / "out"):
+            pass
+
+
+def test_lines_of_a_killed_command(tmp_path, capsys):
+    path = tmp_path / "fits.jsonl"
+    assert files.read_json_lines(path) == []
+    files.append_json_line(path, {"a": 1})
+    with path.open("a") as file:
+        file.write('{"a": ')
+    files.append_json_line(path, {"a": 2})
+    assert files.read_json_lines(path) == [{"a": 1}, {"a": 2}]
+    assert "fits.jsonl, line 2 is damaged" in capsys.readouterr().err
