@@ -12,8 +12,8 @@ from sklearn.base import BaseEstimator
 ROOT = Path(__file__).parent.parent
 SCRIPT = "tests/user_script.py"
 COMMANDS = {
-    "ruff check": ["ruff", "check", "tabdl", "benchmarks", "tests"],
-    "ruff format": ["ruff", "format", "--check", "tabdl", "benchmarks", "tests"],
+    "ruff check": ["ruff", "check", "tabdl", "benchmarks", "tests", "tools"],
+    "ruff format": ["ruff", "format", "--check", "tabdl", "benchmarks", "tests", "tools"],
     # Basic, as is the default. One call for both: most of its time goes into torch's types.
     "pyright": ["pyright", "--pythonpath", sys.executable, "tabdl", SCRIPT],
 }
