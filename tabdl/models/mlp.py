@@ -6,13 +6,12 @@ Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tab
 
 from collections.abc import Sequence
 from itertools import pairwise
-from numbers import Integral
 from typing import Any
 
 from torch import nn
 
 from tabdl.base import TabularEstimator
-from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, flat_embedding
+from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, VECTOR_DOC, flat_embedding
 from tabdl.network.contract import TabularNet
 from tabdl.network.layers import Dropout, InputLinear
 from tabdl.params import Float, Int, ListOf, param
@@ -44,15 +43,13 @@ class TabMLP(TabularEstimator):
     numeric_embedding: Any = param(
         *OPTIONAL_NUMERIC_EMBEDDINGS,
         default="piecewise",
-        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', "
-        "'periodic_lite', 'pbld', 'piecewise' (bins by quantiles), 'piecewise_tree' (bins by "
-        "a tree of the target), or an object of ``tabdl.embeddings`` with settings, such as "
-        "``PiecewiseLinear(n_bins=30)``.",
+        doc=VECTOR_DOC,
     )
     lr: float = param(Float("(0, inf)"), default=1e-3, doc="Learning rate of AdamW.")
 
     def _widths(self):
-        if isinstance(self.d_block, Integral):
+        # A search may give sizes as numpy's integers.
+        if not isinstance(self.d_block, Sequence):
             return [self.d_block] * self.n_blocks
         if len(self.d_block) != self.n_blocks:
             raise ValueError(
