@@ -6,7 +6,7 @@ Gorishniy, Rubachev, Babenko: "On Embeddings for Numerical Features in Tabular D
 "B" of the piecewise-linear embedding.
 
 The classes :class:`Linear`, :class:`Periodic`, :class:`PBLD` and :class:`PiecewiseLinear` are
-settings, to be given as an estimator's ``numeric_embedding``; each builds its network module from
+settings, to be given to an estimator as ``numeric_embedding``; each builds its module from
 the training rows.
 """
 

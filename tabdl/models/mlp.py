@@ -34,7 +34,7 @@ class TabMLP(TabularEstimator):
         doc="Width of every hidden layer, or one width a layer.",
     )
     dropout: float = param(Float("[0, 1)"), default=0.1, doc="Dropout of every hidden layer.")
-    d_embedding: int = param(Int(1), default=16, doc="Width of a category's vector.")
+    d_embedding: int = param(Int(1), default=16, doc="Width of the vector of a category.")
     one_hot_max_size: int = param(
         Int(0),
         default=0,

@@ -24,6 +24,10 @@ from tabdl.params import Float, Int, OneOf, param
 from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 ACTIVATIONS = {"selu": nn.functional.selu, "mish": mish, "relu": nn.functional.relu}
+_LR_DOC = (
+    "Learning rate of AdamW. The scale has 6 times as much; biases, embeddings of numbers and "
+    "activations have a tenth."
+)
 _SCHEDULES = OneOf("constant", "flat_cosine")
 # DIFF: the authors' code takes all rows that fit into a gigabyte; so many give the same spread.
 _ADAPT_ROWS = 20_000
@@ -79,7 +83,7 @@ class RobustOneHot(nn.Module):
 
 
 def _columns(codes, cardinality, weight):
-    """Return a feature's columns for each of its codes, (columns, cardinality)."""
+    """Return the columns of a feature for each of its codes, (columns, cardinality)."""
     n_known = cardinality - 1
     raw = np.eye(n_known, cardinality) if n_known != 2 else np.array([[1.0, -1.0, 0.0]])
     # DIFF: a missing value of the training rows is a value like others; the authors' code leaves
@@ -311,7 +315,7 @@ class RealMLP(TabularEstimator):
         "half.",
     )
     d_embedding: int = param(
-        Int(1), default=8, doc="Width of a category's vector, where it is not one-hot."
+        Int(1), default=8, doc="Width of the vector of a category that is not one-hot."
     )
     one_hot_max_size: int = param(
         Int(0),
@@ -333,8 +337,7 @@ class RealMLP(TabularEstimator):
     lr: float = param(
         Float("(0, inf)"),
         default=0.04,
-        doc="Learning rate of AdamW; of the scale 6 times, of biases, numbers' embeddings and "
-        "activations a tenth.",
+        doc=_LR_DOC,
     )
     lr_schedule: str = param(
         OneOf("constant", "cosine", "coslog4"),
@@ -361,7 +364,8 @@ class RealMLP(TabularEstimator):
         OneOf("auto"),
         Int(1),
         default=256,
-        doc="Rows a step; what is left at an epoch's end waits. 'auto': as the other estimators.",
+        doc="Rows a step; rows that do not fill the last step of an epoch wait. 'auto': as for the "
+        "other estimators.",
     )
     max_epochs: int = param(
         Int(1), default=256, doc="Number of epochs, if ``patience`` does not end training."
@@ -369,17 +373,16 @@ class RealMLP(TabularEstimator):
     patience: int | str = param(
         Int(1),
         default=256,
-        doc="Epochs without a better validation score before training stops. The learning rate's "
-        "cycles need them all: the paper trains all epochs and keeps the best one's weights, "
-        "the last one's of equals.",
+        doc="Epochs without a better validation score before training stops. The cycles of the "
+        "learning rate need all epochs: the paper trains them all and keeps the weights of the "
+        "best one, or of the last among equals.",
     )
 
     precision: str = param(
         OneOf(*PRECISIONS),
         default="float32",
         doc="Numbers of the network: 'float32', 'float64', 'bfloat16' (products of bfloat16), or "
-        "'auto', by width and device as for the other estimators. bfloat16 cost accuracy and "
-        "saved no time where it was measured.",
+        "'auto', by width and device as for the other estimators. bfloat16 costs accuracy here.",
     )
 
     def _build_net(self, schema, n_outputs, train_table):
@@ -492,6 +495,5 @@ class RealMLPRegressor(RegressorTask, RealMLP):
     lr: float = param(
         Float("(0, inf)"),
         default=0.2,
-        doc="Learning rate of AdamW; of the scale 6 times, of biases, numbers' embeddings and "
-        "activations a tenth.",
+        doc=_LR_DOC,
     )

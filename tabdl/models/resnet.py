@@ -82,7 +82,7 @@ class TabResNet(TabularEstimator):
         doc="Share of the rows that skip the last block in training; earlier blocks "
         "proportionally less (1603.09382, section 3).",
     )
-    d_embedding: int = param(Int(1), default=16, doc="Width of a category's vector.")
+    d_embedding: int = param(Int(1), default=16, doc="Width of the vector of a category.")
     one_hot_max_size: int = param(
         Int(0),
         default=0,

@@ -164,7 +164,7 @@ class TabM(TabularEstimator):
     """The hyper-parameters of TabM.
 
     The defaults are those of the authors' package but for the width, which is 512 there, and the
-    embedding's bins: measured by ``python -m benchmarks.defaults``.
+    bins of the embedding: measured by ``python -m benchmarks.defaults``.
     """
 
     arch: str = param(
@@ -191,7 +191,7 @@ class TabM(TabularEstimator):
         "rows.",
     )
     d_embedding: int = param(
-        Int(1), default=16, doc="Width of a category's vector, where it is not one-hot."
+        Int(1), default=16, doc="Width of the vector of a category that is not one-hot."
     )
     one_hot_max_size: int = param(
         Int(0),
