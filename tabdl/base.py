@@ -227,6 +227,7 @@ class TabularEstimator(NetworkParams):
     def __sklearn_is_fitted__(self):
         return hasattr(self, "module_")
 
+    @isolated_torch()
     def __getstate__(self):
         """Return what is pickled: parameters and fitted state without training rows.
 

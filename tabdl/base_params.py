@@ -179,7 +179,7 @@ class NetworkParams(BaseEstimator):
         "weights and sums of float32; where that overflows, training begins anew in float32, "
         "with a warning), or 'auto': on a CPU, bfloat16 for networks from a width of 128 "
         "where the processor has instructions for it, else float32; on a CUDA device, "
-        "bfloat16 for Transformers and TF32 for the others.",
+        "bfloat16 for FT-Transformer and TF32 for the others.",
     )
     compile: bool | str = param(
         OneOf("auto", True, False),
@@ -198,8 +198,8 @@ class NetworkParams(BaseEstimator):
         Int(1),
         default=None,
         doc="Threads of the CPU. None: as many as torch has, but few for a small network, which "
-        "gains nothing from more; -1: one a core. Torch's own number is what it was again "
-        "after fit and predict.",
+        "gains nothing from more; -1: one a core. In a forked process one thread is all. "
+        "Torch's own number is what it was again after fit and predict.",
     )
     random_state: Any = param(
         OneOf(None),

@@ -13,6 +13,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from tabdl.base import are_faster_together, train_fits
 from tabdl.data.dataset import Subset
 from tabdl.data.splitting import is_forward, make_folds
+from tabdl.devices import isolated_torch
 from tabdl.ensemble.base import BaseEnsemble, EnsembleClassifierMixin, EnsembleRegressorMixin
 from tabdl.ensemble.boosting import (
     adapter_for,
@@ -149,6 +150,7 @@ class CrossValEnsemble(BaseEnsemble):
 
     _attributes = _ATTRIBUTES
 
+    @isolated_torch()
     def fit(self, X, y, *, sample_weight=None, groups=None):
         """Train the estimator on each fold.
 

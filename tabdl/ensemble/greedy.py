@@ -10,6 +10,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 
 from tabdl.data.dataset import Subset
 from tabdl.data.splitting import make_folds
+from tabdl.devices import isolated_torch
 from tabdl.ensemble.base import BaseEnsemble, EnsembleClassifierMixin, EnsembleRegressorMixin
 from tabdl.ensemble.boosting import takes_weight, unfitted_copy
 from tabdl.ensemble.cross_val import (
@@ -101,6 +102,7 @@ member_scores_ : dict from name to float
     The score of each member's out-of-fold predictions, NaN for one that was left out.
 n_features_in_ : int"""
 
+    @isolated_torch()
     def fit(self, X, y, *, sample_weight=None, groups=None, oof_predictions=None):
         """Train each member on each fold, and choose weights on the out-of-fold predictions.
 
