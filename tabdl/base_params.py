@@ -7,9 +7,10 @@ from typing import Any, dataclass_transform
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from tabdl.data.encoding import NUMERIC_TRANSFORMS
+from tabdl.data.encoding import NUMERIC_TRANSFORMS, FeatureEncoder
 from tabdl.devices import PRECISIONS, is_device
 from tabdl.params import Float, Int, ListOf, OneOf, Predicate, describe_params, param
+from tabdl.training.run import TrainingResult
 
 _CALLABLE = Predicate("a callable", callable)
 _DEVICE = Predicate("a torch.device or its name ('cpu', 'cuda', 'cuda:1', 'mps')", is_device)
@@ -26,18 +27,18 @@ _ATTRIBUTES = """Attributes
 history_ : list of dict
     A record for each epoch: ``epoch``, ``train_loss``, ``val_loss``, ``val_score`` (higher is
     better), ``lr`` (of the epoch's last step), ``seconds``.
-    Losses of regression are in units of the standardised target; validation values are None without
-    validation rows. With ``n_members`` above 1: of one member after the other, each record with the
-    member's number under ``member``.
+    Losses of regression are in units of the standardised target. Validation values are None without
+    validation rows. The score of an epoch whose predictions cannot be scored is minus infinity.
+    With several members: the records of one member after the other, with its number as ``member``.
 n_iter_ : int
     Number of epochs trained; with several members the largest.
 best_epoch_ : int
     The epoch whose weights are kept; with several members the median.
 stop_reason_ : str
     Why training ended: "patience", "max_epochs", "time_limit", "callback" or "interrupted". With
-    several members the last of these that ended one.
+    several members, the last of these reasons that ended the training of a member.
 member_results_ : list of TrainingResult, length ``n_members``
-    Of each member: ``n_iter``, ``best_epoch``, ``stop_reason`` and ``history``.
+    For each member: ``n_iter``, ``best_epoch``, ``stop_reason`` and ``history``.
 n_parameters_ : int
     Number of trained parameters.
 module_ : torch.nn.Module
@@ -50,11 +51,31 @@ feature_names_in_ : ndarray of str
     Only when the columns of X at fit have names."""
 
 
+class FittedNetwork:
+    """The types of the fitted attributes of all networks.
+
+    The class is no dataclass: an annotation in a dataclass would be a parameter.
+    """
+
+    history_: list[dict[str, Any]]
+    n_iter_: int
+    best_epoch_: int
+    stop_reason_: str
+    member_results_: list[TrainingResult]
+    n_parameters_: int
+    module_: Any
+    encoder_: FeatureEncoder
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+
+
 @dataclass_transform(kw_only_default=True, field_specifiers=(param,))
 @dataclass(kw_only=True, eq=False, repr=False)
 class NetworkParams(BaseEstimator):
-    """The parameters of all networks. Each subclass becomes a dataclass: its fields are its
-    parameters, keyword only."""
+    """The parameters of all networks.
+
+    Each subclass becomes a dataclass, whose fields are its parameters, keyword only.
+    """
 
     lr: float = param(Float("(0, inf)"), default=1e-4, doc="Learning rate of AdamW.")
     weight_decay: float = param(
@@ -228,10 +249,10 @@ class NetworkParams(BaseEstimator):
         " by returning True; an exception, such as Optuna's TrialPruned, goes up.",
     )
 
-    # What a task says of itself; see tasks/mixins.py.
+    # The fitted attributes that a task adds, for docstrings; see tasks/mixins.py.
     _task_attributes = ""
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         dataclass(kw_only=True, eq=False, repr=False)(cls)
         if cls.__doc__:
@@ -241,5 +262,5 @@ class NetworkParams(BaseEstimator):
             cls.__doc__ = cls.__doc__.replace("{attributes}", attributes)
 
 
-def _indented(text):
+def _indented(text: str) -> str:
     return text.replace("\n", "\n    ")

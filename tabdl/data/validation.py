@@ -91,6 +91,13 @@ def check_weight(weight, n_rows, estimator_name, name):
         raise ValueError(
             f"{estimator_name}: {name} must have a weight that is not zero; all weights are zero."
         )
+    with np.errstate(over="ignore"):
+        total = weight.sum()
+    if np.isinf(total):
+        raise ValueError(
+            f"{estimator_name}: {name} must have a finite sum, got weights up to "
+            f"{weight.max():g}; divide them by a constant."
+        )
     return weight
 
 
