@@ -331,7 +331,7 @@ class Preparation:
     ----------
     estimator : TabularEstimator
     train : Subset
-        The rows from which quantiles, categories and the target's mean are learned.
+        The rows from which quantiles, categories and the mean of y are learned.
 
     Attributes
     ----------
@@ -391,7 +391,7 @@ class Preparation:
 
 
 class Fit:
-    """One estimator's training: networks and rows before, the fitted estimator after.
+    """The training of one estimator: networks and rows before, the fitted estimator after.
 
     Where ``train`` is only a part of the rows of the preparation, the networks are trained on a
     view of its table. Categories that the part lacks are unknown to these networks.

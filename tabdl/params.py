@@ -2,7 +2,7 @@
 
 The fields that :func:`param` declares are read three times: by the generated ``__init__``, by
 :func:`check_params`, and by :func:`describe_params`, which writes the *Parameters* section of an
-estimator's docstring.
+docstring of an estimator.
 """
 
 import dataclasses

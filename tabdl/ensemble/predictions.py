@@ -29,7 +29,7 @@ def predict_array(
 
     Returns
     -------
-    float64 ndarray of shape (N, C), or of the shape of a regressor's prediction
+    float64 ndarray of shape (N, C), or of the shape of ``predict`` for a regressor
 
     Raises
     ------

@@ -43,7 +43,8 @@ def can_share(estimator: Any, y: np.ndarray, folds: Sequence[Fold]) -> bool:
     # A callback of the user expects the epochs of one fit.
     if not isinstance(estimator, TabularEstimator) or estimator.callbacks:
         return False
-    if uses_target(estimator):  # a fold's embedding would know the targets of its test rows
+    # The embedding of a fold would know the targets of its test rows.
+    if uses_target(estimator):
         return False
     sizes = [len(train_rows) for train_rows, _ in folds]
     if min(sizes) < (1 - _LARGEST_DIFFERENCE) * max(sizes):
