@@ -174,11 +174,10 @@ n_features_in_ : int"""
             for name, member in members.items()
         }
         self._fit_members(dataset, members, metadata, has_others=bool(external))
-        own = {name: member.oof_prediction_ for name, member in self.members_.items()}
         for member in self.members_.values():
             if member.cv is folds:
                 member.cv = self.cv  # the rows of each fold are not kept
-        self._choose(dataset, external | own, scorer)
+        self._choose(dataset, external, scorer)
         return self
 
     def _fit_members(
@@ -394,8 +393,10 @@ n_features_in_ : int"""
             arrays[name] = array
         return arrays
 
-    def _choose(self, dataset: Dataset, predictions: dict[str, np.ndarray], scorer: Scorer) -> None:
+    def _choose(self, dataset: Dataset, external: dict[str, np.ndarray], scorer: Scorer) -> None:
         """Choose the weights, and set the fitted attributes that follow from them."""
+        own = {name: member.oof_prediction_ for name, member in self.members_.items()}
+        predictions = external | own
         if not predictions:
             raise ValueError(f"{self._name}: no member could be trained; see the warnings.")
         present = [~np.isnan(p).reshape(len(dataset), -1).any(1) for p in predictions.values()]

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import textwrap
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,9 @@ class _Decoded(BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        return type(self).__name__
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the given labels or values."""
@@ -241,7 +245,7 @@ def check_scoring(
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(
             f"{place} cannot score the {len(y)} rows to score by. {_way_out(scorer, decoded, y)} "
-            f"It says: {type(error).__name__}: {error}"
+            f"It says: {type(error).__name__}: {textwrap.shorten(str(error), 300)}"
         ) from error
     if not math.isfinite(score):
         raise ValueError(
