@@ -4,7 +4,6 @@
 """
 
 import datetime
-import decimal
 import os
 import warnings
 
@@ -12,8 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-from hypothesis import HealthCheck, given, seed, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, seed, settings, strategies as st
 
 from tabdl.data.columns import read_columns
 from tabdl.data.encoding import NUMERIC_TRANSFORMS, FeatureEncoder
