@@ -205,11 +205,7 @@ def experiments(options):
     """Return what to run, and a line for each model that is left out, because the paper has no
     tuned configuration of it."""
     if options.data:
-        name = (
-            options.data.replace(":", "_")
-            if options.data.startswith("openml:")
-            else dataset_name(options.data)
-        )
+        name = dataset_name(options.data)
         name = f"my_{name}" if name in ELEVEN else name  # the paper's figures are not of this table
         sources = [Source(name, None, options.data, options.target, options.split, options.task)]
     else:

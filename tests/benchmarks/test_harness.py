@@ -23,6 +23,7 @@ from benchmarks.evaluate import evaluate, folder_of, read_predictions
 from benchmarks.executors import Executor
 from benchmarks.files import locked
 from benchmarks.results import Experiment, done, read, write
+from benchmarks.sources import dataset_name
 from benchmarks.table import collect, complete_scores, summary, win_rates
 
 ROOT = Path(__file__).parent.parent.parent
@@ -554,6 +555,7 @@ def test_a_table_called_like_one_of_the_papers(tmp_path):
     )
     [found], left_out = run.experiments(options)
     assert found.source.name == "my_year" and left_out == []
+    assert dataset_name("openml:5") == "openml_5" and dataset_name("../..csv") == "table"
 
 
 def test_evaluation_of_a_search_that_was_not_made(tmp_path, capsys):
