@@ -358,9 +358,10 @@ def _listed(categorical, labels, estimator_name) -> set[int] | None:
 
 def _items(categorical: Iterable, labels) -> list:
     """Return the items of a list, a set, an array, an Index or a Series of any library."""
-    is_mask = isinstance(categorical, pd.Series) and categorical.dtype == bool
-    if is_mask and set(categorical.index) == set(labels) and categorical.index.is_unique:
-        return categorical.loc[list(labels)].tolist()  # such as X.nunique() < 10
+    if isinstance(categorical, pd.Series) and categorical.dtype == bool:
+        index = categorical.index
+        if index.is_unique and set(index) == set(labels):
+            return categorical.loc[list(labels)].tolist()  # such as X.nunique() < 10
     convert: Callable = getattr(categorical, "tolist", None) or (lambda: list(categorical))
     items = convert()
     if not isinstance(items, list):

@@ -140,7 +140,9 @@ def _as_array(X, estimator_name, name, accept_sparse):
         return X if accept_sparse else _dense(X, estimator_name, name)
     if isinstance(X, np.ma.MaskedArray):
         is_number = X.dtype.kind in "biuf"
-        return X.astype(np.float64 if is_number else object).filled(np.nan if is_number else None)
+        missing = np.ma.getmaskarray(X)
+        nothing: Any = np.nan if is_number else None
+        return np.where(missing, nothing, np.ma.getdata(X))
     if _is_lazy(X):
         raise TypeError(
             f"{estimator_name}: {name} is a {_type_name(X)}, whose rows are not computed yet; pass "
@@ -235,7 +237,7 @@ def numeric_target(y: Any, estimator_name: str, name: str) -> np.ndarray:
     """Return targets as float64, (N,) or (N, C)."""
     return check_array(
         _target_array(y, estimator_name, name),
-        dtype=np.float64,
+        dtype=np.float64,  # pyright: ignore[reportArgumentType]  # its stub knows only text
         ensure_2d=False,
         allow_nd=False,
         input_name=name,
