@@ -213,7 +213,7 @@ def _in_order(arrays, column_names):
 def _natural_kind(held: Held) -> str:
     """Return the kind that the values say; warn where they might mean another."""
     forms = held.forms
-    if not forms:
+    if not forms or _is_all_missing(held.values):
         return "empty"
     if forms == {"boolean"}:
         return "category"
@@ -426,7 +426,7 @@ def _read(name, kind, held):
 def _form(held) -> str:
     """Return the one form of numbers or moments; of several, that which says most."""
     forms = held.forms
-    if not forms or _is_all_nan(held.values):
+    if not forms or _is_all_missing(held.values):
         return ""
     if forms <= {"date", "zoned date"}:
         _check_zones(held)
@@ -434,8 +434,10 @@ def _form(held) -> str:
     return others[0] if others else "number"
 
 
-def _is_all_nan(values):
-    return values.dtype.kind == "f" and bool(np.isnan(values[:1]).all() and np.isnan(values).all())
+def _is_all_missing(values):
+    """Return whether an array of floats, moments or durations holds nothing else than NaN."""
+    is_missing = np.isnan if values.dtype.kind == "f" else np.isnat
+    return values.dtype.kind in "fmM" and bool(is_missing(values[0]) and is_missing(values).all())
 
 
 def _check_numbers(held, form):

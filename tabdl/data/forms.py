@@ -36,7 +36,7 @@ _NUMBER = re.compile(
     r"\s*[+-]?(?:\d+\.?|(?:\d*\.\d+|\d+\.)(?:[eE][+-]?\d+)?|\d+[eE][+-]\d+|inf|infinity)\s*",
     re.IGNORECASE | re.ASCII,
 )
-_INFINITE = (float, np.float32, np.float16, str)  # types that may hold an infinity
+_INFINITE = (float, np.float16, np.float32, np.float64, str)  # what may hold an infinity
 _NO_NUMBER = {"nan", "none", "null", "<na>", ""}
 _EPOCH = np.datetime64(0, "us")
 _STRINGS_AT_ONCE = 10_000
@@ -309,7 +309,7 @@ def _refuse_infinity(held, row) -> NoReturn:
     if isinstance(value, decimal.Decimal):
         is_infinite = value.is_infinite()
     else:
-        is_infinite = isinstance(value, _INFINITE)
+        is_infinite = type(value) in _INFINITE
     if is_infinite:
         raise ValueError(
             f"{held.where} contains infinity in row {row}; replace "

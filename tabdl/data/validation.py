@@ -20,7 +20,7 @@ from tabdl.data.columns import Column, is_frame, read_columns
 from tabdl.data.dataset import Dataset
 
 # A sparse X that would take more memory when dense is refused.
-_LARGEST_DENSE = 2**32  # bytes
+LARGEST_DENSE = 2**32  # bytes
 
 
 def read_dataset(
@@ -166,11 +166,11 @@ def _type_name(X):
 def _dense(X, estimator_name, name):
     """Return a sparse matrix as a dense array, where that has a bearable size."""
     n_bytes = X.shape[0] * X.shape[1] * X.dtype.itemsize
-    if n_bytes > _LARGEST_DENSE:
+    if n_bytes > LARGEST_DENSE:
         raise ValueError(
             f"{estimator_name}: {name} is sparse with the shape {X.shape} and would take "
             f"{n_bytes / 1e9:.1f} GB as the dense table that networks need, more than "
-            f"{_LARGEST_DENSE / 1e9:.1f} GB; choose columns, or reduce them with "
+            f"{LARGEST_DENSE / 1e9:.1f} GB; choose columns, or reduce them with "
             "sklearn.decomposition.TruncatedSVD."
         )
     return X.toarray()
