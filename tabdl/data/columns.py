@@ -198,11 +198,13 @@ def _fits_float(integers):
 
 
 def _in_order(arrays, column_names):
-    """Return the columns in the order that they had at fit, where their names are the same."""
+    """Return the columns in the order that they had at fit, where their names are the same.
+
+    scikit-learn has compared names of text already, and columns of arrays have no names.
+    """
     now = [str(array.label) for array in arrays]
-    if column_names is None or now == list(column_names) or len(set(now)) < len(now):
-        return arrays
-    if set(now) != set(column_names):
+    has_text = any(isinstance(array.label, str) for array in arrays)
+    if column_names is None or has_text or sorted(now) != sorted(column_names):
         return arrays
     return [arrays[now.index(name)] for name in column_names]
 

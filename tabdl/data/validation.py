@@ -56,6 +56,7 @@ def read_dataset(
     if len(columns[0]) != len(y):
         check_consistent_length(X, y)
     weight = check_weight(sample_weight, len(y), estimator_name, names[2])
+    X = X.tocsr() if hasattr(X, "tocsr") else X  # whose rows can be chosen
     return Dataset(X, y, weight, columns=tuple(columns))
 
 
