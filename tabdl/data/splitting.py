@@ -247,8 +247,8 @@ def _with_rare_classes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a split in which every class trains, and classes of several rows are also held out.
 
-    A split that has this already is returned as it is. The number of rows that are held out stays
-    the same, where there are rows to exchange.
+    A split that has this already is returned as it is. The number of rows that are held out does
+    not grow, and shrinks only where a class had no row to train on.
 
     Parameters
     ----------

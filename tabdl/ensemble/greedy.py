@@ -11,7 +11,6 @@ from sklearn.utils.metaestimators import _BaseComposition
 from tabdl.data.dataset import Dataset, Subset
 from tabdl.data.splitting import Fold, make_folds
 from tabdl.ensemble.base import BaseEnsemble, EnsembleClassifierMixin, EnsembleRegressorMixin
-from tabdl.ensemble.boosting import takes_weight, unfitted_copy
 from tabdl.ensemble.cross_val import (
     CV,
     ESTIMATOR,
@@ -21,6 +20,7 @@ from tabdl.ensemble.cross_val import (
     CrossValEnsembleClassifier,
     CrossValEnsembleRegressor,
 )
+from tabdl.ensemble.fold import takes_weight, unfitted_copy
 from tabdl.ensemble.predictions import check_ensemble_scoring, score_prediction
 from tabdl.ensemble.selection import select
 from tabdl.exceptions import FitInterruptedWarning
