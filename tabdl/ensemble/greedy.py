@@ -169,11 +169,7 @@ n_features_in_ : int"""
         scorer = check_ensemble_scoring(self.scoring, dataset, self._classes, self._name)
         folds = self._folds(dataset)
         members = self._members(folds, external)
-        metadata = {
-            name: self._metadata(name, member, sample_weight, groups)
-            for name, member in members.items()
-        }
-        self._fit_members(dataset, members, metadata, has_others=bool(external))
+        self._fit_members(dataset, members, has_others=bool(external))
         for member in self.members_.values():
             if member.cv is folds:
                 member.cv = self.cv  # the rows of each fold are not kept
@@ -181,11 +177,7 @@ n_features_in_ : int"""
         return self
 
     def _fit_members(
-        self,
-        dataset: Dataset,
-        members: dict[str, CrossValEnsemble],
-        metadata: dict[str, dict[str, Any]],
-        has_others: bool,
+        self, dataset: Dataset, members: dict[str, CrossValEnsemble], has_others: bool
     ) -> None:
         """Train members until all are trained or Ctrl-C comes, and set ``members_``.
 
@@ -193,7 +185,6 @@ n_features_in_ : int"""
         ----------
         dataset : Dataset
         members : dict from name to unfitted CrossValEnsemble
-        metadata : dict from name to the keyword arguments of ``fit``
         has_others : bool
             Whether there are members from elsewhere.
         """
@@ -202,7 +193,7 @@ n_features_in_ : int"""
         lines = PlainLines(len(members), shows_all=self.verbose > 1)
         for name, member in members.items():
             try:
-                self._fit_member(name, member, dataset, metadata[name])
+                self._fit_member(name, member, dataset)
             except KeyboardInterrupt:
                 if not self.members_ and not has_others:
                     raise
@@ -219,11 +210,10 @@ n_features_in_ : int"""
                 lines.add(f"{self._name}: the training of member {name!r} is done")
         lines.close()
 
-    def _fit_member(
-        self, name: str, member: CrossValEnsemble, dataset: Dataset, metadata: dict[str, Any]
-    ) -> None:
+    def _fit_member(self, name: str, member: CrossValEnsemble, dataset: Dataset) -> None:
         """Train a member and keep it, unless its training fails and ``on_error`` is "skip"."""
         try:
+            metadata = self._metadata(name, member, dataset)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FitInterruptedWarning)  # fit warns itself
                 member.fit(dataset.X, dataset.y, **metadata)
@@ -316,22 +306,17 @@ n_features_in_ : int"""
             verbose=self.verbose if is_shown else 0,
         )
 
-    def _metadata(
-        self, name: str, member: CrossValEnsemble, sample_weight: Any, groups: Any
-    ) -> dict[str, Any]:
+    def _metadata(self, name: str, member: CrossValEnsemble, dataset: Dataset) -> dict[str, Any]:
         """Return the metadata for the fit of a member.
 
         All of it, or, where metadata is routed, what the member requests.
         """
         from sklearn import get_config
 
-        given = {
-            key: value
-            for key, value in (("sample_weight", sample_weight), ("groups", groups))
-            if value is not None
-        }
+        both = {"sample_weight": dataset.sample_weight, "groups": dataset.groups}
+        given = {key: value for key, value in both.items() if value is not None}
         if not given or not get_config()["enable_metadata_routing"]:
-            if sample_weight is not None and not takes_weight(member.estimator):
+            if "sample_weight" in given and not takes_weight(member.estimator):
                 raise TypeError(
                     f"{self._name}: {type(member.estimator).__name__} takes no sample_weight "
                     f"in fit."
