@@ -598,7 +598,7 @@ def test_validation_weights_act():
 @pytest.mark.parametrize(
     "metric", ["roc_auc", "accuracy", "neg_log_loss", "f1", "balanced_accuracy"]
 )
-def test_eval_metric_is_scikit_learns(metric):
+def test_scoring_is_scikit_learns(metric):
     from sklearn.metrics import get_scorer
 
     X, y = numbers(200)
@@ -611,7 +611,7 @@ def test_eval_metric_is_scikit_learns(metric):
     )
 
 
-def test_eval_metric_is_a_callable():
+def test_scoring_is_a_callable():
     X, y = people()
     seen = []
 
