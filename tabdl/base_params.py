@@ -201,7 +201,7 @@ class NetworkParams(BaseEstimator):
         "'bfloat16': products of bfloat16, weights and sums of float32; where a loss overflows, "
         "training begins anew in float32, with a warning. 'auto': on a CPU with instructions for "
         "bfloat16, bfloat16 for networks from a width of 128, else float32; on a CUDA device, "
-        "bfloat16 for Transformers and TF32 for other networks.",
+        "bfloat16 for FT-Transformer and TF32 for other networks.",
     )
     compile: bool | str = param(
         OneOf("auto", True, False),

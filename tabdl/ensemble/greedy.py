@@ -134,7 +134,8 @@ n_features_in_ : int"""
         """Train each member on each fold, and choose weights on the out-of-fold predictions.
 
         Ctrl-C ends the training: no further member and no further fold is trained, and weights are
-        chosen among the members that are there, with a ``FitInterruptedWarning``. To stop a search
+        chosen among the members that are there, with a ``FitInterruptedWarning``. They are chosen
+        on the rows for which all these members have out-of-fold predictions. To stop a search
         such as GridSearchCV with Ctrl-C, give the search ``error_score="raise"`` and make the
         warning an error:
         ``warnings.simplefilter("error", tabdl.exceptions.FitInterruptedWarning)``.
