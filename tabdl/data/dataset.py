@@ -75,10 +75,9 @@ class Subset:
         return None if weight is None else weight[self.indices]
 
     @property
-    def weight(self) -> np.ndarray:
+    def weight(self):
         """The weights; ones where the user gave none."""
-        weight = self.sample_weight
-        return np.ones(len(self)) if weight is None else weight
+        return np.ones(len(self)) if self.dataset.sample_weight is None else self.sample_weight
 
     def among(self, indices: np.ndarray) -> "Subset":
         """Return those rows that are among ``indices``, in ascending order, as a Subset."""
