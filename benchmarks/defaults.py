@@ -24,7 +24,7 @@ from sklearn.metrics import log_loss, root_mean_squared_error
 from sklearn.model_selection import train_test_split
 
 from benchmarks.boosted import N_TREES, PATIENCE, Texts, names_of_categories
-from benchmarks.files import append_json_line, read_json_lines, write_text
+from benchmarks.files import append_json_line, locked, read_json_lines, write_text
 from benchmarks.models.registry import MODELS, network_names
 from benchmarks.peers import fit_theirs
 
@@ -167,6 +167,8 @@ def resume(results, wanted, measure):
     """Return the record of each fit of ``wanted``; those that the file ``results`` has not are
     made, each a line of it.
 
+    A second command on the same file waits, and then finds what the first has made.
+
     Parameters
     ----------
     results : Path
@@ -175,15 +177,16 @@ def resume(results, wanted, measure):
     measure : callable
         Gets what a fit is told by, as keyword arguments, and returns the rest of its record.
     """
-    records = read_json_lines(results)
-    done = {tuple(record[name] for name in wanted[0]): record for record in records}
-    for fit in wanted:
-        key = tuple(fit.values())
-        if key in done:
-            continue
-        done[key] = fit | measure(**fit)
-        append_json_line(results, done[key])
-        print(", ".join(f"{name} {value}" for name, value in fit.items()), flush=True)
+    with locked(results):
+        done = {}
+        for record in read_json_lines(results):
+            done[tuple(record.get(name) for name in wanted[0])] = record
+        for fit in wanted:
+            key = tuple(fit.values())
+            if key not in done:
+                done[key] = fit | measure(**fit)
+                append_json_line(results, done[key])
+                print(", ".join(f"{name} {value}" for name, value in fit.items()), flush=True)
     return [done[tuple(fit.values())] for fit in wanted]
 
 
@@ -260,7 +263,8 @@ def _parameters(name):
     if name in PEERS:
         return f"{PEERS[name][1]}, defaults"
     network, parameters = NETS[name]
-    return f"{MODELS[network].label}, " + (
+    architecture = MODELS[network].classifier.__name__.removesuffix("Classifier")
+    return f"{architecture}, " + (
         ", ".join(f"{key}={value!r}" for key, value in parameters.items()) or "defaults"
     )
 

@@ -98,43 +98,25 @@ def scores(table, path):
     return "Test scores: every fit, every ensemble, and the paper's mean ± standard deviation."
 
 
+STAGES = {
+    "evaluation": ("a fit", 0.12, "tab:blue"),
+    "ensemble": ("an ensemble", -0.12, "tab:orange"),
+}
+"""Label, distance from the model's line, and colour."""
+
+
 def _scores(axis, runs):
     dataset = runs["dataset"].iloc[0]
-    order = (
-        runs.assign(name=names(runs))
-        .groupby(["name", "model", "config"])["test_score"]
-        .mean()
-        .sort_values()
-        .reset_index()
-    )
-    for y, (name, model, config) in enumerate(
-        order[["name", "model", "config"]].itertuples(index=False)
-    ):
-        for stage, offset, colour in (
-            ("evaluation", 0.12, "tab:blue"),
-            ("ensemble", -0.12, "tab:orange"),
-        ):
-            found = runs[(names(runs) == name) & (runs["stage"] == stage)]["test_score"]
-            label = (
-                {"evaluation": "a fit", "ensemble": "an ensemble"}[stage]
-                if y == 0 and len(found)
-                else None
-            )
-            axis.plot(
-                found, np.full(len(found), y + offset), "|", color=colour, markersize=9, label=label
-            )
-            paper = published(dataset, model, config, stage)
-            if paper is not None:
-                label = "the paper" if y == 0 and stage == "evaluation" else None
-                style = {
-                    "fmt": "D",
-                    "color": "black",
-                    "alpha": 0.55,
-                    "markersize": 3.5,
-                    "capsize": 2,
-                    "label": label,
-                }
-                axis.errorbar(paper["mean"], y + offset, xerr=paper["std"], **style)
+    keys = ["name", "model", "config"]
+    runs = runs.assign(name=names(runs))
+    order = runs.groupby(keys)["test_score"].mean().sort_values().reset_index()
+    for y, (name, model, config) in enumerate(order[keys].itertuples(index=False)):
+        for stage, (label, offset, colour) in STAGES.items():
+            found = runs[(runs["name"] == name) & (runs["stage"] == stage)]["test_score"]
+            if len(found):
+                line = {"color": colour, "markersize": 9, "label": label}
+                axis.plot(found, np.full(len(found), y + offset), "|", **line)
+            _paper(axis, published(dataset, model, config, stage), y + offset)
     axis.set_yticks(range(len(order)), order["name"])
     axis.grid(axis="x", alpha=0.3)
     best = later(dataset)
@@ -142,6 +124,13 @@ def _scores(axis, runs):
         axis.axvline(
             best["single"].max(), color="tab:green", linestyle=":", label="best later single model"
         )
+
+
+def _paper(axis, figure, y):
+    if figure is None:
+        return
+    style = {"fmt": "D", "color": "black", "alpha": 0.55, "markersize": 3.5, "capsize": 2}
+    axis.errorbar(figure["mean"], y, xerr=figure["std"], label="the paper", **style)
 
 
 def time(table, path):

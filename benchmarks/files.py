@@ -143,7 +143,10 @@ def read_json_lines(path):
     records = []
     for number, line in enumerate(lines, 1):
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise ValueError("it is no dict")
+            records.append(record)
         except ValueError as error:
             tell_damaged(f"{path}, line {number}", error)
     return records
@@ -151,7 +154,9 @@ def read_json_lines(path):
 
 def append_json_line(path, record):
     """Add a record to a file of JSON lines, after a line break where the last line has none."""
-    with Path(path).open("ab+") as file:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             starts_anew = file.read(1) == b"\n"

@@ -211,42 +211,28 @@ def _ranking(table, captions):
 def _anchors(table):
     """Our single fits beside later papers' figures: of the same model, and the best of each
     study."""
+    headings = ("study", "model", "single", "ensemble of 5")
+    headings += ("ours minus it, in our standard deviations",)
     ours = summary(table[table["stage"] == "evaluation"])
     for dataset in table["dataset"].unique():
-        published_later = later(dataset)
-        if published_later.empty:
+        anchors = later(dataset).sort_values("single", ascending=False)
+        if anchors.empty:
             continue
-        best = published_later.sort_values("single", ascending=False).groupby("study").head(3)
-        shown = published_later[
-            published_later["model"].isin(ours["model"]) | published_later.index.isin(best.index)
-        ]
-        yield "heading", f"{dataset}: later papers"
+        best = anchors.groupby("study").head(3)
+        is_shown = anchors["model"].isin(ours["model"]) | anchors.index.isin(best.index)
         mine = ours[ours["dataset"] == dataset]
         lines = [
             (
-                row.study,
-                row.model,
-                _number(row.single),
-                _number(row.ensemble_of_5),
-                _differences(mine, row),
+                anchor.study,
+                anchor.model,
+                _number(anchor.single),
+                _number(anchor.ensemble_of_5),
+                _differences(mine, anchor),
             )
-            for row in shown.dropna(subset=["single"])
-            .sort_values("single", ascending=False)
-            .itertuples()
+            for anchor in anchors[is_shown].dropna(subset=["single"]).itertuples()
         ]
-        yield (
-            "table",
-            (
-                (
-                    "study",
-                    "model",
-                    "single",
-                    "ensemble of 5",
-                    "ours minus it, in our standard deviations",
-                ),
-                lines,
-            ),
-        )
+        yield "heading", f"{dataset}: later papers"
+        yield "table", (headings, lines)
 
 
 def _number(value):

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import optuna
 
-from benchmarks import ensemble as ensembles
-from benchmarks import tune as tuning
+from benchmarks import ensemble as ensembles, tune as tuning
 from benchmarks.datasets import load
 from benchmarks.errors import HarnessError
-from benchmarks.evaluate import evaluate as evaluate_one
-from benchmarks.evaluate import folder_of
+from benchmarks.evaluate import evaluate as evaluate_one, folder_of
 from benchmarks.executors import Executor
 from benchmarks.files import locked
 from benchmarks.models.registry import MODELS

@@ -1,4 +1,4 @@
-"""The estimator that every architecture is, and its one way from checked rows to a trained network.
+"""The base class of all networks, and the one way from checked rows to a trained network.
 
 ``fit`` makes values that several fits can share::
 
@@ -16,19 +16,24 @@ import copy
 import math
 import secrets
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
-from tabdl.base_params import NetworkParams
+from tabdl.base_params import FittedNetwork, NetworkParams
+from tabdl.data.dataset import Dataset, Subset
 from tabdl.data.encoding import FeatureEncoder
 from tabdl.data.splitting import train_val_split
-from tabdl.data.table import Table, TableView
+from tabdl.data.table import Schema, Table, TableView
 from tabdl.data.validation import read_dataset, read_X
 from tabdl.devices import (
+    Precision,
     choose_compile,
     choose_device,
     choose_dtype,
@@ -38,29 +43,43 @@ from tabdl.devices import (
     threads,
 )
 from tabdl.exceptions import FitInterruptedWarning
-from tabdl.network.contract import check_draws, init_weights, materialize
+from tabdl.network.contract import TabularNet, check_draws, init_weights, materialize
 from tabdl.params import check_params
 from tabdl.progress import progress
+from tabdl.tasks.mixins import Task
 from tabdl.tasks.post_training import wanted_steps
-from tabdl.tasks.scoring import make_score
+from tabdl.tasks.scoring import ValidationScore
+from tabdl.tasks.targets import Target
 from tabdl.training.batches import on_device
 from tabdl.training.defaults import choose_batch_size, choose_patience
 from tabdl.training.inference import net_outputs
 from tabdl.training.loop import train_with_float32_fallback
-from tabdl.training.run import TrainingConfig, TrainingRun
+from tabdl.training.run import TrainingConfig, TrainingResult, TrainingRun
 from tabdl.training.stacking import NetworkEnsemble, is_faster_together
 
-# Of several members' reasons to stop, the last one in this order is the fit's.
+# Where members stopped for several reasons, the fit has the last of them in this order.
 _STOP_REASONS = ["patience", "max_epochs", "time_limit", "callback", "interrupted"]
 
 
-class TabularEstimator(NetworkParams):
+class TabularEstimator(Task, FittedNetwork, NetworkParams):
     """What all estimators with a network share."""
 
-    _has_classes = False
-
-    def fit(self, X, y, *, sample_weight=None, X_val=None, y_val=None, sample_weight_val=None):
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
         """Train the network.
+
+        Ctrl-C ends training and keeps the best weights so far, with a ``FitInterruptedWarning``.
+        A search such as GridSearchCV then goes on, and the score of the cut fit counts. To stop a
+        search with Ctrl-C, give it ``error_score="raise"`` and make the warning an error:
+        ``warnings.simplefilter("error", tabdl.exceptions.FitInterruptedWarning)``.
 
         Parameters
         ----------
@@ -81,9 +100,12 @@ class TabularEstimator(NetworkParams):
         Raises
         ------
         ValueError, TypeError
-            For a parameter, a table or a target that cannot be used; the message names it.
+            For a parameter, a table or a target that cannot be used; the message names it. For a
+            ``scoring`` that cannot score the validation rows, before any training.
         NonFiniteLossError
             When the loss is no longer finite.
+        KeyboardInterrupt
+            When Ctrl-C comes before the first epoch is done.
         """
         check_params(self)
         with isolated_torch():
@@ -97,10 +119,10 @@ class TabularEstimator(NetworkParams):
             warnings.warn(self._what_was_interrupted(), FitInterruptedWarning, stacklevel=2)
         return self
 
-    # --- what an architecture and a task add
+    # --- what an architecture adds
 
-    def _build_net(self, schema, n_outputs, train_table):
-        """Return the network, a TabularNet without initial weights.
+    def _build_net(self, schema: Schema, n_outputs: int, train_table: Table) -> TabularNet:
+        """Return the network without initial weights.
 
         Parameters
         ----------
@@ -112,23 +134,17 @@ class TabularEstimator(NetworkParams):
         """
         raise NotImplementedError(f"{self._name} has no network")
 
-    def _check_y(self, y, name):
-        """Return ``y`` as an array, (N,) or (N, C); raise ValueError for what cannot be learned."""
-        raise NotImplementedError(f"{self._name} has no task")
-
-    def _make_target(self, train):
-        """Return the target that encodes y for the loss, made from the Subset ``train``."""
-        raise NotImplementedError(f"{self._name} has no task")
-
-    def _train_loss(self, target):
-        """Return the loss in training, ``(outputs (B, K, C), y) -> (B,)``."""
-        return target.loss
-
-    def _training_config(self, n_rows, device, precision, callbacks):
+    def _training_config(
+        self,
+        n_rows: int,
+        device: torch.device,
+        precision: Precision,
+        callbacks: Sequence[Callable[[dict], bool | None]],
+    ) -> TrainingConfig:
         """Return the :class:`TrainingConfig` for ``n_rows`` training rows."""
         batch_size = self._batch_size(n_rows)
         n_steps = math.ceil(n_rows / batch_size)
-        patience = choose_patience(n_steps) if self.patience == "auto" else self.patience
+        patience = choose_patience(n_steps) if self.patience == "auto" else int(self.patience)
         # Early stopping takes patience + 1 epochs at least.
         n_epochs = min(self.max_epochs, patience + 1) if self.early_stopping else self.max_epochs
         return TrainingConfig(
@@ -145,21 +161,19 @@ class TabularEstimator(NetworkParams):
             patience=patience if self.early_stopping else None,
             time_limit=self.time_limit,
             precision=precision,
-            is_compiled=choose_compile(self.compile, device, n_epochs * n_steps),
+            is_compiled=bool(choose_compile(self.compile, device, n_epochs * n_steps)),
             callbacks=[*callbacks, *(self.callbacks or ())],
         )
 
     # --- fitting
 
-    @property
-    def _name(self):
-        return type(self).__name__
-
-    def _batch_size(self, n_rows):
+    def _batch_size(self, n_rows: int) -> int:
         return choose_batch_size(n_rows) if self.batch_size == "auto" else int(self.batch_size)
 
-    def _given_or_held_out(self, dataset, given, seeds):
-        """Return the rows that train, and those that validate or None, as subsets."""
+    def _given_or_held_out(
+        self, dataset: Dataset, given: tuple[Any, Any, Any], seeds: "MemberSeeds"
+    ) -> tuple[Subset, Subset | None]:
+        """Return the rows that train, and the validation rows or None, as subsets."""
         X_val, y_val, weight_val = given
         if (X_val is None) != (y_val is None) or (X_val is None and weight_val is not None):
             raise ValueError(
@@ -176,17 +190,24 @@ class TabularEstimator(NetworkParams):
         val = read_dataset(self, *given, check_y=self._check_y, names=names, **fitted)
         return dataset.used, val.used
 
-    def _score(self, target, val):
-        """Return the score of the validation rows, or None."""
+    def _score(self, target: Target, val: Subset | None) -> ValidationScore | None:
+        """Return the score of the validation rows, or None without such rows."""
         if val is None:
             return None
         X = val.X if callable(self.scoring) else None
-        return make_score(self.scoring, target.decode, X, val.y, val.sample_weight, self._name)
+        return ValidationScore(self.scoring, target, X, val.y, val.sample_weight, self._name)
 
-    def _keep(self, nets, encoder, target, results):
+    def _keep(
+        self,
+        nets: list[TabularNet],
+        encoder: FeatureEncoder,
+        target: Target,
+        results: list[TrainingResult],
+    ) -> None:
         """Set the fitted attributes; ``nets`` and ``results`` are those that had an epoch."""
         self.module_ = (nets[0] if self.n_members == 1 else NetworkEnsemble(nets)).eval()
-        self.encoder_, self._target = encoder, target
+        self.encoder_ = encoder
+        self._target = target
         self.member_results_ = results
         self.n_iter_ = max(result.n_iter for result in results)
         self.best_epoch_ = round(float(np.median([result.best_epoch for result in results])))
@@ -197,7 +218,7 @@ class TabularEstimator(NetworkParams):
             records = [(i, record) for i, result in enumerate(results) for record in result.history]
             self.history_ = [{"member": i} | record for i, record in records]
 
-    def _what_was_interrupted(self):
+    def _what_was_interrupted(self) -> str:
         results = self.member_results_
         n_epochs = max(r.n_iter for r in results if r.stop_reason == "interrupted")
         only = f" of {len(results)} of n_members={self.n_members} members"
@@ -209,8 +230,8 @@ class TabularEstimator(NetworkParams):
 
     # --- predicting
 
-    def _decoded(self, X):
-        """Return what the target makes of the network's outputs for X: ``predict`` and more."""
+    def _outputs(self, X: Any) -> Tensor:
+        """Return the outputs of the network for X, (N, K, C)."""
         check_is_fitted(self)
         with isolated_torch():
             encoder = self.encoder_
@@ -221,23 +242,21 @@ class TabularEstimator(NetworkParams):
             x_num, x_cat = self.encoder_.transform(columns, dtype=_numpy_dtype(dtype))
             table = Table(torch.from_numpy(x_num), torch.from_numpy(x_cat))
             with threads(self.n_jobs, net.n_macs * min(net.cpu_chunk_rows, len(table))):
-                outputs = net_outputs(net, table, choose_precision(self.precision, device, net))
-            return self._target.decode(outputs)
+                return net_outputs(net, table, choose_precision(self.precision, device, net))
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
 
-    def __getstate__(self):
-        """Return what is pickled: parameters and fitted state without training rows.
-
-        The network's weights are on the CPU.
-        """
-        state = super().__getstate__().copy()
+    @isolated_torch()
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for a pickle: parameters and fitted state, with weights on the CPU."""
+        own: Any = super().__getstate__()
+        state: dict[str, Any] = own.copy()
         if "module_" in state:
             state["module_"] = copy.deepcopy(state["module_"]).cpu()
         return state
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.categorical = True
@@ -247,9 +266,9 @@ class TabularEstimator(NetworkParams):
 
 
 class MemberSeeds:
-    """Independent seeds of one fit; a member's seeds do not depend on the number of members.
+    """Independent seeds of one fit; the seeds of a member do not depend on the number of members.
 
-    Numpy's global random state is neither read nor moved.
+    The global random state of numpy is neither read nor moved.
 
     Parameters
     ----------
@@ -259,12 +278,12 @@ class MemberSeeds:
     Attributes
     ----------
     split : int
-        Of the held-out rows.
+        Seed of the held-out rows.
     weights, training : list of int, length ``n_members``
-        Of the initial weights, and of batches and dropout.
+        Seeds of the initial weights, and of batches and dropout.
     """
 
-    def __init__(self, random_state, n_members):
+    def __init__(self, random_state: Any, n_members: int) -> None:
         if random_state is None:
             seed = secrets.randbits(32)
         elif isinstance(random_state, np.random.RandomState):
@@ -277,13 +296,15 @@ class MemberSeeds:
         self.training = members[1::2]
 
 
-def read_training_data(estimator, X, y, sample_weight):
+def read_training_data(estimator: TabularEstimator, X: Any, y: Any, sample_weight: Any) -> Dataset:
     """Return the checked training rows as a Dataset, whose columns are read."""
     names = ("X", "y", "sample_weight")
     return read_dataset(estimator, X, y, sample_weight, check_y=estimator._check_y, names=names)
 
 
-def split_off_validation(estimator, rows, seeds):
+def split_off_validation(
+    estimator: TabularEstimator, rows: Subset, seeds: MemberSeeds
+) -> tuple[Subset, Subset | None]:
     """Return the rows that train, and the rows that early stopping holds out or None.
 
     Parameters
@@ -310,28 +331,29 @@ def split_off_validation(estimator, rows, seeds):
 
 
 class Preparation:
-    """What is made of training rows before any network; fits that are trained together share it.
+    """What is learned of training rows before any network; fits of one training share it.
 
     Parameters
     ----------
     estimator : TabularEstimator
     train : Subset
-        The rows from which quantiles, categories and the target's mean are learned.
+        The rows from which quantiles, categories and the mean of y are learned.
 
     Attributes
     ----------
     device : torch.device
     dtype : torch.dtype
-        Of weights and tables.
+        The dtype of weights and tables.
     target : BinaryTarget, MulticlassTarget, MultilabelTarget or RegressionTarget
     encoder : FeatureEncoder
     table : Table
         The rows, encoded, on the CPU.
     """
 
-    def __init__(self, estimator, train):
+    def __init__(self, estimator: TabularEstimator, train: Subset) -> None:
         name = estimator._name
-        self.estimator, self.train = estimator, train
+        self.estimator = estimator
+        self.train = train
         self.device = choose_device(estimator.device, name)
         self.dtype = choose_dtype(estimator.precision, self.device, name)
         self.target = estimator._make_target(train)
@@ -340,36 +362,45 @@ class Preparation:
         ).fit(train.dataset.columns, train.indices, train.weight)
         self.table = self.encode(train)
 
-    def encode(self, subset):
+    def encode(self, subset: Subset) -> Table:
         """Return rows as a Table on the CPU."""
         dtype = _numpy_dtype(self.dtype)
-        x_num, x_cat = self.encoder.transform(subset.dataset.columns, subset.indices, dtype)
+        columns = list(subset.dataset.columns)
+        x_num, x_cat = self.encoder.transform(columns, subset.indices, dtype)
         y = self.target.encode(subset.y, dtype)
-        weight = subset.weight * self.target.row_weight(subset.y)
+        with np.errstate(over="ignore"):
+            weight = subset.weight * self.target.row_weight(subset.y)
+            total = weight.sum()
+        if not 0 < total < np.inf:
+            raise ValueError(
+                f"{self.estimator._name}: the weights of the rows, sample_weight times "
+                f"class_weight, must have a sum that is positive and finite, got {total}; scale "
+                "the weights."
+            )
         # Equal weights are no weights; the loss expects a mean of 1.
         is_equal = np.ptp(weight) == 0
         weight = None if is_equal else torch.from_numpy((weight / weight.mean()).astype(dtype))
         return Table(torch.from_numpy(x_num), torch.from_numpy(x_cat), torch.from_numpy(y), weight)
 
     @cached_property
-    def shared_table(self):
-        """The table on the device, where it fits."""
+    def shared_table(self) -> Table:
+        """The table on the device, where its memory is large enough."""
         return on_device(self.table, self.device)
 
-    def positions(self, subset):
-        """Return where rows stand in the table, whose rows are in ascending order."""
+    def positions(self, subset: Subset) -> np.ndarray:
+        """Return the positions of rows in the table, whose rows are in ascending order."""
         return np.searchsorted(self.train.indices, subset.indices)
 
-    def index(self, subset):
+    def index(self, subset: Subset) -> Tensor:
         """Return :meth:`positions` as a tensor beside the shared table."""
         return torch.from_numpy(self.positions(subset)).to(self.shared_table.x_num.device)
 
 
 class Fit:
-    """One estimator's training: networks and rows before, the fitted estimator after.
+    """The training of one estimator: networks and rows before, the fitted estimator after.
 
-    Where ``train`` is only a part of the preparation's rows, networks are trained on a view of its
-    table, and categories that the part lacks are unknown to them.
+    Where ``train`` is only a part of the rows of the preparation, the networks are trained on a
+    view of its table. Categories that the part lacks are unknown to these networks.
 
     Parameters
     ----------
@@ -386,9 +417,17 @@ class Fit:
         False before training, and after an interrupt that left no epoch.
     """
 
-    def __init__(self, estimator, preparation, train, val, seeds):
-        self.estimator, self.preparation = estimator, preparation
-        # Validation rows may give the target a temperature.
+    def __init__(
+        self,
+        estimator: TabularEstimator,
+        preparation: Preparation,
+        train: Subset,
+        val: Subset | None,
+        seeds: MemberSeeds,
+    ) -> None:
+        self.estimator = estimator
+        self.preparation = preparation
+        # Calibration changes the target of one fit only.
         self.target = copy.copy(preparation.target)
         self.is_trained = False
         if train is preparation.train:
@@ -399,20 +438,21 @@ class Fit:
             self.encoder = preparation.encoder.narrowed(codes)
             table, index = preparation.shared_table, preparation.index(train)
             self.val = None if val is None else self._view(val)
-        score = estimator._score(self.target, val)
+        self.score = estimator._score(self.target, val)
         self.runs = [
-            TrainingRun(self._new_net(weight_seed), table, self.val, score, seed, index)
+            TrainingRun(self._new_net(weight_seed), table, self.val, self.score, seed, index)
             for weight_seed, seed in zip(seeds.weights, seeds.training, strict=True)
         ]
 
-    def _view(self, subset):
-        """Return rows of the shared table with this fit's codes."""
+    def _view(self, subset: Subset) -> TableView:
+        """Return rows of the shared table with the codes of this fit."""
         index = self.preparation.index(subset)
         codes = [torch.from_numpy(known).to(index.device) for known in self.encoder.known_codes()]
         return TableView(self.preparation.shared_table, index, codes)
 
-    def _new_net(self, seed):
-        estimator, preparation = self.estimator, self.preparation
+    def _new_net(self, seed: int) -> TabularNet:
+        estimator = self.estimator
+        preparation = self.preparation
         with torch.device("meta"):  # init_weights fills the weights, from a generator of ours
             net = estimator._build_net(
                 preparation.encoder.schema, self.target.n_outputs, preparation.table
@@ -431,43 +471,57 @@ class Fit:
             )
         return net.to(preparation.device, preparation.dtype)
 
-    def precision(self, net):
+    def precision(self, net: Any) -> Precision:
         """Return the :class:`Precision` in which ``net`` computes."""
         return choose_precision(self.estimator.precision, self.preparation.device, net)
 
-    def finish(self, results):
+    def finish(self, results: list[TrainingResult]) -> None:
         """Give the estimator its fitted state, and take the post-training steps.
 
         Parameters
         ----------
         results : list of TrainingResult, one for each run
         """
-        begun = [(run.net, r) for run, r in zip(self.runs, results, strict=True) if r.history]
+        pairs = zip(self.runs, results, strict=True)
+        begun = [(run.net, result) for run, result in pairs if result.history]
         if not begun:
             return
-        nets, results = map(list, zip(*begun, strict=True))
         estimator = self.estimator
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.preparation.estimator, name):
                 setattr(estimator, name, getattr(self.preparation.estimator, name))
-        estimator._keep(nets, self.encoder, self.target, results)
+        results = [result for _, result in begun]
+        estimator._keep([net for net, _ in begun], self.encoder, self.target, results)
         for step in wanted_steps(estimator):
+            assert self.val is not None  # a fit without validation rows refuses these steps
             net = estimator.module_
             step.apply(net, self.target, self.val, self.precision(net))
         parameters = estimator.module_.parameters()
         estimator.n_parameters_ = sum(parameter.numel() for parameter in parameters)
         self.is_trained = True
+        self._warn_of_scores(results)
+
+    def _warn_of_scores(self, results: list[TrainingResult]) -> None:
+        """Warn where no epoch of a network had a valid score."""
+        scores = [[record["val_score"] for record in result.history] for result in results]
+        if self.score is not None and any(max(own) == -math.inf for own in scores):
+            warnings.warn(
+                f"{self.estimator._name}: scoring={self.estimator.scoring!r} had no valid score in "
+                f"any epoch ({self.score.problem}); the weights of the lowest validation loss are "
+                "kept. Use another scoring, or None.",
+                stacklevel=4,
+            )
 
 
-def train_fits(fits, callbacks):
+def train_fits(fits: list[Fit], callbacks: list[Callable[[dict], Any]]) -> None:
     """Train the networks of several fits in one training, and finish each fit.
 
     Parameters
     ----------
     fits : list of Fit
-        Of one preparation; their estimators differ in ``random_state`` alone.
+        Fits of one preparation, whose estimators differ in ``random_state`` alone.
     callbacks : list of callable
-        Each gets the record of each epoch, beside the estimators' own callbacks.
+        Each gets the record of each epoch, beside the callbacks of the estimators.
     """
     first = fits[0]
     runs = [run for fit in fits for run in fit.runs]
@@ -482,8 +536,8 @@ def train_fits(fits, callbacks):
             fit.finish(results[i * n_members : (i + 1) * n_members])
 
 
-def _config_of(fits, callbacks):
-    """Return the config of a training for several fits, which have the time of all."""
+def _config_of(fits: list[Fit], callbacks: list[Callable[[dict], Any]]) -> TrainingConfig:
+    """Return the config of one training for several fits; its time limit is the sum of theirs."""
     first = fits[0]
     device, precision = first.preparation.device, first.precision(first.runs[0].net)
     config = first.estimator._training_config(_n_rows(fits), device, precision, callbacks)
@@ -492,15 +546,15 @@ def _config_of(fits, callbacks):
     return replace(config, time_limit=config.time_limit * len(fits))
 
 
-def _n_rows(fits):
+def _n_rows(fits: list[Fit]) -> int:
     return min(run.n_rows for fit in fits for run in fit.runs)
 
 
-def are_faster_together(fits):
-    """Return whether common steps are quicker here than one fit after the other."""
+def are_faster_together(fits: list[Fit]) -> bool:
+    """Return whether common steps are quicker than one fit after the other."""
     first = fits[0]
     return is_faster_together(first.runs[0].net, first.estimator._batch_size(_n_rows(fits)))
 
 
-def _numpy_dtype(dtype):
+def _numpy_dtype(dtype: torch.dtype) -> type[np.floating]:
     return np.float64 if dtype == torch.float64 else np.float32

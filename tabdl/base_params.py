@@ -7,9 +7,10 @@ from typing import Any, dataclass_transform
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from tabdl.data.encoding import NUMERIC_TRANSFORMS
+from tabdl.data.encoding import NUMERIC_TRANSFORMS, FeatureEncoder
 from tabdl.devices import PRECISIONS, is_device
 from tabdl.params import Float, Int, ListOf, OneOf, Predicate, describe_params, param
+from tabdl.training.run import TrainingResult
 
 _CALLABLE = Predicate("a callable", callable)
 _DEVICE = Predicate("a torch.device or its name ('cpu', 'cuda', 'cuda:1', 'mps')", is_device)
@@ -25,19 +26,19 @@ _ATTRIBUTES = """Attributes
 ----------
 history_ : list of dict
     A record for each epoch: ``epoch``, ``train_loss``, ``val_loss``, ``val_score`` (higher is
-    better), ``lr`` (of the epoch's last step), ``seconds``.
-    Losses of regression are in units of the standardised target; validation values are None without
-    validation rows. With ``n_members`` above 1: of one member after the other, each record with the
-    member's number under ``member``.
+    better), ``lr`` (of the last step), ``seconds``.
+    Losses of regression are in units of the standardised target. Validation values are None without
+    validation rows. The score of an epoch whose predictions cannot be scored is minus infinity.
+    With several members: the records of one member after the other, with its number as ``member``.
 n_iter_ : int
     Number of epochs trained; with several members the largest.
 best_epoch_ : int
     The epoch whose weights are kept; with several members the median.
 stop_reason_ : str
     Why training ended: "patience", "max_epochs", "time_limit", "callback" or "interrupted". With
-    several members the last of these that ended one.
+    several members, the last of these reasons that ended the training of a member.
 member_results_ : list of TrainingResult, length ``n_members``
-    Of each member: ``n_iter``, ``best_epoch``, ``stop_reason`` and ``history``.
+    For each member: ``n_iter``, ``best_epoch``, ``stop_reason`` and ``history``.
 n_parameters_ : int
     Number of trained parameters.
 module_ : torch.nn.Module
@@ -50,33 +51,53 @@ feature_names_in_ : ndarray of str
     Only when the columns of X at fit have names."""
 
 
+class FittedNetwork:
+    """The types of the fitted attributes of all networks.
+
+    The class is no dataclass: an annotation in a dataclass would be a parameter.
+    """
+
+    history_: list[dict[str, Any]]
+    n_iter_: int
+    best_epoch_: int
+    stop_reason_: str
+    member_results_: list[TrainingResult]
+    n_parameters_: int
+    module_: Any
+    encoder_: FeatureEncoder
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+
+
 @dataclass_transform(kw_only_default=True, field_specifiers=(param,))
 @dataclass(kw_only=True, eq=False, repr=False)
 class NetworkParams(BaseEstimator):
-    """The parameters of all networks. Each subclass becomes a dataclass: its fields are its
-    parameters, keyword only."""
+    """The parameters of all networks.
+
+    Each subclass becomes a dataclass, whose fields are its parameters, keyword only.
+    """
 
     lr: float = param(Float("(0, inf)"), default=1e-4, doc="Learning rate of AdamW.")
     weight_decay: float = param(
         Float("[0, inf)"),
         default=1e-5,
-        doc="Weight decay of AdamW, on the matrices of linear layers only: not on embeddings, "
-        "norms, biases.",
+        doc="Weight decay of AdamW. It acts on the matrices of linear layers only, not on "
+        "embeddings, norms and biases.",
     )
     batch_size: int | str = param(
         OneOf("auto"),
         Int(1),
         default="auto",
-        doc="Rows a step. 'auto', by the number n of training rows: 32 up to 2,800, 64 up to "
-        "4,500, 128 up to 6,400, 256 below 32,000, 512 below 200,000, else 1024 (the last "
-        "three are the paper's).",
+        doc="Rows a step. 'auto', by the number of training rows: 32 up to 2,800, 64 up to 4,500, "
+        "128 up to 6,400, 256 below 32,000, 512 below 200,000, else 1024 (the last three as in "
+        "2106.11959).",
     )
     clip_norm: float | None = param(
         OneOf(None),
         Float("(0, inf)"),
         default=None,
-        doc="Largest norm of the gradient of all weights; a longer one is shortened to it. None: "
-        "no limit.",
+        doc="Largest norm of the gradient of all weights. A longer gradient is shortened to this "
+        "norm. None: no limit.",
     )
     optimizer: str = param(
         OneOf("adamw", "muon"),
@@ -88,7 +109,7 @@ class NetworkParams(BaseEstimator):
     lr_schedule: str = param(
         OneOf("constant", "cosine", "coslog4"),
         default="constant",
-        doc="The learning rate's course over ``max_epochs``, a value a step: 'constant'; "
+        doc="Course of the learning rate over ``max_epochs``, a value a step: 'constant'; "
         "'cosine', from ``lr`` down to 0 (1608.03983); 'coslog4', four cycles of growing "
         "length between 0 and ``lr`` (RealMLP, 2407.04491, section 3).",
     )
@@ -102,15 +123,15 @@ class NetworkParams(BaseEstimator):
         OneOf(None),
         Float("(0, 1)"),
         default=None,
-        doc="Decay a step of a moving average of the weights, which is then what is evaluated, "
-        "kept and predicts; tuned values were 0.9 to 0.999 (2604.15297). None: no average.",
+        doc="Decay a step of a moving average of the weights. The average is evaluated, kept and "
+        "used to predict. Tuned values were 0.9 to 0.999 (2604.15297). None: no average.",
     )
     hidden_mix: bool = param(
         OneOf(True, False),
         default=False,
-        doc="In training, give each row random channels of its features' vectors from another "
-        "row, and the same share of that row's loss (HiddenMix, 2301.02819, section 3.4). Not"
-        " for networks whose numbers stay numbers.",
+        doc="Whether each training row gets random channels of its feature vectors, and the same "
+        "share of the loss, from another row (HiddenMix, 2301.02819, section 3.4). Not for "
+        "networks whose numbers stay numbers.",
     )
     max_epochs: int = param(
         Int(1),
@@ -120,31 +141,32 @@ class NetworkParams(BaseEstimator):
     early_stopping: bool = param(
         OneOf(True, False),
         default=True,
-        doc="Stop after ``patience`` epochs without a better validation score and keep the best "
-        "epoch's weights. False: all rows train, for ``max_epochs`` epochs, and the last "
-        "weights are kept.",
+        doc="Whether training stops after ``patience`` epochs without a better validation score, "
+        "and the weights of the best epoch are kept. False: all rows train, for ``max_epochs`` "
+        "epochs, and the last weights are kept.",
     )
     patience: int | str = param(
         OneOf("auto"),
         Int(1),
         default="auto",
-        doc="Epochs without a better validation score before training stops. 'auto': 16 (the "
-        "paper's), on small tables as many as 832 steps take, at most 48.",
+        doc="Epochs without a better validation score before training stops. 'auto': 16 (as in "
+        "2106.11959), on small tables as many as 832 steps take, at most 48.",
     )
     validation_fraction: float = param(
         Float("(0, 1)"),
         default=0.2,
-        doc="Share of the rows held out for early stopping, stratified; unused when fit gets "
-        "X_val and y_val.",
+        doc="Share of the rows held out for early stopping. Classes keep their shares, and every "
+        "class keeps a row to train on. Unused when fit gets X_val and y_val.",
     )
     scoring: str | Callable | None = param(
         OneOf(None),
         Predicate("a scorer name", lambda value: isinstance(value, str)),
         _CALLABLE,
         default=None,
-        doc="The validation score: a scikit-learn scorer's name, or a callable (estimator, X, y) "
-        "-> float, higher is better. None: minus the validation loss. Among equal scores the "
-        "lower validation loss wins.",
+        doc="The validation score: the name of a scikit-learn scorer, or a callable (estimator, X, "
+        "y) -> float; higher is better. It is tried on plausible predictions before training. An "
+        "epoch whose predictions cannot be scored counts as the worst. None: minus the validation "
+        "loss. Among equal scores the lower validation loss wins.",
     )
     time_limit: float | None = param(
         OneOf(None),
@@ -155,15 +177,15 @@ class NetworkParams(BaseEstimator):
     numeric_transform: str = param(
         OneOf(*NUMERIC_TRANSFORMS),
         default="quantile",
-        doc="What happens to numbers: 'quantile' to a normal distribution (the paper's), "
-        "'standard', 'robust' (median, interquartile range, smooth clipping) or 'none'.",
+        doc="How numbers are scaled: 'quantile', to a normal distribution (as in 2106.11959); "
+        "'standard'; 'robust' (median, interquartile range, smooth clipping); or 'none'.",
     )
     numeric_missing: str = param(
         OneOf("impute", "indicator"),
         default="impute",
-        doc="What happens to missing numbers: 'impute', they become the middle of the training "
-        "values; 'indicator', and beside each number that is missing in training rows stands "
-        "another that is 1 where it is missing.",
+        doc="How missing numbers are read. 'impute': as the middle of the training values. "
+        "'indicator': the same, and each column with missing training values gets a second "
+        "feature, which is 1 where the number is missing.",
     )
     categorical_features: Any = param(
         OneOf("from_dtype"),
@@ -175,31 +197,31 @@ class NetworkParams(BaseEstimator):
     precision: str = param(
         OneOf(*PRECISIONS),
         default="auto",
-        doc="Numbers of the network: 'float32', 'float64', 'bfloat16' (products of bfloat16, "
-        "weights and sums of float32; where that overflows, training begins anew in float32, "
-        "with a warning), or 'auto': on a CPU, bfloat16 for networks from a width of 128 "
-        "where the processor has instructions for it, else float32; on a CUDA device, "
-        "bfloat16 for Transformers and TF32 for the others.",
+        doc="Type of the numbers of the network: 'float32', 'float64', 'bfloat16' or 'auto'. "
+        "'bfloat16': products of bfloat16, weights and sums of float32; where a loss overflows, "
+        "training begins anew in float32, with a warning. 'auto': on a CPU with instructions for "
+        "bfloat16, bfloat16 for networks from a width of 128, else float32; on a CUDA device, "
+        "bfloat16 for FT-Transformer and TF32 for other networks.",
     )
     compile: bool | str = param(
         OneOf("auto", True, False),
         default="auto",
-        doc="Whether ``torch.compile`` joins the pointwise parts of a training step; to compile "
+        doc="Whether ``torch.compile`` joins the pointwise parts of a training step. Compilation "
         "takes up to a minute. 'auto': on a CUDA device, for fits of at least 200,000 steps.",
     )
     device: Any = param(
         OneOf("auto"),
         _DEVICE,
         default="auto",
-        doc="Where to compute; 'auto': CUDA if there is one, then MPS, then the CPU.",
+        doc="The device to compute on; 'auto': CUDA if there is one, then MPS, then the CPU.",
     )
     n_jobs: int | None = param(
         OneOf(None, -1),
         Int(1),
         default=None,
-        doc="Threads of the CPU. None: as many as torch has, but few for a small network, which "
-        "gains nothing from more; -1: one a core. Torch's own number is what it was again "
-        "after fit and predict.",
+        doc="Number of CPU threads. None: as many as torch has, but few for a small network, which "
+        "gains nothing from more. -1: one a core. A forked process has one thread. After fit and "
+        "predict, torch has its own number again.",
     )
     random_state: Any = param(
         OneOf(None),
@@ -212,26 +234,28 @@ class NetworkParams(BaseEstimator):
         Int(0, 2),
         OneOf(True, False),
         default=0,
-        doc="0: silent; 1: a live line of progress; 2: a plain line an epoch.",
+        doc="0: silent; 1: a live line of progress, without a terminal some thirty plain lines in "
+        "all; 2: a plain line an epoch.",
     )
     n_members: int = param(
         Int(1),
         default=1,
-        doc="Networks that are trained on the same rows, each with its own seed, and whose "
+        doc="Number of networks that are trained on the same rows, each with its own seed. Their "
         "predictions are averaged.",
     )
     callbacks: Any = param(
         OneOf(None),
         ListOf(_CALLABLE),
         default=None,
-        doc="Each is called after each epoch with its record (see ``history_``) and ends training"
-        " by returning True; an exception, such as Optuna's TrialPruned, goes up.",
+        doc="Functions that are called after each epoch with the record of the epoch (see "
+        "``history_``). A function ends training by returning True. An exception in a function, "
+        "such as TrialPruned of Optuna, ends the fit.",
     )
 
-    # What a task says of itself; see tasks/mixins.py.
+    # The fitted attributes that a task adds, for docstrings; see tasks/mixins.py.
     _task_attributes = ""
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         dataclass(kw_only=True, eq=False, repr=False)(cls)
         if cls.__doc__:
@@ -241,5 +265,5 @@ class NetworkParams(BaseEstimator):
             cls.__doc__ = cls.__doc__.replace("{attributes}", attributes)
 
 
-def _indented(text):
+def _indented(text: str) -> str:
     return text.replace("\n", "\n    ")

@@ -1,6 +1,7 @@
 """Where a network lives, in which numbers it computes, and on how many threads."""
 
 import contextlib
+import functools
 import os
 import random
 import sys
@@ -247,6 +248,7 @@ def is_forked() -> bool:
     return os.getpid() != _PID_AT_IMPORT
 
 
+@functools.cache
 def import_rich() -> None:
     """Import rich, where it is installed, and leave the state of Python's ``random`` as it is.
 

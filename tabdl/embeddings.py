@@ -1,4 +1,4 @@
-"""Numerical embeddings: a vector for each number, with more shape than a straight line.
+"""Settings of numerical embeddings: a vector for each number, and not only a straight line.
 
 Gorishniy, Rubachev, Babenko: "On Embeddings for Numerical Features in Tabular Deep Learning"
 (NeurIPS 2022, 2203.05556); Holzmüller, Grinsztajn, Steinwart: "Better by Default" (NeurIPS 2024,
@@ -6,15 +6,17 @@ Gorishniy, Rubachev, Babenko: "On Embeddings for Numerical Features in Tabular D
 "B" of the piecewise-linear embedding.
 
 The classes :class:`Linear`, :class:`Periodic`, :class:`PBLD` and :class:`PiecewiseLinear` are
-settings, to be given as an estimator's ``numeric_embedding``; each builds its network module from
+settings, to be given to an estimator as ``numeric_embedding``; each builds its module from
 the training rows.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from sklearn.base import is_classifier
 
+from tabdl.data.table import Schema, Table
 from tabdl.network.bins import quantile_edges, tree_edges
 from tabdl.network.embeddings import (
     FlatEmbedding,
@@ -26,62 +28,79 @@ from tabdl.network.embeddings import (
 )
 from tabdl.params import Float, Int, OneOf, Predicate, check_params, param
 
+_WIDTH = "Width of the vector of a number."
+
 
 class _Settings:
-    """A numerical embedding's settings, checked when they are made."""
+    """The settings of a numerical embedding, checked when they are made."""
 
-    uses_target = False
+    d_embedding: int | None
 
-    def __post_init__(self):
+    @property
+    def uses_target(self) -> bool:
+        """Whether the embedding is made from the target of the training rows."""
+        return False
+
+    def __post_init__(self) -> None:
         check_params(self)
+
+    def build(self, train_table: Table, is_classification: bool, d_embedding: int | None) -> Any:
+        """Return the module for the training rows.
+
+        Parameters
+        ----------
+        train_table : Table
+            On the CPU.
+        is_classification : bool
+        d_embedding : int or None
+            Width of the vector of a number, where the architecture prescribes it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no module")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Linear(_Settings):
-    """``x_j * w_j + b_j``, a ReLU behind it if ``activation`` (LR of 2203.05556; 2106.11959,
-    section 3.3).
+    """``x_j * w_j + b_j``, and perhaps a ReLU (2106.11959, section 3.3; LR of 2203.05556).
 
     Parameters
     ----------
-    d_embedding : int or None
-        Width of a number's vector; None: the Transformer's width, else 32.
-    activation : bool
+    d_embedding : int or None, default=None
+        Width of the vector of a number. None: the width of a token, else 32.
+    activation : bool, default=False
+        A ReLU at the end.
     """
 
-    d_embedding: int | None = param(
-        OneOf(None), Int(1), default=None, doc="Width of a number's vector."
-    )
+    d_embedding: int | None = param(OneOf(None), Int(1), default=None, doc=_WIDTH)
     activation: bool = param(OneOf(True, False), default=False, doc="A ReLU at the end.")
 
-    def build(self, train_table, is_classification, d_embedding):
+    def build(self, train_table: Table, is_classification: bool, d_embedding: int | None) -> Any:
         """Return the module for the training rows, a Table."""
-        sizes = train_table.x_num.shape[1], d_embedding or self.d_embedding or 32
+        sizes = (train_table.x_num.shape[1], d_embedding or self.d_embedding or 32)
         return LinearReLUEmbedding(*sizes) if self.activation else LinearEmbedding(*sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Periodic(_Settings):
-    """``ReLU(linear_j([cos, sin](2 pi c_j x_j)))`` with trained frequencies c_j (PLR; 2203.05556,
-    section 3.3).
+    """``ReLU(linear_j([cos, sin](2 pi c_j x_j)))`` (PLR of 2203.05556, section 3.3).
+
+    The frequencies c_j are trained.
 
     Parameters
     ----------
-    d_embedding : int or None
-        Width of a number's vector; None: the Transformer's width, else 24.
-    n_frequencies : int
+    d_embedding : int or None, default=None
+        Width of the vector of a number. None: the width of a token, else 24.
+    n_frequencies : int, default=48
         Frequencies a number.
-    frequency_scale : float
-        Standard deviation of the initial frequencies: the parameter to tune, in 0.01 to 10, with
-        numbers near a standard normal.
-    lite : bool
+    frequency_scale : float, default=0.1
+        Standard deviation of the initial frequencies. It is the parameter to tune, between 0.01 and
+        10 where numbers are near a standard normal.
+    lite : bool, default=False
         One linear layer for all numbers instead of one each.
-    activation : bool
+    activation : bool, default=True
         The ReLU at the end.
     """
 
-    d_embedding: int | None = param(
-        OneOf(None), Int(1), default=None, doc="Width of a number's vector."
-    )
+    d_embedding: int | None = param(OneOf(None), Int(1), default=None, doc=_WIDTH)
     n_frequencies: int = param(Int(1), default=48, doc="Frequencies a number.")
     frequency_scale: float = param(
         Float("(0, inf)"), default=0.1, doc="Standard deviation of the initial frequencies."
@@ -89,7 +108,7 @@ class Periodic(_Settings):
     lite: bool = param(OneOf(True, False), default=False, doc="One linear layer for all numbers.")
     activation: bool = param(OneOf(True, False), default=True, doc="A ReLU at the end.")
 
-    def build(self, train_table, is_classification, d_embedding):
+    def build(self, train_table: Table, is_classification: bool, d_embedding: int | None) -> Any:
         """Return the module for the training rows, a Table."""
         sizes = (
             train_table.x_num.shape[1],
@@ -101,75 +120,76 @@ class Periodic(_Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PBLD(_Settings):
-    """``[x_j, linear_j(cos(2 pi w_j x_j + b_j))]``: periodic, bias, linear, dense (2407.04491,
-    section 3.2).
+    """``[x_j, linear_j(cos(2 pi w_j x_j + b_j))]`` (2407.04491, section 3.2).
+
+    The name stands for periodic, bias, linear, dense.
 
     Parameters
     ----------
-    d_embedding : int or None
-        Width of a number's vector, of which the first is the number; None: the Transformer's width,
+    d_embedding : int or None, default=None
+        Width of the vector of a number, which begins with the number. None: the width of a token,
         else 4.
-    n_frequencies : int
+    n_frequencies : int, default=16
         Frequencies a number.
-    frequency_scale : float
+    frequency_scale : float, default=0.1
         Standard deviation of the initial frequencies.
     """
 
-    d_embedding: int | None = param(
-        OneOf(None), Int(2), default=None, doc="Width of a number's vector."
-    )
+    d_embedding: int | None = param(OneOf(None), Int(2), default=None, doc=_WIDTH)
     n_frequencies: int = param(Int(1), default=16, doc="Frequencies a number.")
     frequency_scale: float = param(
         Float("(0, inf)"), default=0.1, doc="Standard deviation of the initial frequencies."
     )
 
-    def build(self, train_table, is_classification, d_embedding):
+    def build(self, train_table: Table, is_classification: bool, d_embedding: int | None) -> Any:
         """Return the module for the training rows, a Table."""
-        sizes = train_table.x_num.shape[1], self.n_frequencies, d_embedding or self.d_embedding or 4
-        return PBLDEmbedding(*sizes, self.frequency_scale)
+        width = d_embedding or self.d_embedding or 4
+        n_features = train_table.x_num.shape[1]
+        return PBLDEmbedding(n_features, self.n_frequencies, width, self.frequency_scale)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PiecewiseLinear(_Settings):
-    """A piecewise-linear curve in each dimension (PLE; 2203.05556, section 3.2; version "B" of
-    2410.24210, appendix D.8).
+    """A piecewise-linear curve in each dimension (PLE of 2203.05556, section 3.2).
+
+    Version "B" is that of 2410.24210, appendix D.8.
 
     Parameters
     ----------
-    d_embedding : int or None
-        Width of a number's vector; None: the Transformer's width, else 16.
-    n_bins : int
-        Pieces a number, at most; a number of few distinct values has fewer.
-    bins : {"quantile", "tree"}
+    d_embedding : int or None, default=None
+        Width of the vector of a number. None: the width of a token, else 16.
+    n_bins : int, default=48
+        Pieces a number at most. A number of few distinct values has fewer.
+    bins : {"quantile", "tree"}, default="quantile"
         Where the pieces meet: at quantiles of the training rows, or where a decision tree of the
         target on this number alone splits.
-    min_samples_leaf, min_impurity_decrease : int, float
-        Of the decision tree.
-    version : {"A", "B"}
+    min_samples_leaf : int, default=64
+        Fewest rows of a leaf of the decision tree.
+    min_impurity_decrease : float, default=1e-4
+        Smallest gain of a split of the decision tree.
+    version : {"A", "B"}, default="B"
         "B": plus a linear embedding, and the pieces begin at zero, so that training begins with a
         straight line.
-    activation : bool
+    activation : bool, default=False
         A ReLU behind the pieces.
     """
 
-    d_embedding: int | None = param(
-        OneOf(None), Int(1), default=None, doc="Width of a number's vector."
-    )
+    d_embedding: int | None = param(OneOf(None), Int(1), default=None, doc=_WIDTH)
     n_bins: int = param(Int(2), default=48, doc="Pieces a number, at most.")
     bins: str = param(OneOf("quantile", "tree"), default="quantile", doc="Where the pieces meet.")
-    min_samples_leaf: int = param(Int(1), default=64, doc="Of the decision tree.")
+    min_samples_leaf: int = param(Int(1), default=64, doc="Fewest rows of a leaf of the tree.")
     min_impurity_decrease: float = param(
-        Float("[0, inf)"), default=1e-4, doc="Of the decision tree."
+        Float("[0, inf)"), default=1e-4, doc="Smallest gain of a split of the tree."
     )
     version: str = param(OneOf("A", "B"), default="B", doc="Version of the embedding.")
     activation: bool = param(OneOf(True, False), default=False, doc="A ReLU behind the pieces.")
 
     @property
-    def uses_target(self):
+    def uses_target(self) -> bool:
         """Whether the bins come from the target of the training rows."""
         return self.bins == "tree"
 
-    def build(self, train_table, is_classification, d_embedding):
+    def build(self, train_table: Table, is_classification: bool, d_embedding: int | None) -> Any:
         """Return the module for the training rows, a Table; its bins come from them."""
         if self.bins == "quantile":
             edges = quantile_edges(train_table.x_num, train_table.weight, self.n_bins)
@@ -178,6 +198,7 @@ class PiecewiseLinear(_Settings):
                 "min_samples_leaf": self.min_samples_leaf,
                 "min_impurity_decrease": self.min_impurity_decrease,
             }
+            assert train_table.y is not None, "training rows have a target"
             edges = tree_edges(
                 train_table.x_num,
                 train_table.y,
@@ -203,12 +224,17 @@ NUMERIC_EMBEDDINGS = (
     OneOf(*_BY_NAME),
     Predicate("one of tabdl.embeddings' settings", lambda value: isinstance(value, _Settings)),
 )
-
-
 OPTIONAL_NUMERIC_EMBEDDINGS = OneOf(None), *NUMERIC_EMBEDDINGS
+_CHOICES = (
+    "'linear', 'periodic', 'periodic_lite', 'pbld', 'piecewise' (bins by quantiles), "
+    "'piecewise_tree' (bins by a tree of the target), or an object of ``tabdl.embeddings`` with "
+    "settings, such as ``PiecewiseLinear(n_bins=30)``."
+)
+TOKEN_DOC = f"How a number becomes a token: {_CHOICES}"
+VECTOR_DOC = f"How a number becomes a vector: None (it stays a number), {_CHOICES}"
 
 
-def flat_embedding(estimator, schema, train_table):
+def flat_embedding(estimator: Any, schema: Schema, train_table: Table) -> FlatEmbedding:
     """Return the :class:`FlatEmbedding` that the parameters of an estimator ask for.
 
     Parameters
@@ -225,7 +251,7 @@ def flat_embedding(estimator, schema, train_table):
     return FlatEmbedding(schema, estimator.d_embedding, estimator.one_hot_max_size, num)
 
 
-def numeric_embedding(estimator, train_table, d_block=None):
+def numeric_embedding(estimator: Any, train_table: Table, d_block: int | None = None) -> Any:
     """Return the module ``(B, Fn) -> (B, Fn, D)`` that ``numeric_embedding`` asks for.
 
     Parameters
@@ -254,15 +280,16 @@ def numeric_embedding(estimator, train_table, d_block=None):
             f"{type(estimator).__name__}: numeric_embedding must have d_embedding=None or "
             f"d_embedding=d_block={d_block}, as tokens have one width; got {settings!r}."
         )
-    with torch.device("cpu"):  # bins are numbers, also where modules are made without
+    # Bins are numbers, also where modules are made without memory.
+    with torch.device("cpu"):
         return settings.build(train_table, is_classifier(estimator), d_block)
 
 
-def uses_target(estimator):
-    """Return whether an estimator's ``numeric_embedding`` is made from the target."""
+def uses_target(estimator: Any) -> bool:
+    """Return whether ``numeric_embedding`` of an estimator is made from the target."""
     settings = getattr(estimator, "numeric_embedding", None)
     return settings is not None and _settings(settings).uses_target
 
 
-def _settings(given):
+def _settings(given: str | _Settings) -> _Settings:
     return _BY_NAME[given] if isinstance(given, str) else given

@@ -1,4 +1,4 @@
-"""What a fit raises and warns of, as classes of their own: a caller need not read the message."""
+"""The exceptions and warnings of a fit, as classes: a caller need not read the message."""
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -7,16 +7,16 @@ class NonFiniteLossError(FloatingPointError):
     Attributes
     ----------
     what : str
-        What became of which number, in which epoch.
+        Which number became what in which epoch.
     member : int
         Number of the network whose loss it is, where several are trained at once; else 0.
     """
 
-    def __init__(self, message, *, what="", member=0):
+    def __init__(self, message: str, *, what: str = "", member: int = 0) -> None:
         super().__init__(message)
         self.what = what
         self.member = member
 
 
 class FitInterruptedWarning(UserWarning):
-    """Ctrl-C ended a fit after its first epoch; the estimator is fitted with the weights so far."""
+    """Ctrl-C ended a fit before it was complete; the estimator is fitted with what was trained."""

@@ -1,26 +1,33 @@
-"""What ``verbose`` shows while a network trains."""
+"""What ``verbose`` shows while networks and ensembles train."""
 
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+# With verbose=1 and no terminal, a fit prints at most about so many lines.
+_MOST_LINES = 30
 
 
 @contextmanager
-def progress(title, verbose, max_epochs, n_members=1):
-    """Yield a list of callbacks for the training loop that show each epoch's record.
+def progress(
+    title: str, verbose: int, max_epochs: int, n_members: int = 1
+) -> Iterator[list[Callable[[dict[str, Any]], None]]]:
+    """Yield a list of callbacks for the training loop that show the record of each epoch.
 
     Parameters
     ----------
     title : str
     verbose : int
-        0: nothing. 1: one live line when the terminal is interactive and rich is installed, else a
-        plain line an epoch. 2: a plain line an epoch.
+        0: nothing. 1: one live line where stdout is a terminal and rich is installed, else some
+        thirty plain lines in all. 2: a plain line an epoch.
     max_epochs : int
     n_members : int
-        Networks that are trained; more than one are told apart by their number.
+        Number of networks. Lines of more than one network have the number of the network.
     """
     if not verbose:
         yield []
-    elif verbose == 1 and sys.stdout.isatty() and (live := _rich_progress()) is not None:
+    elif verbose == 1 and (live := _rich_progress()) is not None:
         with live:
             tasks = [live.add_task(title, total=max_epochs, line="") for _ in range(n_members)]
             yield [
@@ -29,10 +36,53 @@ def progress(title, verbose, max_epochs, n_members=1):
                 )
             ]
     else:
-        yield [lambda record: print(f"{title}: {_line(record)}", flush=True)]
+        lines = PlainLines(max_epochs * n_members, shows_all=verbose > 1)
+        yield [lambda record: lines.add(f"{title}: {_line(record)}")]
+        lines.close()
 
 
-def _rich_progress():
+class PlainLines:
+    """Lines on stdout: all of them, or some thirty, early ones first.
+
+    Parameters
+    ----------
+    n_lines : int
+        The largest number of lines that may come.
+    shows_all : bool
+    """
+
+    def __init__(self, n_lines: int, shows_all: bool) -> None:
+        # Geometric steps: training often ends long before max_epochs.
+        steps = {round(n_lines ** (i / (_MOST_LINES - 1))) for i in range(_MOST_LINES)}
+        self.shown = None if shows_all or n_lines <= _MOST_LINES else steps
+        self.n_added = 0
+        self.hidden = ""
+
+    def add(self, line: str) -> None:
+        """Print the next line, or keep it back."""
+        self.n_added += 1
+        if self.shown is None or self.n_added in self.shown:
+            self.hidden = ""
+            print(line, flush=True)
+        else:
+            self.hidden = line
+
+    def close(self) -> None:
+        """Print the last line, where it was kept back."""
+        if self.hidden:
+            print(self.hidden, flush=True)
+        self.hidden = ""
+
+
+def is_live(verbose: int) -> bool:
+    """Return whether ``verbose`` asks for a live view, and stdout is a terminal."""
+    return verbose == 1 and sys.stdout.isatty()
+
+
+def _rich_progress() -> Any:
+    """Return a live view of epochs; None without a terminal or without rich."""
+    if not sys.stdout.isatty():
+        return None
     try:
         from rich.progress import Progress, TextColumn, TimeElapsedColumn
     except ImportError:
@@ -48,16 +98,20 @@ class FoldsProgress:
     title : str
     n_folds : int
     verbose : int
-        0: nothing. 1: one live view of all folds with the time left when the terminal is
-        interactive and rich is installed, else a plain line a fold. 2: a plain line a fold, and one
-        an epoch of those that tell their epochs.
+        0: nothing. 1: one live view of all folds with the time left where stdout is a terminal and
+        rich is installed, else a plain line a fold, some thirty in all. 2: a plain line a fold, and
+        one an epoch of the networks of tabdl.
     """
 
-    def __init__(self, title, n_folds, verbose):
-        self.title, self.n_folds, self.verbose, self.live = title, n_folds, int(verbose), None
+    def __init__(self, title: str, n_folds: int, verbose: int) -> None:
+        self.title = title
+        self.n_folds = n_folds
+        self.verbose = int(verbose)
+        self.live: Any = None
+        self.lines = PlainLines(n_folds, shows_all=self.verbose > 1)
 
-    def __enter__(self):
-        if self.verbose == 1 and sys.stdout.isatty() and (live := _rich_folds()) is not None:
+    def __enter__(self) -> "FoldsProgress":
+        if self.verbose == 1 and (live := _rich_folds()) is not None:
             self.live = live
             live.start()
             self.total = live.add_task(self.title, total=self.n_folds, line="")
@@ -67,33 +121,37 @@ class FoldsProgress:
             ]
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
+        self.lines.close()
         if self.live is not None:
             self.live.stop()
 
-    def callback(self, i):
-        """Return what takes the records of fold ``i``, or None where nothing shows them."""
-        return (
-            None if self.live is None and self.verbose < 2 else lambda record: self.epoch(i, record)
-        )
+    def callback(self, i: int) -> Callable[[dict[str, Any]], None] | None:
+        """Return a callback that shows the records of fold ``i``; None where nothing is shown."""
+        if self.live is None and self.verbose < 2:
+            return None
+        return lambda record: self.epoch(i, record)
 
-    def epoch(self, i, record):
-        """Show an epoch's record of fold ``i``."""
+    def epoch(self, i: int, record: dict[str, Any]) -> None:
+        """Show the record of an epoch of fold ``i``."""
         if self.live is not None:
             self.live.update(self.tasks[i], line=_line(record), visible=True)
         elif self.verbose == 2:
             print(f"{self.title}: fold {i + 1} of {self.n_folds}: {_line(record)}", flush=True)
 
-    def done(self, i):
+    def done(self, i: int) -> None:
         """Show that fold ``i`` is trained."""
         if self.live is not None:
             self.live.update(self.tasks[i], completed=1, visible=True)
             self.live.advance(self.total)
         elif self.verbose:
-            print(f"{self.title}: fold {i + 1} of {self.n_folds} is trained", flush=True)
+            self.lines.add(f"{self.title}: fold {i + 1} of {self.n_folds} is trained")
 
 
-def _rich_folds():
+def _rich_folds() -> Any:
+    """Return a live view of folds; None without a terminal or without rich."""
+    if not sys.stdout.isatty():
+        return None
     try:
         from rich.progress import (
             BarColumn,
@@ -114,7 +172,7 @@ def _rich_folds():
     return Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[line]}"))
 
 
-def _line(record):
+def _line(record: dict[str, Any]) -> str:
     parts = [f"member {record['member']}"] if "member" in record else []
     parts += [f"epoch {record['epoch']}", f"train loss {record['train_loss']:.4f}"]
     if record["val_loss"] is not None:

@@ -623,8 +623,59 @@ def test_eval_metric_is_a_callable():
         return -np.abs(estimator.predict(X) - y).max()
 
     model = make("TabMLP", "Regressor", scoring=metric).fit(X, y)
-    assert seen == [(X.columns.tolist(), 24, 24)] * 5
+    # Once before training, on made-up predictions, and once an epoch.
+    assert seen == [(X.columns.tolist(), 24, 24)] * 6
     assert all(r["val_score"] < 0 for r in model.history_)
+
+
+def test_an_epoch_without_a_valid_score_is_the_worst_one():
+    X, y = numbers()
+    scores = iter([1.0, math.nan, "fails", 2.0, math.nan])
+
+    def scorer(estimator, X, y):
+        score = next(scores)
+        if score == "fails":
+            raise ValueError("a negative prediction")
+        return score
+
+    model = make("TabMLP", "Regressor", scoring=scorer, max_epochs=4).fit(X, y)
+    assert [r["val_score"] for r in model.history_] == [-math.inf, -math.inf, 2.0, -math.inf]
+    assert model.best_epoch_ == 3
+    scores = iter([1.0, *[math.nan] * 3])
+    words = r"TabMLPRegressor: scoring=.* had no valid score in any epoch \(the score is NaN\)"
+    with pytest.warns(UserWarning, match=words):
+        model.set_params(max_epochs=3).fit(X, y)
+    losses = [record["val_loss"] for record in model.history_]
+    assert model.best_epoch_ == np.argmin(losses) + 1
+
+
+@pytest.mark.parametrize(
+    "scoring", ["neg_root_mean_squared_log_error", "neg_mean_poisson_deviance"]
+)
+def test_scores_of_positive_predictions(scoring):
+    X, _ = numbers()
+    model = make("TabMLP", "Regressor", scoring=scoring).fit(X, np.exp(3 * X[:, 0]))
+    assert model.n_iter_ == 5
+
+
+def test_log_loss_of_validation_rows_that_lack_a_class():
+    X, y = numbers()
+    y = target(y, "Classifier")
+    model = make("TabMLP", "Classifier", scoring="neg_log_loss")
+    model.fit(X, y, X_val=X[y == 1], y_val=y[y == 1])
+    expected = np.log(model.predict_proba(X[y == 1])[:, 1]).mean()
+    assert model.history_[model.best_epoch_ - 1]["val_score"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_logarithms_of_probabilities(calibrate):
+    X, y = numbers()
+    flags = np.column_stack([y > 0, X[:, 2] > 0]).astype(int)
+    for labels in (y > 0, np.digitize(y, [-1, 1]), flags):
+        model = make("TabMLP", "Classifier", n_members=2, calibrate=calibrate).fit(X, labels)
+        np.testing.assert_allclose(np.exp(model.predict_log_proba(X)), model.predict_proba(X))
+    sure = make("TabMLP", "Classifier", max_epochs=1, numeric_transform="none").fit(X * 1e6, y > 0)
+    assert np.isfinite(sure.predict_log_proba(X * 1e8)).all()
 
 
 def test_time_limit_is_kept_to_within_an_epoch(architecture):

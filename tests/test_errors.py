@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import make, numbers, people, target
+from sklearn.metrics import f1_score, make_scorer
 
 import tabdl
 
@@ -52,14 +53,53 @@ import tabdl
             r"class_weight must map classes of y \(\[0, 1\]\) to weights >= 0",
         ),
         ({"class_weight": {0: -1}}, "to weights >= 0, got {0: -1}"),
+        ({"class_weight": {0: 1e308, 1: 1e308}}, "sum that is positive and finite, got inf"),
+        ({"class_weight": {0: 0, 1: 0}}, "sum that is positive and finite, got 0.0"),
+        (
+            {"scoring": f1_score},
+            r"scoring must be a callable \(estimator, X, y\), .* by sklearn.metrics.make_scorer",
+        ),
+        (
+            {"scoring": lambda y, prediction, weight: 1 - (y == prediction).mean()},
+            r"FTTransformerClassifier: scoring=.* cannot score .* by sklearn.metrics.make_scorer",
+        ),
+        ({"scoring": lambda estimator, X, y: None}, "scoring must return a number, got None"),
     ],
 )
 def test_wrong_values(parameters, message):
     X, y = numbers()
     model = make("FTTransformer", "Classifier").set_params(**parameters)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         model.fit(X, target(y, "Classifier"))
     assert not hasattr(model, "module_")
+
+
+@pytest.mark.parametrize(
+    "scoring, labels, message",
+    [
+        ("roc_auc", [0, 1, 2], "y has 3 classes; use scoring='roc_auc_ovr'"),
+        ("f1", [0, 1, 2], "y has 3 classes; use scoring='f1_macro'"),
+        ("f1", ["n", "p"], r"make_scorer\(f1_score, pos_label='p'\)"),
+        (make_scorer(f1_score), ["n", "p"], r"make_scorer\(f1_score, pos_label='p'\)"),
+    ],
+)
+def test_scores_that_cannot_be_had(scoring, labels, message):
+    X, _ = numbers()
+    y = np.array(labels)[np.arange(120) % len(labels)]
+    model = make("TabMLP", "Classifier", scoring=scoring, callbacks=[pytest.fail])
+    with pytest.raises(ValueError, match=f"^TabMLPClassifier: scoring=.* cannot score .*{message}"):
+        model.fit(X, y)
+
+
+@pytest.mark.parametrize("scoring", ["roc_auc", "roc_auc_ovr"])
+def test_validation_rows_that_lack_a_class(scoring):
+    X, _ = numbers()
+    y = np.arange(120) % (2 if scoring == "roc_auc" else 3)
+    model = make("TabMLP", "Classifier", scoring=scoring)
+    with pytest.raises(
+        ValueError, match=f"scoring='{scoring}' .* use validation rows of .* classes"
+    ):
+        model.fit(X, y, X_val=X[y < 1], y_val=y[y < 1])
 
 
 def test_widths_of_an_mlp():
@@ -133,6 +173,7 @@ def test_wrong_classes(y, message):
         (-np.ones(120), "sample_weight must be finite and not negative, got -1.0"),
         (np.full(120, np.nan), "sample_weight must be finite and not negative, got nan"),
         (np.zeros(120), "all weights are zero"),
+        (np.full(120, 1e307), "TabMLPRegressor: sample_weight must have a finite sum, got weights"),
     ],
 )
 def test_wrong_weights(weight, message):
@@ -227,6 +268,14 @@ def test_a_class_with_one_row(architecture):
     )
 
 
+def test_classes_that_have_one_row_each():
+    X, _ = numbers(9)
+    with pytest.raises(
+        ValueError, match="TabMLPClassifier: each of the 9 classes of y has one row"
+    ):
+        make("TabMLP", "Classifier").fit(X, np.arange(9))
+
+
 def test_fewer_rows_than_a_batch_and_a_batch_of_one(architecture):
     X, y = numbers(33)  # batches of 32 leave one row
     for options in ({"batch_size": 1000}, {"batch_size": 32}, {"batch_size": 1}):
@@ -299,10 +348,38 @@ def test_a_hundred_thousand_categories(architecture):
     assert model.predict(new)[0] > 0.5 and model.predict(new)[1] < -0.5
 
 
-def test_a_constant_target(architecture):
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e9, 1e200, 1e-200])
+def test_a_constant_target(value):
+    X, y = numbers(50)
+    weight = np.linspace(0.1, 3, 50)
+    model = make("TabMLP", "Regressor", max_epochs=2)
+    model.fit(X, np.full(50, value), sample_weight=weight)
+    assert (model.predict(X) == value).all()
+    both = model.fit(X, np.column_stack([y, np.full(50, value)]), sample_weight=weight).predict(X)
+    assert (both[:, 1] == value).all() and np.ptp(both[:, 0]) > 0
+
+
+def test_a_constant_target_of_every_architecture(architecture):
     X, _ = numbers(50)
-    model = make(architecture, "Regressor", max_epochs=20).fit(X, np.full(50, 1e9))
-    np.testing.assert_allclose(model.predict(X), 1e9, rtol=1e-8)
+    model = make(architecture, "Regressor", max_epochs=2).fit(X, np.full(50, 7.1))
+    assert (model.predict(X) == 7.1).all()
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_targets_of_extreme_size(size):
+    """Powers of ten round, so the standardised targets are the same to float64's precision."""
+    X, y = numbers()
+    usual, extreme = (make("TabMLP", "Regressor").fit(X, y * s).predict(X) for s in (1, size))
+    np.testing.assert_allclose(extreme / size, usual, rtol=1e-3, atol=1e-4)
+
+
+def test_a_target_that_is_too_large():
+    X, y = numbers()
+    with pytest.raises(ValueError, match=r"TabMLPRegressor: y must lie within \+-1e\+300, got"):
+        make("TabMLP", "Regressor").fit(X, y * 1e305)
+    model = make("TabMLP", "Regressor", precision="float32")
+    with pytest.raises(ValueError, match="TabMLPRegressor: y_val must be of the size of y"):
+        model.fit(X, y, X_val=X, y_val=y * 1e60)
 
 
 def test_large_target_keeps_its_digits():

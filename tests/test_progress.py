@@ -9,6 +9,8 @@ import sys
 import pytest
 from conftest import make, numbers
 
+from tabdl.progress import progress
+
 SCRIPT = """
 import numpy as np, tabdl
 X = np.random.default_rng(0).normal(size=(100, 2))
@@ -31,6 +33,17 @@ def test_plain_lines(verbose, n_lines, capsys):
             ),
             line,
         )
+
+
+@pytest.mark.parametrize("n_members", [1, 40])
+def test_at_most_some_thirty_lines(n_members, capsys):
+    record = {"train_loss": 1.0, "val_loss": None, "seconds": 0.1}
+    with progress("Title", 1, 500, n_members) as [callback]:
+        for epoch in range(1, 301):
+            for member in range(n_members):
+                callback(record | {"epoch": epoch, "member": member})
+    lines = capsys.readouterr().out.splitlines()
+    assert 20 <= len(lines) <= 31 and "epoch 1," in lines[0] and "epoch 300," in lines[-1]
 
 
 def test_a_live_line_in_a_terminal():

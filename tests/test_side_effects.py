@@ -83,9 +83,7 @@ for state in (after_fit, global_state()):
 """
 
 
-@pytest.mark.parametrize(
-    "case", ["TabMLP Regressor", "FTTransformer Classifier", "folds Regressor"]
-)
+@pytest.mark.parametrize("case", ["FTTransformer Classifier", "folds Regressor"])
 def test_the_first_fit_of_a_process_leaves_no_trace(case):
     """What libraries load at their first use may draw numbers when it is loaded."""
     command = [sys.executable, "-c", FIRST_FIT, str(Path(__file__).parent), *case.split()]

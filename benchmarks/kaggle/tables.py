@@ -6,7 +6,7 @@ import gzip
 import lzma
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class TableFile:
     path: Path
     table: pd.DataFrame
     encoding: str | None
+    _names: dict[str, pd.Series] = field(default_factory=dict, repr=False)
 
     def text(self, name: str) -> pd.Series:
         """Return a column as it is written in the file, missing where it is empty or says so."""
@@ -49,7 +50,9 @@ class TableFile:
 
     def names(self, name: str) -> pd.Series:
         """Return a column as it is written in the file; "NA" is a text like any other."""
-        return self._written(name, keep_default_na=False, na_values=[""])
+        if name not in self._names:
+            self._names[name] = self._written(name, keep_default_na=False, na_values=[""])
+        return self._names[name]
 
     def _written(self, name, **missing):
         if self.encoding is None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class Trained:
         (folder / "report.json").unlink(missing_ok=True)
         for part in ("oof", "test"):
             write_file(folder / f"{part}.npy", partial(_save, array=getattr(self, part)))
-        report = {name: value for name, value in asdict(self).items() if name not in _ARRAYS}
+        report = {name: value for name, value in vars(self).items() if name not in _ARRAYS}
         text = json.dumps(report | {"settings": settings})
         write_file(folder / "report.json", lambda path: path.write_text(text, encoding="utf-8"))
 

@@ -1,28 +1,39 @@
-"""Which rows train and which test a member: folds by any of scikit-learn's splitters, and inner
-splits for early stopping."""
+"""Splits of rows: folds by any splitter of scikit-learn, and rows held out for early stopping."""
 
 import warnings
+from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
 from tabdl.data.columns import is_frame
-from tabdl.data.dataset import Subset
+from tabdl.data.dataset import Dataset, Subset
+
+Fold = tuple[np.ndarray, np.ndarray]
 
 
-def make_folds(cv, n_repeats, dataset, *, has_classes, seed, estimator_name):
+def make_folds(
+    cv: Any,
+    n_repeats: int,
+    dataset: Dataset,
+    *,
+    has_classes: bool,
+    seed: int,
+    estimator_name: str,
+) -> list[Fold]:
     """Return the training and test rows of each fold, a list of pairs of int arrays.
 
     Parameters
     ----------
     cv : int, splitter or iterable of pairs
-        An int: so many folds of shuffled rows, stratified for classes. A splitter's ``split`` is
-        called once a repeat.
+        An int: so many folds of shuffled rows, stratified for classes. The ``split`` of a splitter
+        is called once a repeat.
     n_repeats : int
     dataset : Dataset
     has_classes : bool
     seed : int
-        Of the shuffling of an int's folds.
+        Seed of the shuffling, where ``cv`` is an int.
     estimator_name : str
 
     Raises
@@ -42,7 +53,10 @@ def make_folds(cv, n_repeats, dataset, *, has_classes, seed, estimator_name):
     else:
         pairs = list(cv) * n_repeats
     n_rows = len(dataset)
-    folds = [tuple(_row_numbers(rows, n_rows, estimator_name) for rows in pair) for pair in pairs]
+    folds = [
+        (_row_numbers(train, n_rows, estimator_name), _row_numbers(test, n_rows, estimator_name))
+        for train, test in pairs
+    ]
     if not folds or any(len(rows) == 0 for fold in folds for rows in fold):
         raise ValueError(
             f"{estimator_name}: every fold of cv must have training and test rows; cv={cv!r} gives "
@@ -51,26 +65,26 @@ def make_folds(cv, n_repeats, dataset, *, has_classes, seed, estimator_name):
     return folds
 
 
-def _split(splitter, dataset, estimator_name):
+def _split(splitter: Any, dataset: Dataset, estimator_name: str) -> list[Any]:
     if dataset.groups is None and _splits_by_groups(splitter):
         raise ValueError(
             f"{estimator_name}: cv={splitter!r} splits by groups; give them to fit, as groups=."
         )
     with warnings.catch_warnings():
-        # What it means for a fold to lack a class is said by the ensemble.
+        # The ensemble itself warns of folds that lack a class.
         warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
         X = np.empty((len(dataset), 1)) if is_frame(dataset.X) else dataset.X
         return list(splitter.split(X, dataset.y, dataset.groups))
 
 
-def _splits_by_groups(splitter):
-    """Return whether a splitter asks for groups, by scikit-learn's metadata routing."""
+def _splits_by_groups(splitter: Any) -> bool:
+    """Return whether a splitter asks for groups, by its metadata routing."""
     if not hasattr(splitter, "get_metadata_routing"):
         return False
     return splitter.get_metadata_routing().split.requests.get("groups") is True
 
 
-def _row_numbers(rows, n_rows, estimator_name):
+def _row_numbers(rows: Any, n_rows: int, estimator_name: str) -> np.ndarray:
     rows = np.asarray(rows)
     rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.intp)
     if len(rows) and not (rows.min() >= 0 and rows.max() < n_rows):
@@ -81,64 +95,97 @@ def _row_numbers(rows, n_rows, estimator_name):
     return rows
 
 
-def is_forward(folds):
-    """Return whether the test rows of each of several folds come after its training rows, as
-    TimeSeriesSplit has them."""
+def is_forward(folds: Sequence[Fold]) -> bool:
+    """Return whether folds follow time, as TimeSeriesSplit makes them.
+
+    In each of several folds, the test rows then come after the training rows.
+    """
     return len(folds) > 1 and all(
         train_rows.max() < test_rows.min() for train_rows, test_rows in folds
     )
 
 
-def inner_split(subset, fraction, *, has_classes, forward, seed):
-    """Return the rows that train and the rows to stop by, as two subsets.
+def inner_split(
+    subset: Subset,
+    fraction: float,
+    *,
+    has_classes: bool,
+    forward: bool,
+    seed: int,
+    estimator_name: str,
+) -> tuple[Subset, Subset]:
+    """Return the rows of a fold that train and the rows to stop by, as two subsets.
 
     Parameters
     ----------
     subset : Subset
+        The training rows of the fold.
     fraction : float in (0, 1)
         Share of the rows to stop by, about.
     has_classes : bool
-        Classes keep their shares, where each has two rows and there is room for all.
+        Whether classes keep their shares; see :func:`train_val_split`.
     forward : bool
-        The last rows are those to stop by. Else groups stay whole where the data set has some.
+        Whether the last rows are those to stop by. Else groups stay whole where the data set has
+        groups.
     seed : int
+    estimator_name : str
+
+    Raises
+    ------
+    ValueError
+        When no row is left on one of the sides.
     """
     dataset, rows = subset.dataset, subset.indices
     if forward:
         rows, n_train = np.sort(rows), len(rows) - max(1, round(fraction * len(rows)))
-        train, val = rows[:n_train], rows[n_train:]
-    elif dataset.groups is not None:
-        train, val = _split_groups(rows, np.asarray(dataset.groups)[rows], fraction, seed)
-    else:
-        train, val = _split_shuffled(rows, subset.y, fraction, has_classes, seed)
-    return Subset(dataset, train), Subset(dataset, val)
+        return Subset(dataset, rows[:n_train]), Subset(dataset, rows[n_train:])
+    if dataset.groups is None:
+        name = "inner_fraction"
+        return train_val_split(
+            subset, fraction, seed, estimator_name, stratify=has_classes, parameter=name
+        )
+    groups = np.asarray(dataset.groups)[rows]
+    labels = subset.y if has_classes else None
+    train, val = _split_groups(groups, labels, fraction, seed, estimator_name)
+    return Subset(dataset, rows[train]), Subset(dataset, rows[val])
 
 
-def _split_groups(rows, groups, fraction, seed):
+def _split_groups(
+    groups: np.ndarray,
+    labels: np.ndarray | None,
+    fraction: float,
+    seed: int,
+    estimator_name: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions that train and positions to stop by; groups stay whole."""
     from sklearn.model_selection import GroupShuffleSplit
 
+    if len(np.unique(groups)) < 2:
+        raise ValueError(
+            f"{estimator_name}: the training rows of a fold are all of one group, "
+            f"{groups[0]!r}, so that none can be left out to stop by; use early_stopping='fold', "
+            "or a cv with more groups in the training rows."
+        )
     splitter = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
-    train, val = next(splitter.split(rows, groups=groups))
-    return rows[train], rows[val]
+    train, val = map(np.asarray, next(splitter.split(groups, groups=groups)))
+    if labels is not None:
+        # A class must have rows to learn from: groups of a class that lost all of them train.
+        is_lost = ~np.isin(labels[val], labels[train])
+        goes_back = np.isin(groups[val], groups[val][is_lost])
+        if not goes_back.all():
+            train, val = np.append(train, val[goes_back]), val[~goes_back]
+    return train, val
 
 
-def _split_shuffled(rows, y, fraction, has_classes, seed):
-    from sklearn.model_selection import train_test_split
-
-    labels = None
-    if has_classes:
-        labels, counts = np.unique(y, return_inverse=True, return_counts=True)[1:]
-        if counts.min() < 2 or len(counts) > int(fraction * len(rows)):
-            labels = None
-    places = np.arange(len(rows))
-    train, val = train_test_split(places, test_size=fraction, random_state=seed, stratify=labels)
-    if has_classes:
-        lost = ~np.isin(y[val], y[train])  # a class must have a row to learn from
-        train, val = np.append(train, val[lost]), val[~lost]
-    return rows[train], rows[val]
-
-
-def train_val_split(subset, fraction, seed, estimator_name, stratify):
+def train_val_split(
+    subset: Subset,
+    fraction: float,
+    seed: int,
+    estimator_name: str,
+    *,
+    stratify: bool,
+    parameter: str = "validation_fraction",
+) -> tuple[Subset, Subset]:
     """Return the rows that train and the rows that are held out, as two subsets.
 
     Parameters
@@ -149,13 +196,15 @@ def train_val_split(subset, fraction, seed, estimator_name, stratify):
     seed : int
     estimator_name : str
     stratify : bool
-        Keep the shares of the classes, where every class has two rows and both sides have room for
-        all of them.
+        Whether classes keep their shares. Every class then has a row that trains, and classes of
+        several rows also have one that is held out, as far as there is room.
+    parameter : str
+        Name of the parameter that ``fraction`` is, for messages.
 
     Raises
     ------
     ValueError
-        When ``fraction`` leaves no row to train on.
+        When no row is left on one of the sides.
     """
     from sklearn.model_selection import train_test_split
 
@@ -163,16 +212,72 @@ def train_val_split(subset, fraction, seed, estimator_name, stratify):
     n_val = int(np.ceil(fraction * n_rows))
     if n_val >= n_rows:
         raise ValueError(
-            f"{estimator_name}: validation_fraction={fraction} of n_samples={n_rows} rows leaves "
+            f"{estimator_name}: {parameter}={fraction} of n_samples={n_rows} rows leaves "
             "none to train on; give more rows, a smaller fraction, X_val and y_val, or "
             "early_stopping=False."
         )
-    labels = None
-    if stratify:
-        labels, counts = np.unique(subset.y, return_inverse=True, return_counts=True)[1:]
-        if counts.min() < 2 or len(counts) > min(n_val, n_rows - n_val):
-            labels = None
+    labels = np.unique(subset.y, return_inverse=True)[1] if stratify else None
     train, val = train_test_split(
-        subset.indices, test_size=n_val, random_state=seed, stratify=labels
+        np.arange(n_rows),
+        test_size=n_val,
+        random_state=seed,
+        stratify=labels if _can_stratify(labels, n_val) else None,
     )
-    return Subset(subset.dataset, train), Subset(subset.dataset, val)
+    if labels is not None:
+        train, val = _with_rare_classes(np.asarray(train), np.asarray(val), labels)
+    if len(val) == 0:
+        raise ValueError(
+            f"{estimator_name}: each of the {n_rows} classes of y has one row, so that none can be "
+            "held out for early stopping; give X_val and y_val, or early_stopping=False."
+        )
+    dataset, rows = subset.dataset, subset.indices
+    return Subset(dataset, rows[train]), Subset(dataset, rows[val])
+
+
+def _can_stratify(labels: np.ndarray | None, n_val: int) -> bool:
+    """Return whether every class has two rows, and both sides have room for all classes."""
+    if labels is None:
+        return False
+    counts = np.bincount(labels)
+    return bool(counts.min() >= 2 and len(counts) <= min(n_val, len(labels) - n_val))
+
+
+def _with_rare_classes(
+    train: np.ndarray, val: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a split in which every class trains, and classes of several rows are also held out.
+
+    A split that has this already is returned as it is. The number of rows that are held out stays
+    the same, where there are rows to exchange.
+
+    Parameters
+    ----------
+    train, val : int ndarray
+        Positions in ``labels``.
+    labels : int ndarray of shape (N,)
+        The class of each row, from 0.
+    """
+    n_classes, n_val = labels.max() + 1, len(val)
+    # Every class trains.
+    lost = _first_of_each(val, labels, ~np.isin(np.arange(n_classes), labels[train]))
+    train, val = np.append(train, val[lost]), np.delete(val, lost)
+    # Classes that train with several rows and have none in val give one, while there is room ...
+    is_missing = np.bincount(labels[train], minlength=n_classes) > 1
+    is_missing[labels[val]] = False
+    given = _first_of_each(train, labels, is_missing)
+    # ... and take the place of a class that has several rows in val.
+    firsts = _first_of_each(val, labels, np.ones(n_classes, bool))
+    spare = np.delete(np.arange(len(val)), firsts)
+    given = given[: n_val - len(val) + len(spare)]
+    n_back = max(0, len(val) + len(given) - n_val)
+    back = spare[len(spare) - n_back :]
+    return (
+        np.concatenate([np.delete(train, given), val[back]]),
+        np.concatenate([np.delete(val, back), train[given]]),
+    )
+
+
+def _first_of_each(positions: np.ndarray, labels: np.ndarray, is_wanted: np.ndarray) -> np.ndarray:
+    """Return where the first row of each wanted class stands in ``positions``."""
+    classes, firsts = np.unique(labels[positions], return_index=True)
+    return firsts[is_wanted[classes]]

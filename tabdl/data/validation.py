@@ -200,10 +200,12 @@ def check_weight(weight: Any, n_rows: int, estimator_name: str, name: str) -> np
         raise ValueError(
             f"{estimator_name}: {name} must have a weight that is not zero; all weights are zero."
         )
-    if weight.max() > np.finfo(np.float64).max / len(weight):
+    with np.errstate(over="ignore"):
+        total = weight.sum()
+    if np.isinf(total):
         raise ValueError(
-            f"{estimator_name}: {name} must have a finite sum, got weights up to {weight.max()}; "
-            "divide them by their mean."
+            f"{estimator_name}: {name} must have a finite sum, got weights up to "
+            f"{weight.max():g}; divide them by a constant."
         )
     return weight
 

@@ -1,6 +1,7 @@
 """What the ensembles share: the checks of what fit gets, their tags, and predict."""
 
 from dataclasses import dataclass
+from typing import Any, dataclass_transform
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -13,14 +14,21 @@ from sklearn.utils.validation import (
 
 from tabdl.data.dataset import Dataset
 from tabdl.data.validation import check_weight, check_X, class_labels, numeric_target
-from tabdl.params import describe_params
+from tabdl.params import describe_params, param
+
+# Squares of a regression target neither overflow nor vanish within these bounds.
+_LARGEST_TARGET = 1e150
+_SMALLEST_TARGET = 1e-150
 
 
+@dataclass_transform(field_specifiers=(param,))
 class BaseEnsemble(BaseEstimator):
-    """An estimator whose prediction is a weighted mean of others'; subclasses have
-    ``_prediction``."""
+    """An estimator whose prediction is a weighted mean of the predictions of other estimators."""
 
-    def __init_subclass__(cls, **kwargs):
+    _attributes = ""
+    _has_classes = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         dataclass(eq=False, repr=False)(cls)
         if cls.__doc__:
@@ -30,31 +38,55 @@ class BaseEnsemble(BaseEstimator):
             parameters = describe_params(cls, BaseEnsemble).replace("\n", "\n    ")
             cls.__doc__ = cls.__doc__.replace("{parameters}", parameters)
 
-    _attributes = ""
+    # --- what a task and a kind of ensemble add
+
+    def _read_y(self, y: Any) -> np.ndarray:
+        """Return the checked target, (N,) or (N, C); of classes set ``classes_``."""
+        raise NotImplementedError(f"{self._name} has no task")
+
+    def _prediction(self, X: Any) -> np.ndarray:
+        """Return probabilities (N, C), or values (N,) or (N, C), for a checked X."""
+        raise NotImplementedError(f"{self._name} has no members")
+
+    def _parts(self) -> list[Any]:
+        """Return the estimators whose tags the ensemble takes over."""
+        raise NotImplementedError(f"{self._name} has no members")
+
+    # --- what all ensembles do
 
     @property
-    def _name(self):
+    def _name(self) -> str:
         return type(self).__name__
 
-    def _read(self, X, y, sample_weight, groups):
+    @property
+    def _classes(self) -> Any:
+        """The class labels, or None for regressors."""
+        return getattr(self, "classes_", None)
+
+    def _read(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Dataset:
         """Check what fit gets, set ``classes_``, and return it as a Dataset.
 
-        What is no data frame becomes an array.
+        An X that is no data frame becomes an array.
         """
         if y is None:
             raise ValueError(f"{self._name} requires y to be passed, but the target y is None.")
         X = self._read_X(X, reset=True)
-        check_consistent_length(X, y, groups)
+        check_consistent_length(X, y)
         y = self._read_y(y)
+        if groups is not None and np.shape(groups) != (len(y),):
+            raise ValueError(
+                f"{self._name}: groups must have shape ({len(y)},), one group for each row of X, "
+                f"got shape {np.shape(groups)}."
+            )
         weight = check_weight(sample_weight, len(y), self._name, "sample_weight")
         return Dataset(X, y, weight, groups)
 
-    def _read_X(self, X, reset=False):
+    def _read_X(self, X: Any, reset: bool = False) -> Any:
         if not reset:
             check_is_fitted(self)
         return check_X(self, X, reset=reset, accept_sparse=True)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         parts = [get_tags(part) for part in self._parts()]
         for name in ("allow_nan", "sparse", "string", "categorical"):
@@ -66,12 +98,12 @@ class BaseEnsemble(BaseEstimator):
         return tags
 
 
-class EnsembleClassifierMixin(ClassifierMixin):
+class EnsembleClassifierMixin(ClassifierMixin, BaseEnsemble):
     """What an ensemble of classifiers predicts."""
 
     _has_classes = True
 
-    def _read_y(self, y):
+    def _read_y(self, y: Any) -> np.ndarray:
         y = class_labels(y, self._name, "y")
         if y.ndim != 1:
             raise ValueError(
@@ -86,8 +118,8 @@ class EnsembleClassifierMixin(ClassifierMixin):
             )
         return y
 
-    def predict_proba(self, X):
-        """Return the probability of each class, the mean of the members'.
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class, the mean over the members.
 
         Parameters
         ----------
@@ -99,24 +131,33 @@ class EnsembleClassifierMixin(ClassifierMixin):
         """
         return self._prediction(self._read_X(X))
 
-    def predict(self, X):
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Return the logarithm of ``predict_proba``, (N, C); minus infinity for probability 0."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class of each row, (N,)."""
         codes = self.predict_proba(X).argmax(1)
         return self.classes_[codes]
 
 
-class EnsembleRegressorMixin(RegressorMixin):
+class EnsembleRegressorMixin(RegressorMixin, BaseEnsemble):
     """What an ensemble of regressors predicts."""
 
-    _has_classes = False
-    _classes = None
-
-    def _read_y(self, y):
+    def _read_y(self, y: Any) -> np.ndarray:
         y = numeric_target(y, self._name, "y")
+        sizes = np.abs(y).reshape(len(y), -1).max(0)
+        if ((sizes > _LARGEST_TARGET) | ((sizes < _SMALLEST_TARGET) & (sizes > 0))).any():
+            raise ValueError(
+                f"{self._name}: the largest absolute value of y must lie between "
+                f"{_SMALLEST_TARGET:g} and {_LARGEST_TARGET:g}, where its squares are numbers, got "
+                f"{sizes.tolist()}; multiply y by a constant."
+            )
         return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
-    def predict(self, X):
-        """Return the mean of the members' values, (N,) or (N, C).
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the mean over the values of the members, (N,) or (N, C).
 
         Parameters
         ----------

@@ -1,10 +1,15 @@
-"""How estimators stop early, each in its own words: the rows to stop by, what is kept, and how to
-train as long without them."""
+"""Adapters to early stopping: the libraries have different words for the same three things.
+
+They are the rows to stop by, the number of epochs or trees that is kept, and how to train as long
+without rows to stop by.
+"""
 
 import copy
 import inspect
 import sys
+from typing import Any, Protocol
 
+import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
@@ -17,64 +22,85 @@ _LIGHTGBM_ROUNDS = (
 _CATBOOST_TREES = ("iterations", "n_estimators", "num_boost_round", "num_trees")
 
 
-class ValidationRows:
-    """Estimators whose ``fit`` takes ``X_val`` and ``y_val``: tabdl's, and scikit-learn's histogram
-    boosting.
+class Adapter(Protocol):
+    """What an ensemble needs to know of early stopping in a library.
 
-    They hold rows out themselves when they get none.
+    Attributes
+    ----------
+    holds_out_itself : bool
+        Whether an estimator without rows to stop by holds some of its training rows out.
+    """
+
+    holds_out_itself: bool
+
+    def enabled(self, estimator: Any) -> bool:
+        """Return whether the parameters of the estimator ask for early stopping."""
+        ...
+
+    def fit_kwargs(self, estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> dict:
+        """Return the keyword arguments of ``fit`` that give the rows to stop by."""
+        ...
+
+    def best_iteration(self, estimator: Any) -> int:
+        """Return how many epochs or trees a fitted estimator keeps."""
+        ...
+
+    def fixed_length_params(self, estimator: Any, best_iteration: int) -> dict:
+        """Return the parameters that train so many epochs or trees without early stopping."""
+        ...
+
+
+class ValidationRows:
+    """Estimators whose ``fit`` takes ``X_val`` and ``y_val``.
+
+    They are the networks of tabdl and the histogram boosting of scikit-learn.
     """
 
     holds_out_itself = True
 
-    @staticmethod
-    def enabled(estimator):
-        """Return whether the estimator's own parameters ask for early stopping."""
+    def enabled(self, estimator: Any) -> bool:
+        """Return whether the parameters of the estimator ask for early stopping."""
         return estimator.get_params()["early_stopping"] is True
 
-    @staticmethod
-    def arguments(estimator, X, y, weight):
-        """Return the keyword arguments of ``fit`` that name the rows to stop by."""
+    def fit_kwargs(self, estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> dict:
+        """Return the keyword arguments of ``fit`` that give the rows to stop by."""
         return {"X_val": X, "y_val": y} | ({} if weight is None else {"sample_weight_val": weight})
 
-    @staticmethod
-    def best_iteration(estimator):
+    def best_iteration(self, estimator: Any) -> int:
         """Return how many epochs or trees a fitted estimator keeps."""
         return estimator.best_epoch_ if hasattr(estimator, "best_epoch_") else estimator.n_iter_
 
-    @staticmethod
-    def fixed_length_params(estimator, best_iteration):
-        """Return the parameters that train ``n_kept`` epochs or trees without early stopping."""
+    def fixed_length_params(self, estimator: Any, best_iteration: int) -> dict:
+        """Return the parameters that train so many epochs or trees without early stopping."""
         name = "max_epochs" if "max_epochs" in estimator.get_params() else "max_iter"
         return {"early_stopping": False, name: best_iteration}
 
 
 class XGBoost:
-    """XGBoost's estimators; they stop early by ``early_stopping_rounds`` or an ``EarlyStopping``
-    callback."""
+    """Estimators of XGBoost.
+
+    They stop early by ``early_stopping_rounds`` or an ``EarlyStopping`` callback.
+    """
 
     holds_out_itself = False
 
-    @staticmethod
-    def enabled(estimator):
-        """Return whether the estimator's own parameters ask for early stopping."""
+    def enabled(self, estimator: Any) -> bool:
+        """Return whether the parameters of the estimator ask for early stopping."""
         return estimator.early_stopping_rounds is not None or any(
             map(_stops, estimator.callbacks or ())
         )
 
-    @staticmethod
-    def arguments(estimator, X, y, weight):
-        """Return the keyword arguments of ``fit`` that name the rows to stop by."""
+    def fit_kwargs(self, estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> dict:
+        """Return the keyword arguments of ``fit`` that give the rows to stop by."""
         weights = {} if weight is None else {"sample_weight_eval_set": [weight]}
         return {"eval_set": [(X, y)], "verbose": False} | weights
 
-    @staticmethod
-    def best_iteration(estimator):
+    def best_iteration(self, estimator: Any) -> int:
         """Return how many trees a fitted estimator keeps."""
         return estimator.best_iteration + 1
 
-    @staticmethod
-    def fixed_length_params(estimator, best_iteration):
-        """Return the parameters that train ``n_kept`` trees without early stopping."""
+    def fixed_length_params(self, estimator: Any, best_iteration: int) -> dict:
+        """Return the parameters that train so many trees without early stopping."""
         callbacks = [callback for callback in estimator.callbacks or () if not _stops(callback)]
         return {
             "early_stopping_rounds": None,
@@ -84,31 +110,27 @@ class XGBoost:
 
 
 class LightGBM:
-    """LightGBM's estimators; they stop early by ``early_stopping_round`` or one of its aliases."""
+    """Estimators of LightGBM; they stop early by ``early_stopping_round`` or an alias of it."""
 
     holds_out_itself = False
 
-    @staticmethod
-    def enabled(estimator):
-        """Return whether the estimator's own parameters ask for early stopping."""
+    def enabled(self, estimator: Any) -> bool:
+        """Return whether the parameters of the estimator ask for early stopping."""
         return any((estimator.get_params().get(name) or 0) > 0 for name in _LIGHTGBM_ROUNDS)
 
-    @staticmethod
-    def arguments(estimator, X, y, weight):
-        """Return the keyword arguments of ``fit`` that name the rows to stop by."""
-        # The names since 4.7; the older one warns there.
+    def fit_kwargs(self, estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> dict:
+        """Return the keyword arguments of ``fit`` that give the rows to stop by."""
+        # eval_set is deprecated since LightGBM 4.7.
         new = "eval_X" in inspect.signature(estimator.fit).parameters
         rows = {"eval_X": X, "eval_y": y} if new else {"eval_set": [(X, y)]}
         return rows | ({} if weight is None else {"eval_sample_weight": [weight]})
 
-    @staticmethod
-    def best_iteration(estimator):
+    def best_iteration(self, estimator: Any) -> int:
         """Return how many trees a fitted estimator keeps."""
         return estimator.best_iteration_
 
-    @staticmethod
-    def fixed_length_params(estimator, best_iteration):
-        """Return the parameters that train ``n_kept`` trees without early stopping."""
+    def fixed_length_params(self, estimator: Any, best_iteration: int) -> dict:
+        """Return the parameters that train so many trees without early stopping."""
         given = estimator.get_params()
         return {name: None for name in _LIGHTGBM_ROUNDS if name in given} | {
             "n_estimators": best_iteration
@@ -116,23 +138,23 @@ class LightGBM:
 
 
 class CatBoost:
-    """CatBoost's estimators; they stop early by ``early_stopping_rounds``, ``od_wait``, ``od_pval``
-    or ``od_type``."""
+    """Estimators of CatBoost.
+
+    They stop early by ``early_stopping_rounds``, ``od_wait``, ``od_pval`` or ``od_type``.
+    """
 
     holds_out_itself = False
 
-    @staticmethod
-    def enabled(estimator):
-        """Return whether the estimator's own parameters ask for early stopping."""
+    def enabled(self, estimator: Any) -> bool:
+        """Return whether the parameters of the estimator ask for early stopping."""
         given = estimator.get_params()
         return any(
             given.get(name) is not None
             for name in ("early_stopping_rounds", "od_wait", "od_pval", "od_type")
         )
 
-    @staticmethod
-    def arguments(estimator, X, y, weight):
-        """Return the keyword arguments of ``fit`` that name the rows to stop by."""
+    def fit_kwargs(self, estimator: Any, X: Any, y: Any, weight: np.ndarray | None) -> dict:
+        """Return the keyword arguments of ``fit`` that give the rows to stop by."""
         if weight is None:
             return {"eval_set": (X, y)}
         given = estimator.get_params()
@@ -142,45 +164,58 @@ class CatBoost:
         }
         return {"eval_set": sys.modules["catboost"].Pool(X, y, weight=weight, **kinds)}
 
-    @staticmethod
-    def best_iteration(estimator):
+    def best_iteration(self, estimator: Any) -> int:
         """Return how many trees a fitted estimator keeps."""
         return estimator.tree_count_
 
-    @staticmethod
-    def fixed_length_params(estimator, best_iteration):
-        """Return the parameters that train ``n_kept`` trees; without rows to stop by CatBoost
-        trains all of them."""
+    def fixed_length_params(self, estimator: Any, best_iteration: int) -> dict:
+        """Return the parameters that train so many trees.
+
+        CatBoost trains all of them where it has no rows to stop by.
+        """
         given = estimator.get_params()
         return {
             next((name for name in _CATBOOST_TREES if name in given), "iterations"): best_iteration
         }
 
 
-def _stops(callback):
+def _stops(callback: Any) -> bool:
     return type(callback).__name__ == "EarlyStopping"
 
 
-def library(estimator):
-    """Return the top package that an estimator's class, or a class it inherits from, belongs to, of
-    those known here."""
+_ADAPTERS: dict[str, Adapter] = {
+    "xgboost": XGBoost(),
+    "lightgbm": LightGBM(),
+    "catboost": CatBoost(),
+}
+
+
+def library(estimator: Any) -> str | None:
+    """Return "xgboost", "lightgbm" or "catboost" for their estimators and subclasses, else None."""
     packages = {cls.__module__.split(".")[0] for cls in type(estimator).__mro__}
-    return next((name for name in ("xgboost", "lightgbm", "catboost") if name in packages), None)
+    return next((name for name in _ADAPTERS if name in packages), None)
 
 
-def adapter_for(estimator):
-    """Return how ``estimator`` stops early, as one of the classes above; None when it knows no way
-    that is known here."""
-    ways = {"xgboost": XGBoost, "lightgbm": LightGBM, "catboost": CatBoost}
-    if (name := library(estimator)) in ways:
-        return ways[name]
+def adapter_for(estimator: Any) -> Adapter | None:
+    """Return the adapter to the early stopping of ``estimator``; None where there is none."""
+    if (name := library(estimator)) is not None:
+        return _ADAPTERS[name]
     takes_rows = hasattr(estimator, "fit") and has_fit_parameter(estimator, "X_val")
-    return ValidationRows if takes_rows and "early_stopping" in estimator.get_params() else None
+    return ValidationRows() if takes_rows and "early_stopping" in estimator.get_params() else None
 
 
-def last_step(estimator):
-    """Return the prefix of its parameters and the estimator that ends a Pipeline; ``("",
-    estimator)`` for any other."""
+def _stopping_adapter(estimator: Any) -> Adapter:
+    adapter = adapter_for(estimator)
+    if adapter is None:
+        raise TypeError(f"{type(estimator).__name__} cannot stop early by rows that it is given.")
+    return adapter
+
+
+def last_step(estimator: Any) -> tuple[str, Any]:
+    """Return the last step of a Pipeline, after the prefix of its parameters.
+
+    For any other estimator ``("", estimator)``.
+    """
     from sklearn.pipeline import Pipeline
 
     prefix = ""
@@ -190,11 +225,11 @@ def last_step(estimator):
     return prefix, estimator
 
 
-def unfitted_copy(estimator):
+def unfitted_copy(estimator: Any) -> Any:
     """Return an unfitted copy with the same parameters.
 
-    CatBoost copies the lists among its parameters, for which scikit-learn's ``clone`` refuses it;
-    such an estimator is copied as it is.
+    CatBoost copies the lists among its parameters, which ``clone`` of scikit-learn refuses. Such an
+    estimator is copied as it is.
     """
     try:
         return clone(estimator)
@@ -202,12 +237,18 @@ def unfitted_copy(estimator):
         return copy.deepcopy(estimator)
 
 
-def takes_weight(estimator):
+def takes_weight(estimator: Any) -> bool:
     """Return whether the last step of an estimator takes ``sample_weight`` in ``fit``."""
     return has_fit_parameter(last_step(estimator)[1], "sample_weight")
 
 
-def fit_estimator(estimator, X, y, weight, rows_to_stop_by):
+def fit_estimator(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    weight: np.ndarray | None,
+    rows_to_stop_by: tuple[Any, Any, np.ndarray | None] | None,
+) -> Any:
     """Fit an estimator, or a Pipeline, with weights and rows to stop by where there are some.
 
     Parameters
@@ -216,8 +257,7 @@ def fit_estimator(estimator, X, y, weight, rows_to_stop_by):
     X, y : the training rows
     weight : ndarray of shape (N,) or None
     rows_to_stop_by : tuple of (X, y, weight or None), or None
-        What the last step stops by, in the way of its library. A Pipeline's other steps transform
-        them.
+        For the last step of a Pipeline; the other steps transform X.
     """
     from sklearn import get_config
     from sklearn.pipeline import Pipeline
@@ -230,21 +270,25 @@ def fit_estimator(estimator, X, y, weight, rows_to_stop_by):
         return estimator.fit(X, y, **({} if weight is None else {name: weight}))
     if isinstance(estimator, Pipeline):
         head = estimator[:-1]
-        X_stop, *rest = rows_to_stop_by
-        X = head.fit_transform(X, y) if head.steps else X
-        rows_to_stop_by = (head.transform(X_stop) if head.steps else X_stop, *rest)
+        X_stop, y_stop, weight_stop = rows_to_stop_by
+        if head.steps:
+            X = head.fit_transform(X, y)
+            X_stop = head.transform(X_stop)
+        rows_to_stop_by = X_stop, y_stop, weight_stop
         estimator.steps = [
             *head.steps,
             (estimator.steps[-1][0], fit_estimator(estimator[-1], X, y, weight, rows_to_stop_by)),
         ]
         return estimator
     weights = {} if weight is None else {"sample_weight": weight}
-    return last.fit(X, y, **weights, **adapter_for(last).arguments(last, *rows_to_stop_by))
+    return last.fit(X, y, **weights, **_stopping_adapter(last).fit_kwargs(last, *rows_to_stop_by))
 
 
-def history_of(estimator):
-    """Return what the last step of a fitted estimator recorded while it was trained, in its own
-    words; None if nothing."""
+def history_of(estimator: Any) -> Any:
+    """Return what the last step of a fitted estimator recorded in training, in its own format.
+
+    None where it recorded nothing.
+    """
     last = last_step(estimator)[1]
     if hasattr(last, "history_"):
         return last.history_
@@ -252,6 +296,6 @@ def history_of(estimator):
         return last.evals_result_ or None
     if library(last) == "catboost":
         return last.get_evals_result() or None
-    if library(last) == "xgboost" and adapter_for(last).enabled(last):
+    if library(last) == "xgboost" and _ADAPTERS["xgboost"].enabled(last):
         return last.evals_result()
     return None

@@ -1,18 +1,18 @@
-"""Cross-validated ensembles: an estimator is trained on each fold, and the folds' predictions are
-averaged."""
+"""Cross-validated ensembles: the mean over estimators that are trained on the folds."""
 
 import secrets
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from tabdl.base import are_faster_together, train_fits
-from tabdl.data.dataset import Subset
-from tabdl.data.splitting import is_forward, make_folds
+from tabdl.data.dataset import Dataset, Subset
+from tabdl.data.splitting import Fold, is_forward, make_folds
+from tabdl.devices import isolated_torch
 from tabdl.ensemble.base import BaseEnsemble, EnsembleClassifierMixin, EnsembleRegressorMixin
 from tabdl.ensemble.boosting import (
     adapter_for,
@@ -30,16 +30,12 @@ from tabdl.ensemble.fold import (
     probability_classes,
     was_interrupted,
 )
-from tabdl.ensemble.predictions import (
-    make_prediction_scorer,
-    predict_array,
-    score_prediction,
-    weight_for,
-)
+from tabdl.ensemble.predictions import check_ensemble_scoring, predict_array, score_prediction
 from tabdl.ensemble.shared_training import can_share, fits_of_folds
 from tabdl.exceptions import FitInterruptedWarning, NonFiniteLossError
 from tabdl.params import Float, Int, OneOf, Predicate, check_params, param
 from tabdl.progress import FoldsProgress
+from tabdl.tasks.scoring import Scorer, weight_for
 
 ESTIMATOR = Predicate(
     "an estimator with fit and predict",
@@ -53,9 +49,9 @@ CV = Predicate(
 )
 SCORING = Predicate("a scorer or its name", lambda value: callable(value) or isinstance(value, str))
 SCORING_DOC = (
-    "The score: a scikit-learn scorer's name, an object of ``make_scorer``, or a "
-    "callable (estimator, X, y) -> float, higher is\n"
-    "    better. None: minus the log loss, or minus the root mean squared error."
+    "The score: the name of a scikit-learn scorer, an object of ``make_scorer``, or a callable "
+    "(estimator, X, y) -> float; higher is better. It is tried on plausible predictions of y "
+    "before any training. None: minus the log loss, or minus the root mean squared error."
 )
 
 
@@ -64,26 +60,42 @@ _ATTRIBUTES = """Attributes
 estimators_ : list
     The fitted estimators, one for each fold and repeat that was trained.
 oof_prediction_ : ndarray of shape (N, C) or (N,)
-    For each training row what the folds predict that were not trained on it: probabilities of
-    classes, or values; their mean where there are several, NaN where there is none.
+    For each training row the prediction of the fold that was not trained on this row: probabilities
+    of classes, or values. The mean where there are several such folds, NaN where there is none.
 scores_ : list of float
-    The score of each fold's test rows.
+    The score of the test rows of each fold.
 oof_score_ : float
     The score of ``oof_prediction_``.
 histories_ : list
-    What each fold's estimator recorded while it was trained: ``history_`` of tabdl's,
+    What the estimator of each fold recorded in training: ``history_`` of the networks of tabdl,
     ``evals_result`` of boosted trees, or None.
-refit_estimator_ : estimator
-    With ``refit="all"``.
+refit_estimator_ : estimator or None
+    The estimator that predicts with ``refit="all"``; None without, and after an interrupt.
+interrupted_ : bool
+    Whether Ctrl-C ended the fit before it was complete.
 n_features_in_ : int"""
 
 
-class CrossValEnsemble(BaseEnsemble):
+class FittedCrossVal:
+    """The types of the fitted attributes of both cross-validated ensembles."""
+
+    estimators_: list[Any]
+    oof_prediction_: np.ndarray
+    scores_: list[float]
+    oof_score_: float
+    histories_: list[Any]
+    refit_estimator_: Any
+    interrupted_: bool
+    n_features_in_: int
+
+
+class CrossValEnsemble(FittedCrossVal, BaseEnsemble):
     """The parameters and the fit of both cross-validated ensembles."""
 
     estimator: Any = param(
         ESTIMATOR,
-        doc="What is trained on each fold: any estimator of scikit-learn's kind, or a Pipeline.",
+        doc="The estimator to train on each fold: any with the methods of scikit-learn's, or a "
+        "Pipeline.",
     )
     cv: Any = param(
         Int(2),
@@ -101,56 +113,63 @@ class CrossValEnsemble(BaseEnsemble):
     early_stopping: str = param(
         OneOf("inner", "fold"),
         default="inner",
-        doc="The rows to stop by, for tabdl's networks, scikit-learn's histogram boosting, "
-        "XGBoost, LightGBM and CatBoost where their own parameters ask for early stopping: "
-        "'inner', a part of the fold's training rows (groups stay whole; the last rows where "
-        "folds follow time, as TimeSeriesSplit's); 'fold', the fold's test rows, which then "
-        "score too well.",
+        doc="The rows to stop by, for the networks of tabdl, the histogram boosting of "
+        "scikit-learn, XGBoost, LightGBM and CatBoost, where their own parameters ask for early "
+        "stopping. 'inner': a part of the training rows of the fold (groups stay whole; the last "
+        "rows where folds follow time, as those of TimeSeriesSplit). 'fold': the test rows of the "
+        "fold, whose scores are then too good.",
     )
     inner_fraction: float = param(
         Float("(0, 1)"),
         default=0.2,
-        doc="Share of a fold's training rows to stop by with 'inner'; where neither groups nor "
-        "time matter, tabdl's networks have their validation_fraction.",
+        doc="Share of the training rows of a fold to stop by with 'inner'. Where neither groups "
+        "nor time matter, the networks of tabdl use their validation_fraction instead.",
     )
     refit: str | None = param(
         OneOf(None, "all"),
         default=None,
-        doc="'all': train once more on all rows, as many epochs or trees as the median fold kept,"
-        " and predict with that alone.",
+        doc="'all': train once more on all rows, as many epochs or trees as the median fold kept, "
+        "and predict with this estimator alone.",
     )
     together: bool | str = param(
         OneOf("auto", True, False),
         default="auto",
-        doc="Whether the folds of a network of tabdl's are members of one training: they share "
-        "one table on the device, and what is learned of columns before the network comes "
-        "from all training rows. 'auto': where that is quicker. Folds whose embedding is made"
-        " from the target ('piecewise_tree') are always trained one after the other.",
+        doc="Whether the folds of a network of tabdl are trained at once. They then share one "
+        "table on the device, and quantiles and categories are learned from all training rows. "
+        "'auto': where one training is quicker. Folds whose embedding is made from the target "
+        "('piecewise_tree') are always trained one after the other.",
     )
     scoring: Any = param(OneOf(None), SCORING, default=None, doc=SCORING_DOC)
     on_error: str = param(
         OneOf("raise", "skip"),
         default="raise",
-        doc="What to do when a fold's training fails; 'skip': warn and go on.",
+        doc="What to do when the training of a fold fails; 'skip': warn and go on.",
     )
     random_state: int | None = param(
         OneOf(None),
         Int(0, 2**32 - 1),
         default=None,
-        doc="Seed of the folds, of inner splits, and of every random_state of the estimators, "
-        "which get one each. None: estimators keep their own.",
+        doc="Seed of the folds, of inner splits, and of every random_state of the estimators. "
+        "None: the estimators keep their own random_state.",
     )
     verbose: int = param(
         Int(0, 2),
         OneOf(True, False),
         default=0,
-        doc="0: silent; 1: a live view of all folds; 2: a plain line a fold and epoch.",
+        doc="0: silent; 1: a live view of all folds, without a terminal a plain line a fold (some "
+        "thirty at most); 2: a plain line a fold and epoch.",
     )
 
     _attributes = _ATTRIBUTES
 
-    def fit(self, X, y, *, sample_weight=None, groups=None):
+    @isolated_torch()
+    def fit(self, X: Any, y: Any, *, sample_weight: Any = None, groups: Any = None) -> Self:
         """Train the estimator on each fold.
+
+        Ctrl-C ends the fit and keeps the folds that are trained, with a ``FitInterruptedWarning``;
+        nothing is trained on all rows then. To stop a search such as GridSearchCV with Ctrl-C, give
+        the search ``error_score="raise"`` and make the warning an error:
+        ``warnings.simplefilter("error", tabdl.exceptions.FitInterruptedWarning)``.
 
         Parameters
         ----------
@@ -168,7 +187,10 @@ class CrossValEnsemble(BaseEnsemble):
         Raises
         ------
         ValueError, TypeError
-            For a parameter, a fold, a target or weights that cannot be used.
+            For a parameter, a fold, a target, weights or groups that cannot be used, and for a
+            ``scoring`` that cannot score y.
+        KeyboardInterrupt
+            When Ctrl-C comes before a fold is trained.
         Exception
             What the training of a fold raises, with a note that names the fold; see ``on_error``.
         """
@@ -179,7 +201,8 @@ class CrossValEnsemble(BaseEnsemble):
         self._fit(dataset)
         return self
 
-    def _fit(self, dataset):
+    def _fit(self, dataset: Dataset) -> None:
+        scorer = check_ensemble_scoring(self.scoring, dataset, self._classes, self._name)
         seed = secrets.randbits(31) if self.random_state is None else self.random_state
         folds = make_folds(
             self.cv,
@@ -190,28 +213,37 @@ class CrossValEnsemble(BaseEnsemble):
             estimator_name=self._name,
         )
         self._warn_of_missing_classes(dataset.y, folds)
-        scorer = make_prediction_scorer(self.scoring, self._classes, self._name)
-        with FoldsProgress(self._title, len(folds), self.verbose) as progress:
+        self.interrupted_ = False
+        self.refit_estimator_ = None
+        with FoldsProgress(self._description(), len(folds), self.verbose) as progress:
             fitted = self._fit_together(dataset, folds, seed, progress)
             if fitted is None:
                 fitted = self._fit_in_turn(dataset, folds, seed, progress)
         self._keep(dataset, folds, fitted, scorer)
-        if self.refit == "all":
+        if self.refit == "all" and not self.interrupted_:
             self._refit(dataset, seed + len(folds))
 
-    def _rules(self, folds):
-        forward = is_forward(folds)
-        return FoldRules(self._has_classes, forward, self.early_stopping, self.inner_fraction)
+    def _rules(self, folds: Sequence[Fold]) -> FoldRules:
+        return FoldRules(
+            self._name,
+            self._has_classes,
+            is_forward(folds),
+            self.early_stopping,
+            self.inner_fraction,
+        )
 
-    @property
-    def _title(self):
+    def _description(self) -> str:
         return f"{self._name} of {type(last_step(self.estimator)[1]).__name__}"
 
-    def _routes(self, sample_weight, groups):
-        """Return whether the estimator is to get the weights.
+    def _routes(self, sample_weight: Any, groups: Any) -> bool:
+        """Return whether the estimator gets the weights.
 
-        Where metadata is routed, it raises if the estimator or the splitter has not said what it
-        wants of what was given.
+        Raises
+        ------
+        TypeError
+            When the estimator takes no weights.
+        UnsetMetadataPassedError
+            When metadata is routed and the estimator, or the splitter, requests nothing.
         """
         from sklearn import get_config
 
@@ -228,9 +260,8 @@ class CrossValEnsemble(BaseEnsemble):
             )
         return sample_weight is not None
 
-    def get_metadata_routing(self):
-        """Return which of scikit-learn's metadata goes where: ``sample_weight`` to the estimator,
-        ``groups`` to the splitter."""
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return the routes of metadata: weights to the estimator, groups to the splitter."""
         router = MetadataRouter(owner=self).add(
             estimator=self.estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit")
         )
@@ -240,9 +271,11 @@ class CrossValEnsemble(BaseEnsemble):
             )
         return router
 
-    def _clone(self, seed):
-        """Return an unfitted copy of the estimator, whose random states come from ``seed`` if the
-        ensemble has one."""
+    def _clone(self, seed: int) -> Any:
+        """Return an unfitted copy of the estimator.
+
+        Its random states come from ``seed`` where the ensemble has a random_state.
+        """
         estimator = unfitted_copy(self.estimator)
         if self.random_state is None:
             return estimator
@@ -259,14 +292,16 @@ class CrossValEnsemble(BaseEnsemble):
             **{name: int(value) for name, value in zip(sorted(names), seeds, strict=True)}
         )
 
-    def _fit_together(self, dataset, folds, seed, progress):
-        """Return the fitted estimators of the folds, trained in one training.
+    def _fit_together(
+        self, dataset: Dataset, folds: Sequence[Fold], seed: int, progress: FoldsProgress
+    ) -> list[Any] | None:
+        """Return the estimators of the folds, trained at once.
 
-        None where they are not to be; a None among them stands for a fold that an interrupt left
-        without an epoch.
+        None where the folds must be trained one after the other. A None in the list stands for a
+        fold that an interrupt left without an epoch.
         """
-        splits_itself = self._rules(folds).splits_itself(dataset.groups)
-        if not self.together or splits_itself or not can_share(self.estimator, dataset.y, folds):
+        needs_split = self._rules(folds).needs_inner_split(dataset.groups)
+        if not self.together or needs_split or not can_share(self.estimator, dataset.y, folds):
             return None
         estimators = [self._clone(seed + i) for i in range(len(folds))]
         fits = fits_of_folds(estimators, dataset, folds, self.early_stopping == "fold")
@@ -279,17 +314,19 @@ class CrossValEnsemble(BaseEnsemble):
             )
         except NonFiniteLossError as error:
             if self.on_error == "skip":
-                return None  # one after the other, so that only the fold that fails is lost
-            error.add_note(self._where(error.member // n_members, len(folds)))
+                return None  # one after the other only the fold that fails is lost
+            error.add_note(self._failure(error.member // n_members, len(folds)))
             raise
         for i in range(len(folds)):
             progress.done(i)
         done = [fit.estimator for fit in fits if fit.is_trained]
         if any(map(was_interrupted, done)):
-            self._warn_of_interrupt(len(done), len(folds))
+            self._note_interrupt(len(done), len(folds))
         return [fit.estimator if fit.is_trained else None for fit in fits]
 
-    def _fit_in_turn(self, dataset, folds, seed, progress):
+    def _fit_in_turn(
+        self, dataset: Dataset, folds: Sequence[Fold], seed: int, progress: FoldsProgress
+    ) -> list[Any]:
         """Return the fitted estimators of the folds; None for one that failed or was left out."""
         fitted: list[Any] = [None] * len(folds)
         for i, fold in enumerate(folds):
@@ -300,21 +337,31 @@ class CrossValEnsemble(BaseEnsemble):
                 n_done = sum(estimator is not None for estimator in fitted)
                 if n_done == 0:
                     raise
-                self._warn_of_interrupt(n_done, len(folds))
+                self._note_interrupt(n_done, len(folds))
                 break
             except Exception as error:
                 is_last_hope = i == len(folds) - 1 and not any(e is not None for e in fitted)
                 if self.on_error == "raise" or is_last_hope:
-                    error.add_note(self._where(i, len(folds)))
+                    error.add_note(self._failure(i, len(folds)))
                     raise
                 warnings.warn(
-                    f"{self._where(i, len(folds))} It is left out: {type(error).__name__}: {error}",
+                    f"{self._failure(i, len(folds))} It is left out: {type(error).__name__}: "
+                    f"{error}",
                     stacklevel=4,
                 )
         return fitted
 
-    def _fit_one(self, dataset, fold, folds, seed, callback):
-        train, test = (Subset(dataset, rows) for rows in fold)
+    def _fit_one(
+        self,
+        dataset: Dataset,
+        fold: Fold,
+        folds: Sequence[Fold],
+        seed: int,
+        callback: Callable[[dict], Any] | None,
+    ) -> Any:
+        """Return the estimator of a fold; raise KeyboardInterrupt where Ctrl-C cut its training."""
+        train = Subset(dataset, fold[0])
+        test = Subset(dataset, fold[1])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FitInterruptedWarning)  # the ensemble warns itself
             estimator = fit_fold(
@@ -324,19 +371,25 @@ class CrossValEnsemble(BaseEnsemble):
             raise KeyboardInterrupt
         return estimator
 
-    def _where(self, i, n_folds):
+    def _failure(self, i: int, n_folds: int) -> str:
         return (
             f"{self._name}: the training of {type(self.estimator).__name__} failed in fold "
             f"{i + 1} of {n_folds}."
         )
 
-    def _warn_of_interrupt(self, n_done, n_folds):
+    def _note_interrupt(self, n_done: int, n_folds: int) -> None:
+        """Set ``interrupted_``, and warn."""
+        self.interrupted_ = True
         warnings.warn(
-            f"{self._name}: interrupted; fitted with {n_done} of {n_folds} folds.", stacklevel=5
+            f"{self._name}: interrupted; fitted with {n_done} of {n_folds} folds.",
+            FitInterruptedWarning,
+            stacklevel=5,
         )
 
-    def _keep(self, dataset, folds, fitted, scorer):
-        """Set what fit leaves behind, from the folds that were trained."""
+    def _keep(
+        self, dataset: Dataset, folds: Sequence[Fold], fitted: list[Any], scorer: Scorer
+    ) -> None:
+        """Set the fitted attributes from the folds that were trained."""
         done = [
             (Subset(dataset, train_rows), Subset(dataset, test_rows), estimator)
             for (train_rows, test_rows), estimator in zip(folds, fitted, strict=True)
@@ -347,7 +400,8 @@ class CrossValEnsemble(BaseEnsemble):
             probability_classes(estimator, train, self._has_classes) for train, _, estimator in done
         ]
         shape = (len(dataset), len(self._classes)) if self._has_classes else dataset.y.shape
-        total, count = np.zeros(shape), np.zeros(len(dataset))
+        total = np.zeros(shape)
+        count = np.zeros(len(dataset))
         self.scores_ = []
         for (_, test, estimator), labels in zip(done, self._probability_classes, strict=True):
             prediction = predict_array(estimator, test.X, labels, self._classes)
@@ -366,8 +420,8 @@ class CrossValEnsemble(BaseEnsemble):
         self.oof_score_ = self._score(scorer, self.oof_prediction_[covered.indices], covered)
         self.histories_ = [history_of(estimator) for estimator in self.estimators_]
 
-    def _score(self, scorer, prediction, subset):
-        """Return the score of a prediction; NaN, with a warning, where it cannot be had."""
+    def _score(self, scorer: Scorer, prediction: np.ndarray, subset: Subset) -> float:
+        """Return the score of a prediction; NaN, with a warning, where the scorer fails."""
         params = weight_for(scorer, subset.sample_weight)
         try:
             return score_prediction(scorer, prediction, subset.y, self._classes, subset.X, params)
@@ -377,13 +431,13 @@ class CrossValEnsemble(BaseEnsemble):
             )
             return np.nan
 
-    def _warn_of_missing_classes(self, y, folds):
+    def _warn_of_missing_classes(self, y: np.ndarray, folds: Sequence[Fold]) -> None:
         if not self._has_classes:
             return
         lacking = {
             label
             for train_rows, _ in folds
-            for label in np.setdiff1d(self.classes_, y[train_rows]).tolist()
+            for label in np.setdiff1d(self._classes, y[train_rows]).tolist()
         }
         if lacking:
             warnings.warn(
@@ -392,8 +446,8 @@ class CrossValEnsemble(BaseEnsemble):
                 stacklevel=4,
             )
 
-    def _refit(self, dataset, seed):
-        """Train on all rows for as long as the median fold did."""
+    def _refit(self, dataset: Dataset, seed: int) -> None:
+        """Train on all rows, as many epochs or trees as the median fold kept."""
         estimator = self._clone(seed)
         prefix, last = last_step(estimator)
         adapter = adapter_for(last)
@@ -404,11 +458,26 @@ class CrossValEnsemble(BaseEnsemble):
             estimator.set_params(**{f"{prefix}{name}": value for name, value in params.items()})
         rows = Subset(dataset, np.arange(len(dataset)))
         y = label_encoder(last, rows, self._has_classes)(dataset.y)
-        self.refit_estimator_ = fit_estimator(estimator, dataset.X, y, dataset.sample_weight, None)
-        self._refit_classes = probability_classes(self.refit_estimator_, rows, self._has_classes)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FitInterruptedWarning)
+                estimator = fit_estimator(estimator, dataset.X, y, dataset.sample_weight, None)
+            self.interrupted_ = was_interrupted(estimator)
+        except KeyboardInterrupt:
+            self.interrupted_ = True
+        if self.interrupted_:
+            warnings.warn(
+                f"{self._name}: interrupted in the training on all rows; the mean over the "
+                f"{len(self.estimators_)} folds predicts.",
+                FitInterruptedWarning,
+                stacklevel=4,
+            )
+            return
+        self.refit_estimator_ = estimator
+        self._refit_classes = probability_classes(estimator, rows, self._has_classes)
 
-    def _prediction(self, X):
-        if self.refit == "all":
+    def _prediction(self, X: Any) -> np.ndarray:
+        if self.refit_estimator_ is not None:
             return predict_array(self.refit_estimator_, X, self._refit_classes, self._classes)
         members = zip(self.estimators_, self._probability_classes, strict=True)
         predictions = [
@@ -416,17 +485,15 @@ class CrossValEnsemble(BaseEnsemble):
         ]
         return np.mean(predictions, axis=0)
 
-    def _parts(self):
-        """Return the estimators whose tags the ensemble takes over."""
+    def _parts(self) -> list[Any]:
         return [self.estimator]
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimators_")
 
 
 class CrossValEnsembleClassifier(EnsembleClassifierMixin, CrossValEnsemble):
-    """A classifier trained on each fold of a cross-validation; the answer is the mean of the folds'
-    probabilities.
+    """A classifier that is trained on each fold; it predicts the mean of the probabilities.
 
     {parameters}
 
@@ -444,14 +511,9 @@ class CrossValEnsembleClassifier(EnsembleClassifierMixin, CrossValEnsemble):
     ((150, 3), 3)
     """
 
-    @property
-    def _classes(self):
-        return self.classes_
-
 
 class CrossValEnsembleRegressor(EnsembleRegressorMixin, CrossValEnsemble):
-    """A regressor trained on each fold of a cross-validation; the answer is the mean of the folds'
-    values.
+    """A regressor that is trained on each fold; it predicts the mean of the values.
 
     {parameters}
 

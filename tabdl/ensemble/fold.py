@@ -1,6 +1,8 @@
-"""One estimator on the rows of one fold: what it gets as y, and the rows that it stops by."""
+"""One estimator on the rows of one fold: what it gets as y, and the rows to stop by."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,8 @@ class FoldRules:
 
     Attributes
     ----------
+    estimator_name : str
+        The name of the ensemble, for messages.
     has_classes : bool
     forward : bool
         Whether folds follow time: rows to stop by then come after those that train, too.
@@ -25,17 +29,26 @@ class FoldRules:
         Share of the training rows to stop by with "inner".
     """
 
+    estimator_name: str
     has_classes: bool
     forward: bool
     stop_by: str
     inner_fraction: float
 
-    def splits_itself(self, groups):
+    def needs_inner_split(self, groups: Any) -> bool:
         """Return whether an estimator that holds rows out itself would hold out the wrong ones."""
         return self.stop_by == "inner" and (self.forward or groups is not None)
 
 
-def fit_fold(estimator, train, test, rules, *, seed, callback):
+def fit_fold(
+    estimator: Any,
+    train: Subset,
+    test: Subset,
+    rules: FoldRules,
+    *,
+    seed: int,
+    callback: Callable[[dict], Any] | None,
+) -> Any:
     """Return the estimator, fitted on the training rows of a fold.
 
     Parameters
@@ -44,9 +57,9 @@ def fit_fold(estimator, train, test, rules, *, seed, callback):
     train, test : Subset
     rules : FoldRules
     seed : int
-        Of the inner part.
+        Seed of the inner split.
     callback : callable or None
-        Gets the record of each epoch of a network of tabdl's.
+        Gets the record of each epoch, where the estimator is a network of tabdl.
     """
     prefix, last = last_step(estimator)
     train, stop = _rows_to_stop_by(last, train, test, rules, seed)
@@ -62,20 +75,23 @@ def fit_fold(estimator, train, test, rules, *, seed, callback):
     return fit_estimator(estimator, *data).set_params(**{f"{prefix}callbacks": own})
 
 
-def _rows_to_stop_by(estimator, train, test, rules, seed):
-    """Return the rows that train, and the rows to stop by or None where it needs none from here."""
+def _rows_to_stop_by(
+    estimator: Any, train: Subset, test: Subset, rules: FoldRules, seed: int
+) -> tuple[Subset, Subset | None]:
+    """Return the rows that train, and the rows to stop by or None where fit needs none."""
     adapter = adapter_for(estimator)
     if adapter is None or not adapter.enabled(estimator):
         return train, None
     if rules.stop_by == "fold":
         stop = test
-    elif rules.splits_itself(train.dataset.groups) or not adapter.holds_out_itself:
+    elif rules.needs_inner_split(train.dataset.groups) or not adapter.holds_out_itself:
         train, stop = inner_split(
             train,
             rules.inner_fraction,
             has_classes=rules.has_classes,
             forward=rules.forward,
             seed=seed % 2**32,
+            estimator_name=rules.estimator_name,
         )
     else:
         return train, None
@@ -84,11 +100,13 @@ def _rows_to_stop_by(estimator, train, test, rules, seed):
     return train, stop
 
 
-def label_encoder(estimator, train, has_classes):
-    """Return what turns y into what an estimator takes: codes of classes for boosted trees, else y.
+def label_encoder(
+    estimator: Any, train: Subset, has_classes: bool
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function from y to what an estimator takes as y.
 
-    XGBoost refuses other labels. The others refuse those of the rows to stop by unless they are
-    numbers.
+    Boosted trees take codes of classes: XGBoost refuses all other labels, LightGBM and CatBoost
+    refuse rows to stop by whose labels are no numbers. Other estimators take y as it is.
     """
     if not _takes_codes(estimator, train.dataset.y, has_classes):
         return lambda labels: labels
@@ -96,14 +114,14 @@ def label_encoder(estimator, train, has_classes):
     return lambda labels: np.searchsorted(classes, labels)
 
 
-def probability_classes(estimator, train, has_classes):
-    """Return the classes that the columns of a fitted estimator's probabilities stand for.
+def probability_classes(estimator: Any, train: Subset, has_classes: bool) -> np.ndarray | None:
+    """Return the classes that the columns of the probabilities stand for.
 
     Parameters
     ----------
     estimator : fitted estimator
     train : Subset
-        The rows that it was trained on.
+        The rows that the estimator was trained on.
     has_classes : bool
 
     Returns
@@ -118,12 +136,15 @@ def probability_classes(estimator, train, has_classes):
     return np.unique(train.y)
 
 
-def _takes_codes(estimator, y, has_classes):
+def _takes_codes(estimator: Any, y: np.ndarray, has_classes: bool) -> bool:
     name = library(estimator)
     has_numbers = y.dtype.kind in "iuf"
     return has_classes and (name == "xgboost" or (name is not None and not has_numbers))
 
 
-def was_interrupted(estimator):
-    """Return whether Ctrl-C ended the training of a network of tabdl's, alone or in a Pipeline."""
-    return getattr(last_step(estimator)[1], "stop_reason_", "") == "interrupted"
+def was_interrupted(estimator: Any) -> bool:
+    """Return whether Ctrl-C ended the fit of an estimator of tabdl, alone or in a Pipeline."""
+    last = last_step(estimator)[1]
+    return getattr(last, "stop_reason_", "") == "interrupted" or getattr(
+        last, "interrupted_", False
+    )

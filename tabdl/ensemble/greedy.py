@@ -2,14 +2,15 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import _BaseComposition
 
-from tabdl.data.dataset import Subset
-from tabdl.data.splitting import make_folds
+from tabdl.data.dataset import Dataset, Subset
+from tabdl.data.splitting import Fold, make_folds
+from tabdl.devices import isolated_torch
 from tabdl.ensemble.base import BaseEnsemble, EnsembleClassifierMixin, EnsembleRegressorMixin
 from tabdl.ensemble.boosting import takes_weight, unfitted_copy
 from tabdl.ensemble.cross_val import (
@@ -21,12 +22,15 @@ from tabdl.ensemble.cross_val import (
     CrossValEnsembleClassifier,
     CrossValEnsembleRegressor,
 )
-from tabdl.ensemble.predictions import make_prediction_scorer, score_prediction, weight_for
+from tabdl.ensemble.predictions import check_ensemble_scoring, score_prediction
 from tabdl.ensemble.selection import select
+from tabdl.exceptions import FitInterruptedWarning
 from tabdl.params import Int, OneOf, Predicate, check_params, param
+from tabdl.progress import PlainLines, is_live
+from tabdl.tasks.scoring import Scorer, weight_for
 
 
-def _is_member(item):
+def _is_member(item: Any) -> bool:
     is_named = isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
     return ESTIMATOR.accepts(item[1] if is_named else item)
 
@@ -39,14 +43,26 @@ _ESTIMATORS = Predicate(
 )
 
 
-class GreedyEnsemble(BaseEnsemble, _BaseComposition):
+class FittedGreedy:
+    """The types of the fitted attributes of both greedy ensembles."""
+
+    weights_: dict[str, float]
+    members_: dict[str, Any]
+    oof_prediction_: np.ndarray
+    score_path_: list[float]
+    member_scores_: dict[str, float]
+    interrupted_: bool
+    n_features_in_: int
+
+
+class GreedyEnsemble(FittedGreedy, BaseEnsemble, _BaseComposition):
     """The parameters and the fit of both greedy ensembles."""
 
     estimators: Any = param(
         _ESTIMATORS,
         doc="The members: estimators, or pairs (name, estimator). Each is trained as a "
-        "cross-validated ensemble with the folds of ``cv``; one that is a cross-validated "
-        "ensemble already keeps its parameters, and its cv unless that is a number.",
+        "cross-validated ensemble with the folds of ``cv``. A cross-validated ensemble keeps its "
+        "parameters, and its cv unless this is a number.",
     )
     scoring: str | Callable | None = param(OneOf(None), SCORING, default=None, doc=SCORING_DOC)
     n_rounds: int = param(
@@ -66,43 +82,64 @@ class GreedyEnsemble(BaseEnsemble, _BaseComposition):
     refit: str | None = param(
         OneOf(None, "all"),
         default=None,
-        doc="'all': members predict with one fit on all rows instead of the folds'.",
+        doc="'all': members predict with one fit on all rows instead of the fits of the folds.",
     )
     on_error: str = param(
         OneOf("raise", "skip"),
         default="raise",
-        doc="What to do when a member's training fails; 'skip': leave it out with a warning.",
+        doc="What to do when the training of a member fails; 'skip': leave the member out, with a "
+        "warning.",
     )
     random_state: int | None = param(
         OneOf(None),
         Int(0, 2**32 - 1),
         default=None,
-        doc="Seed of the folds and of the members' random states; None: they keep their own.",
+        doc="Seed of the folds and of every random_state of the members. None: the members keep "
+        "their own random_state.",
     )
     verbose: int = param(
         Int(0, 2),
         OneOf(True, False),
         default=0,
-        doc="0: silent; 1: a live view of each member's folds; 2: plain lines.",
+        doc="0: silent; 1: a live view of the folds of each member, without a terminal a plain "
+        "line a member; 2: a plain line a fold and epoch.",
     )
 
     _attributes = """Attributes
 ----------
 weights_ : dict from name to float
-    The weight of each member, also those that are 0.
+    The weight of each member, also weights of 0.
 members_ : dict from name to fitted CrossValEnsembleClassifier or CrossValEnsembleRegressor
-    Those with ``oof_prediction_``, ``estimators_``, ``scores_`` and ``histories_`` of their own.
+    The trained members, with their own ``oof_prediction_``, ``estimators_``, ``scores_`` and
+    ``histories_``.
 oof_prediction_ : ndarray of shape (N, C) or (N,)
-    The weighted mean of the members' out-of-fold predictions; NaN where one of positive weight has
-    none.
+    The weighted mean of the out-of-fold predictions. NaN where a member of positive weight
+    has none.
 score_path_ : list of float
     The score of the mean after each round.
 member_scores_ : dict from name to float
-    The score of each member's out-of-fold predictions, NaN for one that was left out.
+    The score of the out-of-fold predictions of each member; NaN where the score failed.
+interrupted_ : bool
+    Whether Ctrl-C ended the fit before all members were trained.
 n_features_in_ : int"""
 
-    def fit(self, X, y, *, sample_weight=None, groups=None, oof_predictions=None):
+    @isolated_torch()
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        groups: Any = None,
+        oof_predictions: dict[str, Any] | None = None,
+    ) -> Self:
         """Train each member on each fold, and choose weights on the out-of-fold predictions.
+
+        Ctrl-C ends the training: no further member and no further fold is trained, and weights are
+        chosen among the members that are there, with a ``FitInterruptedWarning``. To stop a search
+        such as GridSearchCV with Ctrl-C, give the search ``error_score="raise"`` and make the
+        warning an error:
+        ``warnings.simplefilter("error", tabdl.exceptions.FitInterruptedWarning)``.
 
         Parameters
         ----------
@@ -114,46 +151,109 @@ n_features_in_ : int"""
             For a splitter of groups.
         oof_predictions : dict from name to array-like of shape (N, C) or (N,), optional
             Out-of-fold predictions from elsewhere, as further members. ``predict`` then needs
-            theirs too.
+            predictions of these members too.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a parameter, a fold, a target, weights, groups or predictions that cannot be used,
+            and for a ``scoring`` that cannot score y.
+        KeyboardInterrupt
+            When Ctrl-C comes before a member has a trained fold.
         """
         check_params(self)
         dataset = self._read(X, y, sample_weight, groups)
         external = self._external(oof_predictions, len(dataset), dataset.y.shape[1:])
+        scorer = check_ensemble_scoring(self.scoring, dataset, self._classes, self._name)
         folds = self._folds(dataset)
         members = self._members(folds, external)
-        self.members_, predictions = {}, dict(external)
-        for name, member in members.items():
-            try:
-                member.fit(
-                    dataset.X, dataset.y, **self._metadata(name, member, sample_weight, groups)
-                )
-            except Exception as error:
-                if self.on_error == "raise":
-                    error.add_note(f"{self._name}: the member {name!r} failed.")
-                    raise
-                warnings.warn(
-                    f"{self._name}: {name} is left out, it failed: {type(error).__name__}: {error}",
-                    stacklevel=2,
-                )
-            else:
-                self.members_[name], predictions[name] = member, member.oof_prediction_
-                if member.cv is folds:
-                    member.cv = self.cv  # the rows of each fold are not to be kept
-        self._choose(dataset, predictions)
+        metadata = {
+            name: self._metadata(name, member, sample_weight, groups)
+            for name, member in members.items()
+        }
+        self._fit_members(dataset, members, metadata, has_others=bool(external))
+        for member in self.members_.values():
+            if member.cv is folds:
+                member.cv = self.cv  # the rows of each fold are not kept
+        self._choose(dataset, external, scorer)
         return self
 
-    def get_params(self, deep=True):
-        """Return the parameters; with ``deep``, where all members have names, also them and theirs,
-        as ``name__parameter``."""
+    def _fit_members(
+        self,
+        dataset: Dataset,
+        members: dict[str, CrossValEnsemble],
+        metadata: dict[str, dict[str, Any]],
+        has_others: bool,
+    ) -> None:
+        """Train members until all are trained or Ctrl-C comes, and set ``members_``.
+
+        Parameters
+        ----------
+        dataset : Dataset
+        members : dict from name to unfitted CrossValEnsemble
+        metadata : dict from name to the keyword arguments of ``fit``
+        has_others : bool
+            Whether there are members from elsewhere.
+        """
+        self.members_ = {}
+        self.interrupted_ = False
+        lines = PlainLines(len(members), shows_all=self.verbose > 1)
+        for name, member in members.items():
+            try:
+                self._fit_member(name, member, dataset, metadata[name])
+            except KeyboardInterrupt:
+                if not self.members_ and not has_others:
+                    raise
+                self.interrupted_ = True
+            if self.interrupted_:
+                warnings.warn(
+                    f"{self._name}: interrupted in the training of member {name!r}; weights are "
+                    f"chosen among the members that are there, {[*self.members_]}.",
+                    FitInterruptedWarning,
+                    stacklevel=3,
+                )
+                break
+            if self.verbose and not is_live(self.verbose):
+                lines.add(f"{self._name}: the training of member {name!r} is done")
+        lines.close()
+
+    def _fit_member(
+        self, name: str, member: CrossValEnsemble, dataset: Dataset, metadata: dict[str, Any]
+    ) -> None:
+        """Train a member and keep it, unless its training fails and ``on_error`` is "skip"."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FitInterruptedWarning)  # fit warns itself
+                member.fit(dataset.X, dataset.y, **metadata)
+        except Exception as error:
+            if self.on_error == "raise":
+                error.add_note(f"{self._name}: the member {name!r} failed.")
+                raise
+            warnings.warn(
+                f"{self._name}: {name} is left out, it failed: {type(error).__name__}: {error}",
+                stacklevel=4,
+            )
+            return
+        self.members_[name] = member
+        self.interrupted_ = member.interrupted_
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters.
+
+        With ``deep``, and where all members have names, also the members and their parameters, as
+        ``name__parameter``.
+        """
         return self._get_params("estimators", deep=deep and self._has_names)
 
-    def set_params(self, **params):
-        """Set parameters; where all members have names, also members, and theirs, as
-        ``name__parameter``."""
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters.
+
+        Where all members have names, also members and their parameters, as ``name__parameter``.
+        """
         if "estimators" in params:
             self.estimators = params.pop("estimators")
         return (
@@ -163,45 +263,32 @@ n_features_in_ : int"""
         )
 
     @property
-    def _has_names(self):
+    def _has_names(self) -> bool:
         # A Pipeline of two steps can be unpacked like a pair.
         return isinstance(self.estimators, list) and all(
             isinstance(item, tuple) for item in self.estimators
         )
 
-    def _folds(self, dataset):
+    def _folds(self, dataset: Dataset) -> list[Fold]:
         """Return the folds of all members; one seed gives one set of folds."""
         seed = int(np.random.SeedSequence(self.random_state).generate_state(1)[0])
-        has_classes, name = self._has_classes, self._name
         return make_folds(
-            self.cv, 1, dataset, has_classes=has_classes, seed=seed, estimator_name=name
+            self.cv,
+            1,
+            dataset,
+            has_classes=self._has_classes,
+            seed=seed,
+            estimator_name=self._name,
         )
 
-    def _members(self, folds, external):
+    def _members(
+        self, folds: list[Fold], external: dict[str, np.ndarray]
+    ) -> dict[str, CrossValEnsemble]:
         """Return the members, each as an unfitted cross-validated ensemble, by name."""
-        kind = CrossValEnsembleClassifier if self._has_classes else CrossValEnsembleRegressor
         if self._has_names:
             self._validate_names([name for name, _ in self.estimators])
-        members = {}
-        for name, estimator in named_estimators(self.estimators).items():
-            if isinstance(estimator, CrossValEnsemble):
-                member = unfitted_copy(estimator)
-                if Int(2).accepts(member.cv):
-                    member.set_params(cv=folds)
-            else:
-                shared = {
-                    "early_stopping": self.early_stopping,
-                    "refit": self.refit,
-                    "on_error": self.on_error,
-                }
-                member = kind(
-                    estimator,
-                    cv=folds,
-                    random_state=self.random_state,
-                    verbose=self.verbose,
-                    **shared,
-                )
-            members[name] = member
+        estimators = named_estimators(self.estimators)
+        members = {name: self._member(estimator, folds) for name, estimator in estimators.items()}
         if not members and not external:
             raise ValueError(
                 f"{self._name}: there must be a member in estimators or oof_predictions, got none."
@@ -213,9 +300,31 @@ n_features_in_ : int"""
             )
         return members
 
-    def _metadata(self, name, member, sample_weight, groups):
-        """Return what a member's fit gets of the metadata: all, or, where metadata is routed, what
-        the member asks for."""
+    def _member(self, estimator: Any, folds: list[Fold]) -> CrossValEnsemble:
+        """Return an estimator as an unfitted cross-validated ensemble."""
+        if isinstance(estimator, CrossValEnsemble):
+            member = unfitted_copy(estimator)
+            return member.set_params(cv=folds) if Int(2).accepts(member.cv) else member
+        kind = CrossValEnsembleClassifier if self._has_classes else CrossValEnsembleRegressor
+        # Without a terminal, verbose=1 is a line a member.
+        is_shown = self.verbose > 1 or is_live(self.verbose)
+        return kind(
+            estimator,
+            cv=folds,
+            early_stopping=self.early_stopping,
+            refit=self.refit,
+            on_error=self.on_error,
+            random_state=self.random_state,
+            verbose=self.verbose if is_shown else 0,
+        )
+
+    def _metadata(
+        self, name: str, member: CrossValEnsemble, sample_weight: Any, groups: Any
+    ) -> dict[str, Any]:
+        """Return the metadata for the fit of a member.
+
+        All of it, or, where metadata is routed, what the member requests.
+        """
         from sklearn import get_config
 
         given = {
@@ -235,9 +344,8 @@ n_features_in_ : int"""
             asked["groups"] = None
         return {key: value for key, value in given.items() if key in asked}
 
-    def get_metadata_routing(self):
-        """Return which of scikit-learn's metadata goes where: ``sample_weight`` to the members,
-        ``groups`` to the splitter."""
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return the routes of metadata: weights to the members, groups to the splitter."""
         router = MetadataRouter(owner=self)
         for name, estimator in named_estimators(self.estimators).items():
             router.add(
@@ -249,7 +357,9 @@ n_features_in_ : int"""
             )
         return router
 
-    def _external(self, predictions, n_rows, y_shape):
+    def _external(
+        self, predictions: Any, n_rows: int, y_shape: tuple[int, ...]
+    ) -> dict[str, np.ndarray]:
         """Return predictions from elsewhere as arrays of the right shape.
 
         Parameters
@@ -257,8 +367,18 @@ n_features_in_ : int"""
         predictions : dict from name to array-like, or None
         n_rows : int
         y_shape : tuple of int
-            Shape of one row's target, where y holds values.
+            Shape of the target of one row, where y holds values.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For predictions without names, of another shape or with infinite values.
         """
+        if not isinstance(predictions or {}, dict):
+            raise TypeError(
+                f"{self._name}: predictions from elsewhere must be a dict from name to array, got "
+                f"{type(predictions).__name__}."
+            )
         shape = (n_rows, len(self._classes)) if self._has_classes else (n_rows, *y_shape)
         arrays = {}
         for name, prediction in (predictions or {}).items():
@@ -270,12 +390,15 @@ n_features_in_ : int"""
                     f"{self._name}: the predictions of {name!r} must have shape {shape}, got "
                     f"{array.shape}."
                 )
+            if np.isinf(array).any():
+                raise ValueError(f"{self._name}: the predictions of {name!r} must be finite.")
             arrays[name] = array
         return arrays
 
-    def _choose(self, dataset, predictions):
-        """Set the weights and what belongs to them."""
-        scorer = make_prediction_scorer(self.scoring, self._classes, self._name)
+    def _choose(self, dataset: Dataset, external: dict[str, np.ndarray], scorer: Scorer) -> None:
+        """Choose the weights, and set the fitted attributes that follow from them."""
+        own = {name: member.oof_prediction_ for name, member in self.members_.items()}
+        predictions = external | own
         if not predictions:
             raise ValueError(f"{self._name}: no member could be trained; see the warnings.")
         present = [~np.isnan(p).reshape(len(dataset), -1).any(1) for p in predictions.values()]
@@ -284,7 +407,9 @@ n_features_in_ : int"""
             raise ValueError(
                 f"{self._name}: there is no row for which all members have out-of-fold predictions."
             )
-        X, y, params = rows.X, rows.y, weight_for(scorer, rows.sample_weight)
+        X = rows.X
+        y = rows.y
+        params = weight_for(scorer, rows.sample_weight)
         selection = select(
             {name: prediction[rows.indices] for name, prediction in predictions.items()},
             lambda prediction: score_prediction(scorer, prediction, y, self._classes, X, params),
@@ -296,44 +421,54 @@ n_features_in_ : int"""
         self.score_path_, self.member_scores_ = selection.path, selection.scores
         self.oof_prediction_ = self._mean(predictions)
 
-    def _mean(self, predictions):
+    def _mean(self, predictions: dict[str, np.ndarray]) -> np.ndarray:
         used = [(share, predictions[name]) for name, share in self.weights_.items() if share > 0]
         return np.sum([share * prediction for share, prediction in used], axis=0)
 
-    def _prediction(self, X, given=None):
-        given = given or {}
+    def _prediction(self, X: Any, given: dict[str, Any] | None = None) -> np.ndarray:
+        others = [name for name in self.weights_ if name not in self.members_]
+        external = self._external(given, X.shape[0], self.oof_prediction_.shape[1:])
+        if unknown := sorted(set(external) - set(others)):
+            raise ValueError(
+                f"{self._name}: predictions must have names of oof_predictions at fit, {others}; "
+                f"got {unknown}."
+            )
         used = [name for name, share in self.weights_.items() if share > 0]
         for name in used:
-            if name not in self.members_ and name not in given:
+            if name not in self.members_ and name not in external:
                 raise ValueError(
                     f"{self._name}: predictions must have what {name!r} predicts for X, as "
-                    f"oof_predictions had at fit; got {sorted(given)}."
+                    f"oof_predictions had at fit; got {sorted(external)}."
                 )
-        n_rows = X.shape[0]
-        external = {name: given[name] for name in used if name not in self.members_}
-        arrays = self._external(external, n_rows, self.oof_prediction_.shape[1:])
+            if name in external and np.isnan(external[name]).any():
+                raise ValueError(
+                    f"{self._name}: the predictions of {name!r} must be numbers for all rows of X, "
+                    "got NaN."
+                )
         own = {name: self._predict_member(name, X) for name in used if name in self.members_}
-        return self._mean(own | arrays)
+        return self._mean(external | own)
 
-    def _predict_member(self, name, X):
+    def _predict_member(self, name: str, X: Any) -> np.ndarray:
         member = self.members_[name]
         return member.predict_proba(X) if self._has_classes else member.predict(X)
 
-    def _parts(self):
-        """Return the estimators whose tags the ensemble takes over."""
+    def _parts(self) -> list[Any]:
         return list(named_estimators(self.estimators).values())
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "weights_")
 
 
-def named_estimators(estimators):
-    """Return the members by name; an estimator without one is named after its class, with a number
-    where that is not enough."""
+def named_estimators(estimators: Sequence[Any]) -> dict[str, Any]:
+    """Return the members by name.
+
+    An estimator without a name has the name of its class, with a number where names are equal.
+    """
     named = {}
     for item in estimators:
         name, estimator = item if isinstance(item, tuple) else (type(item).__name__.lower(), item)
-        number, base = 2, name
+        base = name
+        number = 2
         while name in named:
             if isinstance(item, tuple):
                 raise ValueError(f"the names of estimators must be unique, got {name!r} twice.")
@@ -343,8 +478,9 @@ def named_estimators(estimators):
 
 
 class GreedyEnsembleClassifier(EnsembleClassifierMixin, GreedyEnsemble):
-    """A weighted mean of any classifiers' probabilities, with weights chosen greedily on
-    out-of-fold predictions.
+    """A weighted mean of the probabilities of any classifiers.
+
+    The weights are chosen greedily on out-of-fold predictions.
 
     {parameters}
 
@@ -367,11 +503,7 @@ class GreedyEnsembleClassifier(EnsembleClassifierMixin, GreedyEnsemble):
     (['tabmlpclassifier', 'randomforestclassifier'], (150, 3))
     """
 
-    @property
-    def _classes(self):
-        return self.classes_
-
-    def predict_proba(self, X, *, predictions=None):
+    def predict_proba(self, X: Any, *, predictions: dict[str, Any] | None = None) -> np.ndarray:
         """Return the probability of each class, (N, C).
 
         Parameters
@@ -382,15 +514,21 @@ class GreedyEnsembleClassifier(EnsembleClassifierMixin, GreedyEnsemble):
         """
         return self._prediction(self._read_X(X), predictions)
 
-    def predict(self, X, *, predictions=None):
+    def predict_log_proba(self, X: Any, *, predictions: dict[str, Any] | None = None) -> np.ndarray:
+        """Return the logarithm of ``predict_proba``, (N, C); minus infinity for probability 0."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X, predictions=predictions))
+
+    def predict(self, X: Any, *, predictions: dict[str, Any] | None = None) -> np.ndarray:
         """Return the most probable class of each row, (N,); see ``predict_proba``."""
         codes = self.predict_proba(X, predictions=predictions).argmax(1)
         return self.classes_[codes]
 
 
 class GreedyEnsembleRegressor(EnsembleRegressorMixin, GreedyEnsemble):
-    """A weighted mean of any regressors' values, with weights chosen greedily on out-of-fold
-    predictions.
+    """A weighted mean of the values of any regressors.
+
+    The weights are chosen greedily on out-of-fold predictions.
 
     {parameters}
 
@@ -413,7 +551,7 @@ class GreedyEnsembleRegressor(EnsembleRegressorMixin, GreedyEnsemble):
     ((442,), 1.0)
     """
 
-    def predict(self, X, *, predictions=None):
+    def predict(self, X: Any, *, predictions: dict[str, Any] | None = None) -> np.ndarray:
         """Return the values of each row, (N,) or (N, C).
 
         Parameters

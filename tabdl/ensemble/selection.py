@@ -5,19 +5,24 @@ members are added one by one, with replacement, each time the one with which the
 """
 
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from tabdl.ensemble.predictions import make_prediction_scorer, score_prediction
+from tabdl.ensemble.predictions import score_prediction
+from tabdl.tasks.scoring import Scorer, make_scorer
 
 # Scores that differ by less, relative to their size, are ties: sums of the same numbers in another
 # order.
 _TIE = 1e-12
 
 
-def greedy_weights(predictions, y, score, n_rounds=25):
-    """Return the weights of a greedy ensemble of predictions that are at hand.
+def greedy_weights(
+    predictions: Sequence[Any], y: Any, score: str | Callable[[Any, Any], float], n_rounds: int = 25
+) -> np.ndarray:
+    """Return the weights of a greedy ensemble of given predictions.
 
     Parameters
     ----------
@@ -66,7 +71,7 @@ def greedy_weights(predictions, y, score, n_rounds=25):
             )
     if isinstance(score, str):
         classes = np.unique(y) if y.ndim == 1 and named["predictions[0]"].ndim == 2 else None
-        scorer = make_prediction_scorer(score, classes, "greedy_weights")
+        scorer: Scorer = make_scorer(score, classes, "greedy_weights")
         return select(
             named, lambda p: score_prediction(scorer, p, y, classes), n_rounds, "greedy_weights"
         ).weights
@@ -80,10 +85,11 @@ class Selection:
     Attributes
     ----------
     weights : ndarray of shape (M,)
+        The share of each member.
     path : list of float
-        The score after each round, of all rounds.
+        The score after each round.
     scores : dict from name to float
-        Of each member alone; NaN for one that was left out.
+        The score of each member alone; NaN for a member whose score fails.
     """
 
     weights: np.ndarray
@@ -91,10 +97,15 @@ class Selection:
     scores: dict[str, float]
 
 
-def select(predictions, score, n_rounds, estimator_name):
+def select(
+    predictions: dict[str, np.ndarray],
+    score: Callable[[np.ndarray], float],
+    n_rounds: int,
+    estimator_name: str,
+) -> Selection:
     """Choose members one by one, with replacement, and return the :class:`Selection`.
 
-    A member without a score, because the scorer fails or returns NaN, is left out with a warning.
+    A member whose score fails, or is NaN or infinite, is left out with a warning.
 
     Parameters
     ----------
@@ -107,14 +118,17 @@ def select(predictions, score, n_rounds, estimator_name):
     """
     names = list(predictions)
     alone = {name: _try_score(score, predictions[name], name, estimator_name) for name in names}
-    usable = [i for i, name in enumerate(names) if not np.isnan(alone[name])]
+    usable = [i for i, name in enumerate(names) if np.isfinite(alone[name])]
     if not usable:
         raise ValueError(
             f"{estimator_name}: none of the members has a score: {', '.join(names)}; see the "
             "warnings."
         )
-    counts, path, best = np.zeros(len(names), dtype=int), [], None
-    total = 0.0
+    counts = np.zeros(len(names), dtype=int)
+    total = np.zeros_like(predictions[names[0]])
+    path: list[float] = []
+    best_score = -np.inf
+    best_weights = counts / 1
     for n_chosen in range(1, n_rounds + 1):
         scores = {
             i: alone[names[i]]
@@ -122,20 +136,27 @@ def select(predictions, score, n_rounds, estimator_name):
             else score((total + predictions[names[i]]) / n_chosen)
             for i in usable
         }
-        highest = max(scores.values())
-        ties = [i for i in usable if scores[i] >= highest - _TIE * abs(highest)]
-        chosen = max(
-            ties, key=lambda i: counts[i]
-        )  # the first of those that were chosen most often
+        chosen = _best(scores, counts)
         counts[chosen] += 1
         total = total + predictions[names[chosen]]
         path.append(float(scores[chosen]))
-        if best is None or path[-1] > best[0] + _TIE * abs(best[0]):
-            best = path[-1], counts / n_chosen
-    return Selection(best[1], path, alone)
+        if n_chosen == 1 or path[-1] > best_score + _TIE * abs(best_score):
+            best_score = path[-1]
+            best_weights = counts / n_chosen
+    return Selection(best_weights, path, alone)
 
 
-def _try_score(score, prediction, name, estimator_name):
+def _best(scores: dict[int, float], counts: np.ndarray) -> int:
+    """Return the member of the highest score; of ties the one that was chosen most often."""
+    highest = max(scores.values())
+    ties = [i for i, score in scores.items() if score >= highest - _TIE * abs(highest)]
+    return max(ties, key=lambda i: counts[i])
+
+
+def _try_score(
+    score: Callable[[np.ndarray], float], prediction: np.ndarray, name: str, estimator_name: str
+) -> float:
+    """Return the score of a member alone; NaN, with a warning, where there is none."""
     try:
         value = float(score(prediction))
     except Exception as error:
@@ -145,6 +166,7 @@ def _try_score(score, prediction, name, estimator_name):
             stacklevel=5,
         )
         return np.nan
-    if np.isnan(value):
-        warnings.warn(f"{estimator_name}: {name} is left out, its score is NaN.", stacklevel=5)
+    if not np.isfinite(value):
+        said = "NaN" if np.isnan(value) else str(value)
+        warnings.warn(f"{estimator_name}: {name} is left out, its score is {said}.", stacklevel=5)
     return value

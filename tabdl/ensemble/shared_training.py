@@ -1,10 +1,13 @@
-"""The folds of one of our estimators as fits of one training: they share one encoded table.
+"""The folds of a network of tabdl as fits of one training, which share one encoded table.
 
-DIFF: what is learned of columns before the network (quantiles, those of an embedding too, the mean
-and deviation of a regression's target, balanced class weights) is learned once, from all training
-rows; a fold trained alone learns it from its own. Categories that a fold's rows lack are unknown to
-its network, as they are when it is trained alone.
+DIFF: a fold trained alone learns from its own rows what comes before the network: quantiles of
+columns and embeddings, mean and deviation of y, balanced class weights. Here it is learned once,
+from all training rows. Categories that the rows of a fold lack are unknown to its network in both
+cases.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -17,6 +20,8 @@ from tabdl.base import (
     read_training_data,
     split_off_validation,
 )
+from tabdl.data.dataset import Dataset
+from tabdl.data.splitting import Fold
 from tabdl.embeddings import uses_target
 from tabdl.params import check_params
 
@@ -25,7 +30,7 @@ from tabdl.params import check_params
 _LARGEST_DIFFERENCE = 0.02
 
 
-def can_share(estimator, y, folds):
+def can_share(estimator: Any, y: np.ndarray, folds: Sequence[Fold]) -> bool:
     """Return whether the folds of ``estimator`` can be trained together.
 
     Parameters
@@ -35,10 +40,11 @@ def can_share(estimator, y, folds):
     folds : list of (int ndarray, int ndarray)
         Training and test rows of each.
     """
-    # A user's callback expects to hear of one fit.
+    # A callback of the user expects the epochs of one fit.
     if not isinstance(estimator, TabularEstimator) or estimator.callbacks:
         return False
-    if uses_target(estimator):  # a fold's embedding would know the targets of its test rows
+    # The embedding of a fold would know the targets of its test rows.
+    if uses_target(estimator):
         return False
     sizes = [len(train_rows) for train_rows, _ in folds]
     if min(sizes) < (1 - _LARGEST_DIFFERENCE) * max(sizes):
@@ -47,7 +53,12 @@ def can_share(estimator, y, folds):
     return all(not n_classes or len(np.unique(y[rows])) == n_classes for rows, _ in folds)
 
 
-def fits_of_folds(estimators, dataset, folds, stop_by_fold):
+def fits_of_folds(
+    estimators: Sequence[TabularEstimator],
+    dataset: Dataset,
+    folds: Sequence[Fold],
+    stop_by_fold: bool,
+) -> list[Fit]:
     """Return a :class:`Fit` for each fold, for ``train_fits``.
 
     Parameters
@@ -59,8 +70,8 @@ def fits_of_folds(estimators, dataset, folds, stop_by_fold):
     folds : list of (int ndarray, int ndarray)
         Training and test rows of each.
     stop_by_fold : bool
-        Whether the test rows of a fold are its validation rows; else a part of its training rows
-        is, as the estimator has it.
+        Whether the test rows of a fold are its validation rows. Else a part of its training rows
+        is, by the parameters of the estimator.
     """
     first = estimators[0]
     check_params(first)
@@ -69,7 +80,8 @@ def fits_of_folds(estimators, dataset, folds, stop_by_fold):
     fits = []
     for estimator, (train_rows, test_rows) in zip(estimators, folds, strict=True):
         seeds = MemberSeeds(estimator.random_state, estimator.n_members)
-        train, val = rows.among(train_rows), rows.among(test_rows)
+        train = rows.among(train_rows)
+        val = rows.among(test_rows)
         if not (stop_by_fold and estimator.early_stopping):
             train, val = split_off_validation(estimator, train, seeds)
         fits.append(Fit(estimator, preparation, train, val, seeds))

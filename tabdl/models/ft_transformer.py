@@ -4,13 +4,13 @@ Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tab
 2021), section 3.3.
 """
 
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tabdl.base import TabularEstimator
-from tabdl.embeddings import NUMERIC_EMBEDDINGS, numeric_embedding
+from tabdl.embeddings import NUMERIC_EMBEDDINGS, TOKEN_DOC, numeric_embedding
 from tabdl.network.contract import TabularNet, power_of_two_rows
 from tabdl.network.embeddings import FeatureTokenizer
 from tabdl.network.functional import attention, reglu
@@ -22,7 +22,7 @@ from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 class Attention(nn.Module):
     """Multi-head self-attention, from tokens (B, T, D) to tokens (B, T, D)."""
 
-    def __init__(self, d_block, n_heads, dropout):
+    def __init__(self, d_block: int, n_heads: int, dropout: float) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.qkv = ZeroBiasLinear(d_block, 3 * d_block)
@@ -30,36 +30,31 @@ class Attention(nn.Module):
         self.out = ZeroBiasLinear(d_block, d_block) if n_heads > 1 else nn.Identity()
         self.dropout = Dropout(dropout)
 
-    def forward(self, qkv):
+    def forward(self, qkv: Tensor) -> Tensor:
         """Mix the values of ``qkv``, (B, T, 3 D), which ``self.qkv`` has made of the tokens."""
         n_rows, n_tokens, _ = qkv.shape
-        kept = self.dropout.kept(
-            qkv.new_empty(n_rows, self.n_heads, n_tokens, n_tokens, dtype=torch.float32)
-        )
+        probabilities = (n_rows, self.n_heads, n_tokens, n_tokens)
+        kept = self.dropout.kept(qkv.new_empty(probabilities, dtype=torch.float32))
         return self.out(attention(qkv, self.n_heads, kept, self.dropout.scale))
 
-    def first_token(self, x):
-        """Return what :meth:`forward` gives for the first of the tokens ``x``, (B, D), without
-        anybody's keys and values.
+    def first_token(self, x: Tensor) -> Tensor:
+        """Return what :meth:`forward` gives for the first of the tokens ``x``, (B, D).
 
-        With one query q, a head's logits are ``q (W_k x_t + b_k) = (W_k' q) x_t`` plus a number
-        that softmax does not see, and its output is ``W_v (sum of p_t x_t) + b_v (sum of p_t)``:
-        two products a row instead of two a token.
+        The keys and values of the tokens are never computed. With one query q the logits of a head
+        are ``q (W_k x_t + b_k) = (W_k' q) x_t`` plus a number that softmax does not see. The output
+        of the head is ``W_v (sum of p_t x_t) + b_v (sum of p_t)``: two products a row instead of
+        two a token.
         """
         d_block = x.shape[-1]
         weights = self.qkv.weight.unflatten(0, (3, self.n_heads, -1))  # (3, H, D/H, D)
-        q = nn.functional.linear(
-            x[:, 0], self.qkv.weight[:d_block], self.qkv.bias[:d_block]
-        ).unflatten(-1, (self.n_heads, -1))
+        q = nn.functional.linear(x[:, 0], self.qkv.weight[:d_block], self.qkv.bias[:d_block])
+        q = q.unflatten(-1, (self.n_heads, -1))
         asked = torch.einsum("bhd,hde->bhe", q, weights[1])
-        probabilities = torch.softmax(
-            asked @ x.transpose(-2, -1) * q.shape[-1] ** -0.5, -1
-        )  # (B, H, T)
-        probabilities = self.dropout(probabilities)
+        logits = asked @ x.transpose(-2, -1) * q.shape[-1] ** -0.5
+        probabilities = self.dropout(torch.softmax(logits, -1))  # (B, H, T)
         values = torch.einsum("bhe,hde->bhd", probabilities @ x, weights[2])
-        bias = self.qkv.bias[2 * d_block :].unflatten(0, (self.n_heads, -1)) * probabilities.sum(
-            -1, keepdim=True
-        )
+        bias = self.qkv.bias[2 * d_block :].unflatten(0, (self.n_heads, -1))
+        bias = bias * probabilities.sum(-1, keepdim=True)
         return self.out((values + bias).flatten(-2))
 
 
@@ -72,16 +67,16 @@ class Block(nn.Module):
 
     def __init__(
         self,
-        d_block,
-        n_heads,
-        d_hidden,
-        attention_dropout,
-        ffn_dropout,
-        residual_dropout,
-        depth,
-        is_postnorm,
-        first,
-    ):
+        d_block: int,
+        n_heads: int,
+        d_hidden: int,
+        attention_dropout: float,
+        ffn_dropout: float,
+        residual_dropout: float,
+        depth: StochasticDepth,
+        is_postnorm: bool,
+        first: bool,
+    ) -> None:
         super().__init__()
         self.is_postnorm = is_postnorm
         self.attention_norm = nn.Identity() if first and not is_postnorm else nn.LayerNorm(d_block)
@@ -90,12 +85,12 @@ class Block(nn.Module):
         self.ffn = ReGLUFeedForward(d_block, d_hidden, ffn_dropout)
         self.residual_dropout = nn.Sequential(Dropout(residual_dropout), depth)
 
-    def forward(self, x, qkv=None):
+    def forward(self, x: Tensor, qkv: Tensor | None = None) -> Tensor:
         """Return the tokens after this block, (B, T, D); ``qkv`` where it is known already."""
         qkv = self.attention.qkv(self._before(self.attention_norm, x)) if qkv is None else qkv
         return self._feed_forward(self._add(self.attention_norm, x, self.attention(qkv)))
 
-    def first_token(self, x):
+    def first_token(self, x: Tensor) -> Tensor:
         """Return the first token after this block, (B, D)."""
         branch = self.attention.first_token(self._before(self.attention_norm, x))
         return self._feed_forward(self._add(self.attention_norm, x[:, 0], branch))
@@ -112,53 +107,59 @@ class Block(nn.Module):
 
 
 class ReGLUFeedForward(nn.Module):
-    """``linear(dropout(a * relu(b)))`` of the two halves a and b of ``linear(x)`` (Shazeer 2020,
-    "GLU Variants").
+    """``linear(dropout(a * relu(b)))`` of the two halves a and b of ``linear(x)``.
 
-    Shape: (B, ..., D) to (B, ..., D).
+    Shazeer 2020, "GLU Variants". Shape: (B, ..., D) to (B, ..., D).
     """
 
-    def __init__(self, d_block, d_hidden, dropout):
+    def __init__(self, d_block: int, d_hidden: int, dropout: float) -> None:
         super().__init__()
         self.linear_in = nn.Linear(d_block, 2 * d_hidden)
         self.dropout = Dropout(dropout)
         self.linear_out = nn.Linear(d_hidden, d_block)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the branch of the block."""
         x = self.linear_in(x)
         return self.linear_out(reglu(x, self.dropout.kept(x.chunk(2, -1)[0]), self.dropout.scale))
 
 
 class FTTransformerBackbone(nn.Module):
-    """Transformer blocks; the last one computes only the [CLS] token, which is all that the head
-    reads."""
+    """Transformer blocks; the last one computes only the [CLS] token that the head reads."""
 
     def __init__(
         self,
         *,
-        n_blocks,
-        d_block,
-        n_heads,
-        ffn_hidden_multiplier,
-        stochastic_depth=0.0,
-        norm="pre",
-        **dropouts,
-    ):
+        n_blocks: int,
+        d_block: int,
+        n_heads: int,
+        ffn_hidden_multiplier: float,
+        stochastic_depth: float = 0.0,
+        norm: str = "pre",
+        **dropouts: float,
+    ) -> None:
         super().__init__()
-        settings = {
+        settings: Any = {
             **dropouts,
             "d_hidden": int(d_block * ffn_hidden_multiplier),
             "is_postnorm": norm == "post",
         }
         depths = [StochasticDepth(stochastic_depth, i, n_blocks) for i in range(n_blocks)]
-        self.blocks = nn.ModuleList(
+        self.blocks: Any = nn.ModuleList(
             Block(d_block, n_heads, **settings, depth=depth, first=i == 0)
             for i, depth in enumerate(depths)
         )
 
-    def forward(self, x, qkv):
-        """Return [CLS] after the last block, (B, D), of tokens (B, T, D) and the first block's
-        ``qkv`` of them, (B, T, 3 D)."""
+    def forward(self, x: Tensor, qkv: Tensor | None) -> Tensor:
+        """Return [CLS] after the last block, (B, D).
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, T, D)
+            The tokens.
+        qkv : Tensor of shape (B, T, 3 D) or None
+            Their queries, keys and values in the first block, where they are known.
+        """
         for block in self.blocks[:-1]:
             x, qkv = block(x, qkv), None
         return self.blocks[-1].first_token(x)
@@ -172,11 +173,13 @@ class FTTransformerNet(TabularNet):
 
     prefers_bfloat16 = True
 
-    def forward(self, x_num, x_cat, mix=None):
+    def forward(
+        self, x_num: Tensor, x_cat: Tensor, mix: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """Return the outputs, (B, 1, C); ``mix`` is that of :meth:`mixed`."""
         tokens = self.mixed(self.embedding(x_num, x_cat), mix)
         blocks = self.backbone.blocks
-        # Mixed tokens are nobody's features.
+        # Mixed tokens are the features of no row.
         has_qkv = len(blocks) > 1 and mix is None
         qkv = self.embedding(x_num, x_cat, blocks[0].attention.qkv) if has_qkv else None
         return self.outputs(self.backbone(tokens, qkv))
@@ -210,8 +213,10 @@ _PAPER = {
 
 
 class FTTransformer(TabularEstimator):
-    """The hyper-parameters of FT-Transformer; the defaults are the paper's (supplementary E, table
-    13)."""
+    """The hyper-parameters of FT-Transformer.
+
+    The defaults are those of the paper (supplementary E, table 13).
+    """
 
     n_blocks: int = param(Int(1), default=3, doc="Number of Transformer blocks.")
     d_block: int = param(Int(1), default=192, doc="Width of a token; a multiple of ``n_heads``.")
@@ -247,23 +252,21 @@ class FTTransformer(TabularEstimator):
     numeric_embedding: Any = param(
         *NUMERIC_EMBEDDINGS,
         default="linear",
-        doc="How a number becomes a token: 'linear' (the paper's), 'periodic', 'periodic_lite', "
-        "'pbld', 'piecewise' (bins by quantiles), 'piecewise_tree' (bins by a tree of the "
-        "target), or an object of ``tabdl.embeddings`` with settings.",
+        doc=TOKEN_DOC,
     )
 
     @classmethod
-    def paper_config(cls, **changes):
-        """Return an estimator with the paper's default configuration, whatever the defaults here
-        are.
+    def paper_config(cls, **changes: Any) -> Self:
+        """Return an estimator with the default configuration of the paper.
 
         That is supplementary E, table 13, of 2106.11959: the network, AdamW, early stopping after
-        16 epochs without a better accuracy or squared error, and the quantile transform.
+        16 epochs without a better accuracy or squared error, and the quantile transform. It stays
+        that when the defaults here change.
 
         Parameters
         ----------
         **changes : parameters
-            Set instead of, or besides, the paper's.
+            Set instead of, or besides, those of the paper.
 
         Returns
         -------
@@ -304,16 +307,14 @@ class FTTransformer(TabularEstimator):
                 stochastic_depth=self.stochastic_depth,
                 norm=self.norm,
             ),
-            # PostNorm's last sum is normalised already.
+            # With PostNorm the last sum is normalised already.
             nn.Sequential(
                 nn.LayerNorm(self.d_block) if self.norm == "pre" else nn.Identity(),
                 nn.ReLU(),
                 nn.Linear(self.d_block, n_outputs),
             ),
             n_vectors_per_row=n_tokens,
-            # Measured with 25 tokens of width 192: prediction of 64 rows at once is as fast as of
-            # 32 to 256 and 1.9 times as fast as of 2,048; a step of 256 rows at once is 1.05 times
-            # as fast as of 128 and 1.2 times as fast as of 64.
+            # As many numbers as 64 rows, and 256 in a step, have with 25 tokens of width 192.
             cpu_chunk_rows=power_of_two_rows(64 * 25 * 192, n_tokens * self.d_block),
             cpu_step_rows=power_of_two_rows(256 * 25 * 192, n_tokens * self.d_block),
         )

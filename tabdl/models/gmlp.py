@@ -1,18 +1,18 @@
-"""gMLP over feature tokens: every column becomes a token, and learned sums over the tokens stand
-where attention would.
+"""gMLP over feature tokens: learned sums over the tokens stand where attention would.
 
 Liu, Dai, So, Le: "Pay Attention to MLPs" (NeurIPS 2021, 2105.08050); the tokens are
 FT-Transformer's (2106.11959, section 3.3).
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
 from tabdl.base import TabularEstimator
-from tabdl.embeddings import NUMERIC_EMBEDDINGS, numeric_embedding
+from tabdl.embeddings import NUMERIC_EMBEDDINGS, TOKEN_DOC, numeric_embedding
 from tabdl.network.contract import TabularNet, power_of_two_rows
 from tabdl.network.embeddings import FeatureTokenizer
 from tabdl.network.functional import attention
@@ -22,10 +22,9 @@ from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 
 class SpatialGate(nn.Module):
-    """``W norm(v) + b`` over the tokens: what the other half of the hidden numbers is multiplied
-    with (equation 2).
+    """``W norm(v) + b`` over the tokens, the factor of the other half of the hidden numbers.
 
-    W begins near zero and b at one, so that the product begins as that other half: a plain
+    See equation 2. W begins near zero and b at one, so that the block begins as a plain
     feed-forward layer.
 
     Shape: (B, T, D) to (B, T, D), or (B, 1, D) for the first token alone.
@@ -33,21 +32,21 @@ class SpatialGate(nn.Module):
 
     decayed = ("weight",)
 
-    def __init__(self, n_tokens, d_hidden):
+    def __init__(self, n_tokens: int, d_hidden: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(d_hidden)
         self.weight = nn.Parameter(torch.empty(n_tokens, n_tokens))
         self.bias = nn.Parameter(torch.empty(n_tokens))
 
-    def init_weights(self, generator):
+    def init_weights(self, generator: torch.Generator) -> None:
         """Begin with a gate of one."""
         self.weight.normal_(std=1e-6, generator=generator)
         self.bias.fill_(1)
 
-    def forward(self, v, first_only=False):
+    def forward(self, v: Tensor, first_only: bool = False) -> Tensor:
+        """Return the factor of all tokens, or of the first one."""
         n_tokens = 1 if first_only else len(self.weight)
-        # "@" would transpose all of v, and again on the way back: 1.9 to 4.5 times as slow with 9
-        # to 65 tokens.
+        # "@" would transpose all of v, and again in the backward pass.
         mixed = torch.bmm(self.weight[:n_tokens].expand(len(v), -1, -1), self.norm(v))
         return mixed + self.bias[:n_tokens, None]
 
@@ -58,22 +57,32 @@ class TinyAttention(nn.Module):
     Shape: (B, T, D) to (B, T, d_out).
     """
 
-    def __init__(self, d_block, d_attention, d_out):
+    def __init__(self, d_block: int, d_attention: int, d_out: int) -> None:
         super().__init__()
         self.qkv = ZeroBiasLinear(d_block, 3 * d_attention)
         self.out = ZeroBiasLinear(d_attention, d_out)
 
-    def forward(self, x):
-        return self.out(attention(self.qkv(x), 1, None, 1.0))
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what is added to the gate."""
+        return self.out(attention(self.qkv(x), 1))
 
 
 class Block(nn.Module):
-    """``x + linear(u * gate(v))`` of the two halves u and v of ``gelu(linear(norm(x)))`` (section
-    2, figure 1)."""
+    """``x + linear(u * gate(v))`` of the halves u and v of ``gelu(linear(norm(x)))``.
+
+    See section 2, figure 1.
+    """
 
     def __init__(
-        self, n_tokens, d_block, d_hidden, d_attention, ffn_dropout, residual_dropout, depth
-    ):
+        self,
+        n_tokens: int,
+        d_block: int,
+        d_hidden: int,
+        d_attention: int,
+        ffn_dropout: float,
+        residual_dropout: float,
+        depth: StochasticDepth,
+    ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(d_block)
         self.linear_in = nn.Linear(d_block, 2 * d_hidden)
@@ -83,7 +92,7 @@ class Block(nn.Module):
         self.linear_out = nn.Linear(d_hidden, d_block)
         self.residual_dropout = nn.Sequential(Dropout(residual_dropout), depth)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Return the tokens after this block, (B, T, D)."""
         normed = self.norm(x)
         u, v = gelu(self.linear_in(normed)).chunk(2, -1)
@@ -92,14 +101,14 @@ class Block(nn.Module):
             gate = gate + self.attention(normed)
         return x + self._out(u * gate)
 
-    def first_token(self, x):
-        """Return the first token after this block, (B, D): nobody else's u, and no other row of the
-        gate."""
+    def first_token(self, x: Tensor) -> Tensor:
+        """Return the first token after this block, (B, D).
+
+        It needs no u of other tokens, and no other row of the gate.
+        """
         normed = self.norm(x)
-        (weight_u, weight_v), (bias_u, bias_v) = (
-            self.linear_in.weight.chunk(2),
-            self.linear_in.bias.chunk(2),
-        )
+        weight_u, weight_v = self.linear_in.weight.chunk(2)
+        bias_u, bias_v = self.linear_in.bias.chunk(2)
         gate = self.gate(gelu(linear(normed, weight_v, bias_v)), first_only=True)
         if self.attention is not None:
             gate = gate + self.attention(normed)[:, :1]
@@ -111,14 +120,17 @@ class Block(nn.Module):
 
 
 class GMLPBackbone(nn.Module):
-    """gMLP blocks, from tokens (B, T, D) to [CLS] after the last one, (B, D), which computes
-    nothing else."""
+    """gMLP blocks, from tokens (B, T, D) to [CLS], (B, D).
 
-    def __init__(self, blocks):
+    The last block computes nothing else.
+    """
+
+    def __init__(self, blocks: Iterable[Block]) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks: Any = nn.ModuleList(blocks)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [CLS] after the last block."""
         for block in self.blocks[:-1]:
             x = block(x)
         return self.blocks[-1].first_token(x)
@@ -156,9 +168,7 @@ class GMLP(TabularEstimator):
     numeric_embedding: Any = param(
         *NUMERIC_EMBEDDINGS,
         default="linear",
-        doc="How a number becomes a token: 'linear', 'periodic', 'periodic_lite', 'pbld', "
-        "'piecewise' (bins by quantiles), 'piecewise_tree' (bins by a tree of the target), or"
-        " an object of ``tabdl.embeddings`` with settings.",
+        doc=TOKEN_DOC,
     )
 
     def _build_net(self, schema, n_outputs, train_table):

@@ -6,13 +6,12 @@ Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tab
 
 from collections.abc import Sequence
 from itertools import pairwise
-from numbers import Integral
 from typing import Any
 
 from torch import nn
 
 from tabdl.base import TabularEstimator
-from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, flat_embedding
+from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, VECTOR_DOC, flat_embedding
 from tabdl.network.contract import TabularNet
 from tabdl.network.layers import Dropout, InputLinear
 from tabdl.params import Float, Int, ListOf, param
@@ -35,7 +34,7 @@ class TabMLP(TabularEstimator):
         doc="Width of every hidden layer, or one width a layer.",
     )
     dropout: float = param(Float("[0, 1)"), default=0.1, doc="Dropout of every hidden layer.")
-    d_embedding: int = param(Int(1), default=16, doc="Width of a category's vector.")
+    d_embedding: int = param(Int(1), default=16, doc="Width of the vector of a category.")
     one_hot_max_size: int = param(
         Int(0),
         default=0,
@@ -44,15 +43,13 @@ class TabMLP(TabularEstimator):
     numeric_embedding: Any = param(
         *OPTIONAL_NUMERIC_EMBEDDINGS,
         default="piecewise",
-        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', "
-        "'periodic_lite', 'pbld', 'piecewise' (bins by quantiles), 'piecewise_tree' (bins by "
-        "a tree of the target), or an object of ``tabdl.embeddings`` with settings, such as "
-        "``PiecewiseLinear(n_bins=30)``.",
+        doc=VECTOR_DOC,
     )
     lr: float = param(Float("(0, inf)"), default=1e-3, doc="Learning rate of AdamW.")
 
     def _widths(self):
-        if isinstance(self.d_block, Integral):
+        # A search may give sizes as numpy's integers.
+        if not isinstance(self.d_block, Sequence):
             return [self.d_block] * self.n_blocks
         if len(self.d_block) != self.n_blocks:
             raise ValueError(

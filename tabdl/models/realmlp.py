@@ -1,5 +1,4 @@
-"""RealMLP: an MLP whose many details were tuned together on a collection of datasets, so that its
-defaults need no tuning.
+"""RealMLP: an MLP whose details were tuned together on many datasets, so that it needs no tuning.
 
 Holzmüller, Grinsztajn, Steinwart: "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on
 Tabular Data" (NeurIPS 2024, 2407.04491), section 3 and table A.1.
@@ -11,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tabdl.base import TabularEstimator
 from tabdl.data.encoding import RobustClip
 from tabdl.devices import PRECISIONS
-from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, numeric_embedding
+from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, VECTOR_DOC, numeric_embedding
 from tabdl.network.contract import TabularNet
 from tabdl.network.embeddings import CategoryEmbedding, FlatEmbedding, split_by_size
 from tabdl.network.functional import mish
@@ -25,19 +24,20 @@ from tabdl.params import Float, Int, OneOf, param
 from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 ACTIVATIONS = {"selu": nn.functional.selu, "mish": mish, "relu": nn.functional.relu}
+_LR_DOC = (
+    "Learning rate of AdamW. The scale has 6 times as much; biases, embeddings of numbers and "
+    "activations have a tenth."
+)
 _SCHEDULES = OneOf("constant", "flat_cosine")
-# DIFF: the authors' code takes all rows that fit into a gigabyte.
-_ADAPT_ROWS = 20_000  # as many give the spread of a layer's outputs to within a percent
+# DIFF: the authors' code takes all rows that fit into a gigabyte; so many give the same spread.
+_ADAPT_ROWS = 20_000
 
 
 class RobustOneHot(nn.Module):
-    """One-hot columns that are scaled and clipped as numbers are (section 3: after the encoding,
-    all columns are numbers).
+    """One-hot columns that are scaled and clipped as numbers are (section 3).
 
     A feature of two values is one column, 1 and -1. A code that no training row has is 0 in all
-    columns before the scaling.
-
-    Shape: (B, Fc) codes to (B, columns).
+    columns before the scaling. Shape: (B, Fc) codes to (B, columns).
 
     Parameters
     ----------
@@ -47,7 +47,13 @@ class RobustOneHot(nn.Module):
     weight : ndarray of shape (N,) or None
     """
 
-    def __init__(self, x_cat, cardinalities, weight):
+    values: Tensor
+    feature: Tensor
+    offset: Tensor
+
+    def __init__(
+        self, x_cat: np.ndarray, cardinalities: list[int], weight: np.ndarray | None
+    ) -> None:
         super().__init__()
         values = [
             _columns(codes, size, weight)
@@ -55,7 +61,7 @@ class RobustOneHot(nn.Module):
         ]
         self.widths = [len(columns) for columns in values]
         self.d_out = sum(self.widths)
-        # The values of all codes in one line, a column behind the other.
+        # The values of all codes stand in one line, a column behind the other.
         sizes = np.repeat(cardinalities, self.widths)
         self._numbers = {
             "values": np.concatenate([columns.ravel() for columns in values]),
@@ -66,17 +72,18 @@ class RobustOneHot(nn.Module):
         for name in ("feature", "offset"):
             self.register_buffer(name, torch.empty(self.d_out, dtype=torch.int32))
 
-    def init_weights(self, generator):
+    def init_weights(self, generator: torch.Generator) -> None:
         """Set the values of each code."""
         for name, numbers in self._numbers.items():
             getattr(self, name).copy_(torch.from_numpy(numbers))
 
-    def forward(self, x_cat):
+    def forward(self, x_cat: Tensor) -> Tensor:
+        """Return the columns."""
         return self.values[x_cat.index_select(-1, self.feature) + self.offset]
 
 
 def _columns(codes, cardinality, weight):
-    """Return a feature's columns for each of its codes, (columns, cardinality)."""
+    """Return the columns of a feature for each of its codes, (columns, cardinality)."""
     n_known = cardinality - 1
     raw = np.eye(n_known, cardinality) if n_known != 2 else np.array([[1.0, -1.0, 0.0]])
     # DIFF: a missing value of the training rows is a value like others; the authors' code leaves
@@ -86,14 +93,14 @@ def _columns(codes, cardinality, weight):
     columns = np.zeros_like(raw)
     for column, numbers in zip(columns, raw, strict=True):
         seen = numbers[is_seen]
-        if seen.min() < seen.max():  # a constant says nothing
+        # A constant says nothing.
+        if seen.min() < seen.max():
             column[:] = RobustClip().fit(seen, mass[is_seen]).transform(numbers)
     return columns
 
 
 class RealMLPEmbedding(FlatEmbedding):
-    """Embedded numbers, scaled one-hot columns, and vectors of the categories with more values,
-    which begin as normal numbers."""
+    """Embedded numbers, scaled one-hot columns, and vectors of categories with more values."""
 
     def _vectors(self, sizes, d_embedding):
         return NormalVectors(
@@ -104,35 +111,38 @@ class RealMLPEmbedding(FlatEmbedding):
 class NormalVectors(CategoryEmbedding):
     """Vectors of categories that begin with a standard normal distribution."""
 
-    def init_weights(self, generator):
+    def init_weights(self, generator: torch.Generator) -> None:
         """Draw the vectors, and set where each feature begins."""
         self.weight.normal_(generator=generator)
         self.set_offsets()
 
 
 class Scale(nn.Module):
-    """``x * s``, which begins as x: how much each column counts is learned quickly, at six times
-    the learning rate.
+    """``x * s``, which begins as x: how much each column counts.
+
+    The scale s learns quickly, at six times the learning rate.
 
     Shape: (B, D) to (B, D).
     """
 
-    def __init__(self, d):
+    def __init__(self, d: int) -> None:
         super().__init__()
         self.lr_factors = {"weight": 6.0}
         self.weight = nn.Parameter(torch.empty(d))
 
-    def init_weights(self, generator):
+    def init_weights(self, generator: torch.Generator) -> None:
         """Begin with ones."""
         self.weight.fill_(1)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scaled columns."""
         return x * self.weight
 
 
 class NTKLinear(nn.Module):
-    """``W x / sqrt(d_in) + b`` with W of about one: the neural tangent parametrisation, where one
-    learning rate suits all widths.
+    """``W x / sqrt(d_in) + b`` with W of about one: the neural tangent parametrisation.
+
+    With it one learning rate suits all widths.
 
     Shape: (B, d_in) to (B, d_out).
 
@@ -140,28 +150,33 @@ class NTKLinear(nn.Module):
     ----------
     d_in, d_out : int
     full : bool
-        Never of bfloat16 numbers, also under autocast: for the first and the last layer.
+        Whether it never computes in bfloat16, also under autocast: for the first and last layer.
     """
 
-    def __init__(self, d_in, d_out, full=False):
+    def __init__(self, d_in: int, d_out: int, full: bool = False) -> None:
         super().__init__()
         self.lr_factors = {"bias": 0.1}
-        self.in_features, self.full = d_in, full
+        self.in_features = d_in
+        self.full = full
         self.weight = nn.Parameter(torch.empty(d_out, d_in))
         self.bias = nn.Parameter(torch.empty(d_out))
 
-    def init_weights(self, generator):
+    def init_weights(self, generator: torch.Generator) -> None:
         """Draw the weights from a standard normal distribution."""
         self.weight.normal_(generator=generator)
         self.bias.zero_()
 
     @torch.no_grad()
-    def init_from_outputs(self, x, generator):
-        """Scale the weights so that each output varies by 1 over the rows ``x``, and draw the
-        biases ("he+5", section 3).
+    def init_from_outputs(self, x: Tensor, generator: torch.Generator) -> None:
+        """Give the outputs a standard deviation of 1 over rows, and draw the biases.
 
-        A bias is minus a random convex combination of the output at five random rows, so that each
-        unit bends among the data.
+        This is "he+5" of section 3. A bias is minus a random convex combination of the output at
+        five random rows, so that each unit bends among the data.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, d_in)
+        generator : torch.Generator
         """
         outputs = x @ self.weight.T * self.in_features**-0.5
         std = outputs.std(0, correction=0)
@@ -171,10 +186,10 @@ class NTKLinear(nn.Module):
         share = torch.empty(5, len(std)).exponential_(generator=generator)
         self.bias.copy_(-(outputs.gather(0, chosen) / std * share / share.sum(0)).sum(0))
 
-    def forward(self, x):
-        with torch.autocast(
-            x.device.type, enabled=torch.is_autocast_enabled(x.device.type) and not self.full
-        ):
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs."""
+        is_autocast = torch.is_autocast_enabled(x.device.type) and not self.full
+        with torch.autocast(x.device.type, enabled=is_autocast):
             x = x.to(self.weight.dtype) if self.full else x
             return torch.addmm(self.bias, x, self.weight.T, alpha=self.in_features**-0.5)
 
@@ -185,17 +200,18 @@ class ParametricActivation(nn.Module):
     Shape: (B, D) to (B, D).
     """
 
-    def __init__(self, d, name):
+    def __init__(self, d: int, name: str) -> None:
         super().__init__()
         self.lr_factors = {"weight": 0.1}
         self.function = ACTIVATIONS[name]
         self.weight = nn.Parameter(torch.empty(d))
 
-    def init_weights(self, generator):
+    def init_weights(self, generator: torch.Generator) -> None:
         """Begin with the activation itself."""
         self.weight.fill_(1)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs of the units."""
         return torch.lerp(x, self.function(x), self.weight.to(x.dtype))
 
 
@@ -212,21 +228,33 @@ class RealMLPNet(TabularNet):
         A key of ``ACTIVATIONS``.
     dropout : float
     is_classification : bool
-        A single output is then the difference of two, as if each class had one; else outputs stay
+        If so, a single output is the difference of two, as if each class had one. Else outputs stay
         in the range of the training rows, except in training.
     """
 
+    low: Tensor
+    high: Tensor
+
     def __init__(
-        self, embedding, n_outputs, *, n_blocks, d_block, activation, dropout, is_classification
-    ):
-        layers = [Scale(embedding.d_out)]
+        self,
+        embedding: RealMLPEmbedding,
+        n_outputs: int,
+        *,
+        n_blocks: int,
+        d_block: int,
+        activation: str,
+        dropout: float,
+        is_classification: bool,
+    ) -> None:
+        layers: list[nn.Module] = [Scale(embedding.d_out)]
         for i in range(n_blocks):
             linear = NTKLinear(d_block if i else embedding.d_out, d_block, full=i == 0)
             layers += [linear, ParametricActivation(d_block, activation), Dropout(dropout)]
         is_difference = is_classification and n_outputs == 1
         head = NTKLinear(d_block, n_outputs + is_difference, full=True)
         super().__init__(embedding, nn.Sequential(*layers), head)
-        self.is_difference, self.is_clamped = is_difference, not is_classification
+        self.is_difference = is_difference
+        self.is_clamped = not is_classification
         for name in ("low", "high"):
             self.register_buffer(name, torch.empty(n_outputs if self.is_clamped else 0))
         self.lr_factors = {} if embedding.num is None else {"embedding.num": 0.1}
@@ -236,15 +264,14 @@ class RealMLPNet(TabularNet):
         }
         self.decayed = tuple(name for name, _ in self.named_parameters() if name not in biases)
 
-    def init_weights(self, generator):
+    def init_weights(self, generator: torch.Generator) -> None:
         """Set no limits of the outputs."""
         self.low.fill_(-math.inf)
         self.high.fill_(math.inf)
 
     @torch.no_grad()
-    def init_from_data(self, train_table, generator):
-        """Adapt the weights, layer by layer, and the limits of the outputs to the training rows, a
-        Table on the CPU."""
+    def init_from_data(self, train_table: Any, generator: torch.Generator) -> None:
+        """Adapt the weights, layer by layer, and the limits of the outputs to the training rows."""
         if self.is_clamped:
             self.low.copy_(train_table.y.amin(0))
             self.high.copy_(train_table.y.amax(0))
@@ -258,7 +285,7 @@ class RealMLPNet(TabularNet):
                 layer.init_from_outputs(x, generator)
             x = x if isinstance(layer, Dropout) else layer(x)
 
-    def outputs(self, x):
+    def outputs(self, x: Tensor) -> Tensor:
         """Return the outputs, (B, 1, C), of representations (B, D)."""
         x = self.head(x)
         if self.is_difference:
@@ -269,7 +296,7 @@ class RealMLPNet(TabularNet):
 
 
 class RealMLP(TabularEstimator):
-    """The hyper-parameters of RealMLP; the defaults are the paper's tuned defaults (table A.1)."""
+    """The hyper-parameters of RealMLP; the defaults are the tuned ones of the paper (table A.1)."""
 
     n_blocks: int = param(Int(1), default=3, doc="Number of hidden layers.")
     d_block: int = param(Int(1), default=256, doc="Width of the hidden layers.")
@@ -288,7 +315,7 @@ class RealMLP(TabularEstimator):
         "half.",
     )
     d_embedding: int = param(
-        Int(1), default=8, doc="Width of a category's vector, where it is not one-hot."
+        Int(1), default=8, doc="Width of the vector of a category that is not one-hot."
     )
     one_hot_max_size: int = param(
         Int(0),
@@ -299,10 +326,7 @@ class RealMLP(TabularEstimator):
     numeric_embedding: Any = param(
         *OPTIONAL_NUMERIC_EMBEDDINGS,
         default="pbld",
-        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', "
-        "'periodic_lite', 'pbld', 'piecewise' (bins by quantiles), 'piecewise_tree' (bins by "
-        "a tree of the target), or an object of ``tabdl.embeddings`` with settings, such as "
-        "``PBLD(n_frequencies=32)``.",
+        doc=VECTOR_DOC,
     )
     numeric_transform: str = param(
         OneOf("quantile", "standard", "robust", "none"),
@@ -313,8 +337,7 @@ class RealMLP(TabularEstimator):
     lr: float = param(
         Float("(0, inf)"),
         default=0.04,
-        doc="Learning rate of AdamW; of the scale 6 times, of biases, numbers' embeddings and "
-        "activations a tenth.",
+        doc=_LR_DOC,
     )
     lr_schedule: str = param(
         OneOf("constant", "cosine", "coslog4"),
@@ -341,25 +364,25 @@ class RealMLP(TabularEstimator):
         OneOf("auto"),
         Int(1),
         default=256,
-        doc="Rows a step; what is left at an epoch's end waits. 'auto': as the other estimators.",
+        doc="Rows a step; rows that do not fill the last step of an epoch wait. 'auto': as for the "
+        "other estimators.",
     )
     max_epochs: int = param(
         Int(1), default=256, doc="Number of epochs, if ``patience`` does not end training."
     )
-    patience: int = param(
+    patience: int | str = param(
         Int(1),
         default=256,
-        doc="Epochs without a better validation score before training stops. The learning rate's "
-        "cycles need them all: the paper trains all epochs and keeps the best one's weights, "
-        "the last one's of equals.",
+        doc="Epochs without a better validation score before training stops. The cycles of the "
+        "learning rate need all epochs: the paper trains them all and keeps the weights of the "
+        "best one, or of the last among equals.",
     )
 
     precision: str = param(
         OneOf(*PRECISIONS),
         default="float32",
         doc="Numbers of the network: 'float32', 'float64', 'bfloat16' (products of bfloat16), or "
-        "'auto', by width and device as for the other estimators. bfloat16 cost accuracy and "
-        "saved no time where it was measured.",
+        "'auto', by width and device as for the other estimators. bfloat16 costs accuracy here.",
     )
 
     def _build_net(self, schema, n_outputs, train_table):
@@ -384,9 +407,9 @@ class RealMLP(TabularEstimator):
             is_classification=self._has_classes,
         )
 
-    def _training_config(self, *args):
+    def _training_config(self, n_rows, device, precision, callbacks):
         return replace(
-            super()._training_config(*args),
+            super()._training_config(n_rows, device, precision, callbacks),
             beta2=self.beta2,
             dropout_schedule=self.dropout_schedule,
             weight_decay_schedule=self.weight_decay_schedule,
@@ -421,7 +444,7 @@ class RealMLPClassifier(ClassifierTask, RealMLP):
     (150, 3)
     """
 
-    label_smoothing: float | str = param(
+    label_smoothing: Any = param(
         OneOf("auto"),
         Float("[0, 1)"),
         default="auto",
@@ -472,6 +495,5 @@ class RealMLPRegressor(RegressorTask, RealMLP):
     lr: float = param(
         Float("(0, inf)"),
         default=0.2,
-        doc="Learning rate of AdamW; of the scale 6 times, of biases, numbers' embeddings and "
-        "activations a tenth.",
+        doc=_LR_DOC,
     )

@@ -6,10 +6,10 @@ Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tab
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from tabdl.base import TabularEstimator
-from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, flat_embedding
+from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, VECTOR_DOC, flat_embedding
 from tabdl.network.contract import TabularNet
 from tabdl.network.layers import BatchNorm, Dropout, InputLinear, StochasticDepth
 from tabdl.params import Float, Int, param
@@ -17,23 +17,22 @@ from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 
 class ResNetBackbone(nn.Module):
-    """``x + dropout(linear(dropout(relu(linear(norm(x))))))``, ``n_blocks`` times, after a
-    projection (section 3.2).
+    """A projection, then blocks ``x + dropout(linear(dropout(relu(linear(norm(x))))))``.
 
-    Shape: (B, d_in) to (B, D).
+    See section 3.2. Shape: (B, d_in) to (B, D).
     """
 
     def __init__(
         self,
         *,
-        d_in,
-        n_blocks,
-        d_block,
-        d_hidden_multiplier,
-        hidden_dropout,
-        residual_dropout,
-        stochastic_depth,
-    ):
+        d_in: int,
+        n_blocks: int,
+        d_block: int,
+        d_hidden_multiplier: float,
+        hidden_dropout: float,
+        residual_dropout: float,
+        stochastic_depth: float,
+    ) -> None:
         super().__init__()
         d_hidden = int(d_block * d_hidden_multiplier)
         self.projection = InputLinear(d_in, d_block)
@@ -50,7 +49,8 @@ class ResNetBackbone(nn.Module):
             for i in range(n_blocks)
         )
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the representations."""
         x = self.projection(x)
         for block in self.blocks:
             x = x + block(x)
@@ -82,7 +82,7 @@ class TabResNet(TabularEstimator):
         doc="Share of the rows that skip the last block in training; earlier blocks "
         "proportionally less (1603.09382, section 3).",
     )
-    d_embedding: int = param(Int(1), default=16, doc="Width of a category's vector.")
+    d_embedding: int = param(Int(1), default=16, doc="Width of the vector of a category.")
     one_hot_max_size: int = param(
         Int(0),
         default=0,
@@ -91,10 +91,7 @@ class TabResNet(TabularEstimator):
     numeric_embedding: Any = param(
         *OPTIONAL_NUMERIC_EMBEDDINGS,
         default="piecewise",
-        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', "
-        "'periodic_lite', 'pbld', 'piecewise' (bins by quantiles), 'piecewise_tree' (bins by "
-        "a tree of the target), or an object of ``tabdl.embeddings`` with settings, such as "
-        "``PiecewiseLinear(n_bins=30)``.",
+        doc=VECTOR_DOC,
     )
     lr: float = param(Float("(0, inf)"), default=1e-3, doc="Learning rate of AdamW.")
 

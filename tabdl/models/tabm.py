@@ -7,10 +7,10 @@ Ensembling" (ICLR 2025, 2410.24210).
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tabdl.base import TabularEstimator
-from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, flat_embedding
+from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, VECTOR_DOC, flat_embedding
 from tabdl.network.contract import TabularNet
 from tabdl.network.layers import Dropout, SeparateLinear
 from tabdl.params import Float, Int, OneOf, param
@@ -20,10 +20,9 @@ ARCHITECTURES = ("tabm", "tabm-mini", "tabm-packed")
 
 
 class Adapter(nn.Module):
-    """``x * r`` with k vectors r, one for each prediction (section 3.3); within a feature all of r
-    is one random number.
+    """``x * r`` with k vectors r, one for each prediction (section 3.3).
 
-    Shape: (B, K, D) to (B, K, D).
+    Within a feature r begins as one random number. Shape: (B, K, D) to (B, K, D).
 
     Parameters
     ----------
@@ -36,37 +35,38 @@ class Adapter(nn.Module):
 
     decayed = ("weight",)
 
-    def __init__(self, k, widths, signs):
+    def __init__(self, k: int, widths: list[int], signs: bool) -> None:
         super().__init__()
-        self.widths, self.signs = widths, signs
+        self.widths = widths
+        self.signs = signs
         self.weight = nn.Parameter(torch.empty(k, sum(widths)))
 
-    def init_weights(self, generator):
+    def init_weights(self, generator: torch.Generator) -> None:
         """Draw a number for each prediction and feature."""
         drawn = torch.empty(len(self.weight), len(self.widths)).normal_(generator=generator)
         drawn = torch.where(drawn < 0, -1.0, 1.0) if self.signs else drawn
         self.weight.copy_(drawn.repeat_interleave(torch.tensor(self.widths), dim=1))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a vector for each prediction."""
         return x * self.weight
 
 
 class BatchEnsembleLinear(nn.Module):
-    """``(W (x * r)) * s + b`` with one matrix W and k vectors r, s and b (section 3.2, equation 1;
-    Wen et al. 2020).
+    """``(W (x * r)) * s + b`` with one matrix W and k vectors r, s and b.
 
-    Shape: (B, K, d_in) to (B, K, d_out).
+    Section 3.2, equation 1; Wen et al. 2020. Shape: (B, K, d_in) to (B, K, d_out).
 
     Parameters
     ----------
     d_in, d_out, k : int
     first : bool
-        The network's first layer, whose r an :class:`Adapter` in front stands for.
+        Whether it is the first layer of the network, where an :class:`Adapter` stands for r.
     """
 
     decayed = ("weight", "r", "s")
 
-    def __init__(self, d_in, d_out, k, first):
+    def __init__(self, d_in: int, d_out: int, k: int, first: bool) -> None:
         super().__init__()
         self.in_features = d_in
         self.weight = nn.Parameter(torch.empty(d_out, d_in))
@@ -74,24 +74,21 @@ class BatchEnsembleLinear(nn.Module):
         self.s = nn.Parameter(torch.empty(k, d_out))
         self.bias = nn.Parameter(torch.empty(k, d_out))
 
-    def init_weights(self, generator):
+    def init_weights(self, generator: torch.Generator) -> None:
         """Begin as one linear layer, the same for each of the k."""
         bound = self.in_features**-0.5
         self.weight.uniform_(-bound, bound, generator=generator)
-        self.bias.copy_(
-            torch.empty_like(self.bias[0])
-            .uniform_(-bound, bound, generator=generator)
-            .expand_as(self.bias)
-        )
+        bias = torch.empty_like(self.bias[0]).uniform_(-bound, bound, generator=generator)
+        self.bias.copy_(bias.expand_as(self.bias))
         for scale in (self.r, self.s):
             if scale is not None:
                 scale.fill_(1)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a vector for each prediction."""
         x = x if self.r is None else x * self.r
-        return torch.addcmul(
-            self.bias, nn.functional.linear(x, self.weight).to(self.bias.dtype), self.s
-        )
+        x = nn.functional.linear(x, self.weight).to(self.bias.dtype)
+        return torch.addcmul(self.bias, x, self.s)
 
 
 # The parameters that have a row for each of the k predictions.
@@ -114,22 +111,35 @@ class TabMNet(TabularNet):
         batches in turn.
     """
 
-    def __init__(self, embedding, backbone, head, *, k, separate_batches, **sizes):
+    def __init__(
+        self,
+        embedding: nn.Module,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        k: int,
+        separate_batches: bool,
+        **sizes: Any,
+    ) -> None:
         super().__init__(embedding, backbone, head, n_vectors_per_row=k, **sizes)
         self.k = k
         self.n_batch_streams = k if separate_batches else 1
 
-    def forward(self, x_num, x_cat, mix=None):
-        """Return the outputs, (B, K, C); in training with batches of their own, (B, 1, C). ``mix``
-        is that of :meth:`mixed`."""
+    def forward(
+        self, x_num: Tensor, x_cat: Tensor, mix: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Return the outputs, (B, K, C); in training with separate batches, (B, 1, C).
+
+        ``mix`` is that of :meth:`mixed`.
+        """
         x = self.mixed(self.embedding(x_num, x_cat), mix)
         if self.training and self.n_batch_streams > 1:
             return self.predictions(x.unflatten(0, (-1, self.k))).flatten(0, 1).unsqueeze(1)
         return self.predictions(x.unsqueeze(1).expand(-1, self.k, -1))
 
     @torch.no_grad()
-    def keep(self, chosen):
-        """Drop the weights of all predictions but those of ``chosen``, a list of their numbers."""
+    def keep(self, chosen: list[int]) -> None:
+        """Drop the weights of all predictions but the ``chosen`` ones, by number."""
         for module in [*self.backbone.modules(), self.head]:
             for name in _OF_EACH_PREDICTION.get(type(module), ()):
                 parameter = getattr(module, name)
@@ -139,7 +149,7 @@ class TabMNet(TabularNet):
         self.n_batch_streams = min(self.n_batch_streams, self.k)
         self.cpu_chunk_rows = _chunk_rows(self.k)
 
-    def predictions(self, x):
+    def predictions(self, x: Tensor) -> Tensor:
         """Return the outputs, (B, K, C), of representations (B, K, D)."""
         x = self.backbone(x)
         with torch.autocast(x.device.type, enabled=False):
@@ -154,7 +164,7 @@ class TabM(TabularEstimator):
     """The hyper-parameters of TabM.
 
     The defaults are those of the authors' package but for the width, which is 512 there, and the
-    embedding's bins: measured by ``python -m benchmarks.defaults``.
+    bins of the embedding: measured by ``python -m benchmarks.defaults``.
     """
 
     arch: str = param(
@@ -181,7 +191,7 @@ class TabM(TabularEstimator):
         "rows.",
     )
     d_embedding: int = param(
-        Int(1), default=16, doc="Width of a category's vector, where it is not one-hot."
+        Int(1), default=16, doc="Width of the vector of a category that is not one-hot."
     )
     one_hot_max_size: int = param(
         Int(0),
@@ -191,10 +201,7 @@ class TabM(TabularEstimator):
     numeric_embedding: Any = param(
         *OPTIONAL_NUMERIC_EMBEDDINGS,
         default="piecewise_tree",
-        doc="How a number becomes a vector: None (it stays a number), 'linear', 'periodic', "
-        "'periodic_lite', 'pbld', 'piecewise' (bins by quantiles), 'piecewise_tree' (bins by "
-        "a tree of the target), or an object of ``tabdl.embeddings`` with settings, such as "
-        "``PiecewiseLinear(n_bins=30)``.",
+        doc=VECTOR_DOC,
     )
     lr: float = param(Float("(0, inf)"), default=2e-3, doc="Learning rate of AdamW.")
     weight_decay: float = param(
@@ -223,7 +230,7 @@ class TabM(TabularEstimator):
                 Dropout(self.dropout),
             ]
         head = SeparateLinear(self.k, self.d_block, n_outputs)
-        # A step of so many rows at once keeps the activations in a processor's caches.
+        # So many rows at once keep the activations of a step in the caches of a processor.
         step_rows = self.k * max(1, 2048 // self.k)
         return TabMNet(
             embedding,

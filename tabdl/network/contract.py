@@ -66,17 +66,17 @@ _GLOBAL_GENERATOR = threading.RLock()
 
 
 class TabularNet(nn.Module):
-    """A network over a table's features; see the module's text for the three parts.
+    """A network over the features of a table; the text above says what its three parts are.
 
     Parameters
     ----------
     embedding, backbone, head : Module
     n_vectors_per_row : int
-        Number of vectors that the backbone makes of a row: 1, the tokens of a Transformer, or the
-        K predictions of TabM.
+        Number of vectors that the backbone works on for a row: 1, the number of tokens, or the
+        number of predictions.
     cpu_chunk_rows : int
-        Rows that are predicted at once on a CPU: few enough for its caches, enough to hide Python's
-        own time.
+        Rows that are predicted at once on a CPU: few enough for its caches, and enough to hide the
+        time of Python itself.
     cpu_step_rows : int or None
         Rows of a batch that go forward and backward at once on a CPU. None: all, as batch
         normalisation needs it.
@@ -124,15 +124,16 @@ class TabularNet(nn.Module):
         """Adapt the weights to the training rows, a Table on the CPU; most networks do not."""
 
     def mixed(self, x: Tensor, mix: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Return the embedding's output with channels of another row (HiddenMix, 2301.02819, 3.4).
+        """Return ``x`` with channels of another row (HiddenMix, 2301.02819, section 3.4).
 
         Row i meets row i - ``n_batch_streams``: in a batch the rows stand in random order.
 
         Parameters
         ----------
         x : Tensor of shape (B, ...)
+            From the embedding.
         mix : None or tuple of Tensor
-            The share that stays a row's own, (B,), and for each channel whether it stays, 1 or 0,
+            The share of its channels that each row keeps, (B,), and which ones it keeps, 1 or 0,
             (B, channels). None: ``x`` is returned as it is.
         """
         if mix is None:
@@ -141,7 +142,7 @@ class TabularNet(nn.Module):
         return torch.lerp(x.roll(self.n_batch_streams, 0), x, weight)
 
     def outputs(self, x: Tensor) -> Tensor:
-        """Return the head's outputs, (B, 1, C), of representations (B, D); never in bfloat16."""
+        """Return the outputs, (B, 1, C), of representations (B, D); never in bfloat16."""
         with torch.autocast(x.device.type, enabled=False):
             return self.head(x.to(self._head_dtype)).unsqueeze(1)
 

@@ -1,4 +1,4 @@
-"""The modules that turn a table's features into vectors: numbers, categories, tokens, one flat row.
+"""The modules that turn features into vectors: numbers, categories, tokens, one flat row.
 
 Gorishniy et al.: "Revisiting Deep Learning Models for Tabular Data" (NeurIPS 2021, 2106.11959), for
 the tokens; Gorishniy, Rubachev, Babenko: "On Embeddings for Numerical Features in Tabular Deep

@@ -6,20 +6,61 @@ from typing import Any
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
+from tabdl.data.dataset import Subset
 from tabdl.data.validation import class_labels, numeric_target
 from tabdl.params import Float, OneOf, Predicate, param
 from tabdl.tasks.targets import (
     REGRESSION_LOSSES,
     BinaryTarget,
+    Decoded,
+    Loss,
     MulticlassTarget,
     MultilabelTarget,
     RegressionTarget,
+    Target,
 )
 
 
+class Task:
+    """What an estimator needs of its task, and what a task needs of its estimator.
+
+    The methods that raise NotImplementedError are those of the tasks below, and ``_outputs`` is
+    that of the estimator.
+    """
+
+    _has_classes = False
+    _target: Any
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _check_y(self, y: Any, name: str) -> np.ndarray:
+        """Return ``y`` as an array, (N,) or (N, C); raise ValueError for what cannot be learned."""
+        raise NotImplementedError(f"{self._name} has no task")
+
+    def _make_target(self, train: Subset) -> Target:
+        """Return the target that encodes y for the loss."""
+        raise NotImplementedError(f"{self._name} has no task")
+
+    def _train_loss(self, target: Target) -> Loss:
+        """Return the loss in training, ``(outputs (B, K, C), y) -> (B,)``."""
+        return target.loss
+
+    def _outputs(self, X: Any) -> Tensor:
+        """Return the outputs of the network for X, (N, K, C)."""
+        raise NotImplementedError(f"{self._name} has no network")
+
+    def _decoded(self, X: Any) -> Decoded:
+        """Return what the target makes of the outputs of the network for X."""
+        outputs = self._outputs(X)
+        return self._target.decode(outputs)
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
-class ClassifierTask(ClassifierMixin):
+class ClassifierTask(ClassifierMixin, Task):
     """Classes: two, many, or several labels a row."""
 
     class_weight: Any = param(
@@ -34,7 +75,6 @@ class ClassifierTask(ClassifierMixin):
         default=0.0,
         doc="Share of the target that is spread evenly over all classes.",
     )
-
     calibrate: bool = param(
         OneOf(True, False),
         default=False,
@@ -47,17 +87,17 @@ class ClassifierTask(ClassifierMixin):
 classes_ : ndarray of shape (C,)
     The class labels; with several labels a row, the numbers of the labels.
 temperature_ : float, or ndarray of shape (C,)
-    What the logits are divided by, with several labels a row one for each; only with
+    The divisor of the logits, with several labels a row one for each; only with
     ``calibrate=True``."""
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class of each row.
 
         Parameters
         ----------
         X : {array-like, data frame} of shape (N, F)
-            The columns of fit, in the same order and of the same kinds; new categories and missing
-            values are welcome.
+            The columns of fit, in the same order and of the same kinds. New categories and missing
+            values are allowed.
 
         Returns
         -------
@@ -73,14 +113,14 @@ temperature_ : float, or ndarray of shape (C,)
         """
         return self._decoded(X)["predict"]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class.
 
         Parameters
         ----------
         X : {array-like, data frame} of shape (N, F)
-            The columns of fit, in the same order and of the same kinds; new categories and missing
-            values are welcome.
+            The columns of fit, in the same order and of the same kinds. New categories and missing
+            values are allowed.
 
         Returns
         -------
@@ -96,10 +136,33 @@ temperature_ : float, or ndarray of shape (C,)
         """
         return self._decoded(X)["predict_proba"]
 
-    def _check_y(self, y, name):
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Return the logarithm of the probability of each class.
+
+        It comes from the logits of the network, so that it is finite also where a probability is
+        too small for a float.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+            See ``predict_proba``.
+
+        Returns
+        -------
+        float64 ndarray of shape (N, C), in the order of ``classes_``
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As ``predict_proba``.
+        """
+        outputs = self._outputs(X)
+        return self._target.log_probabilities(outputs)
+
+    def _check_y(self, y: Any, name: str) -> np.ndarray:
         return class_labels(y, self._name, name)
 
-    def _make_target(self, train):
+    def _make_target(self, train: Subset) -> BinaryTarget:
         y = train.dataset.used.y
         if y.ndim == 2:
             if self.class_weight is not None:
@@ -118,22 +181,23 @@ temperature_ : float, or ndarray of shape (C,)
         weights = _class_weights(self.class_weight, classes, train, self._name)
         return kind(classes, weights, self._name)
 
-    def _train_loss(self, target):
+    def _train_loss(self, target: Target) -> Loss:
+        assert isinstance(target, BinaryTarget)
         smoothing = self._smoothing()
         return lambda outputs, y: target.loss(outputs, y, smoothing)
 
-    def _smoothing(self):
+    def _smoothing(self) -> float:
         return self.label_smoothing
 
     @property
-    def classes_(self):
+    def classes_(self) -> np.ndarray:
         """The class labels."""
         check_is_fitted(self)
         return self._target.classes
 
     @property
-    def temperature_(self):
-        """What the logits are divided by."""
+    def temperature_(self) -> float | np.ndarray:
+        """The divisor of the logits."""
         check_is_fitted(self)
         if self._target.temperature is None:
             raise AttributeError(
@@ -142,18 +206,20 @@ temperature_ : float, or ndarray of shape (C,)
         temperature = self._target.temperature.numpy()
         return temperature if self._target.n_temperatures > 1 else float(temperature[0])
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class RegressorTask(RegressorMixin):
+class RegressorTask(RegressorMixin, Task):
     """Numbers: one or several a row."""
 
     loss: str = param(
-        OneOf(*REGRESSION_LOSSES), default="squared_error", doc="The loss, of standardised targets."
+        OneOf(*REGRESSION_LOSSES),
+        default="squared_error",
+        doc="The loss of the standardised targets.",
     )
     quantile: float = param(
         Float("(0, 1)"), default=0.5, doc="The quantile that ``loss='quantile'`` predicts."
@@ -161,17 +227,17 @@ class RegressorTask(RegressorMixin):
     huber_delta: float = param(
         Float("(0, inf)"),
         default=1.0,
-        doc="Where ``loss='huber'`` turns linear, in standard deviations of the target.",
+        doc="The error from which ``loss='huber'`` is linear, in standard deviations of y.",
     )
 
-    def predict(self, X):
-        """Return the predicted values, in the target's units.
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the predicted values, in the units of y.
 
         Parameters
         ----------
         X : {array-like, data frame} of shape (N, F)
-            The columns of fit, in the same order and of the same kinds; new categories and missing
-            values are welcome.
+            The columns of fit, in the same order and of the same kinds. New categories and missing
+            values are allowed.
 
         Returns
         -------
@@ -186,21 +252,23 @@ class RegressorTask(RegressorMixin):
         """
         return self._decoded(X)["predict"]
 
-    def _check_y(self, y, name):
+    def _check_y(self, y: Any, name: str) -> np.ndarray:
         return numeric_target(y, self._name, name)
 
-    def _make_target(self, train):
+    def _make_target(self, train: Subset) -> RegressionTarget:
         return RegressionTarget(
             train.y, train.weight, self.loss, self.quantile, self.huber_delta, self._name
         )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
 
 
-def _class_weights(class_weight, classes, train, estimator_name):
+def _class_weights(
+    class_weight: Any, classes: np.ndarray, train: Subset, estimator_name: str
+) -> np.ndarray | None:
     """Return one weight a class, or None."""
     if class_weight is None:
         return None
@@ -216,4 +284,4 @@ def _class_weights(class_weight, classes, train, estimator_name):
             f"{estimator_name}: class_weight must map classes of y ({classes.tolist()[:10]}) to "
             f"weights >= 0, got {class_weight!r}."
         )
-    return np.array([weights.get(label, 1.0) for label in classes.tolist()])
+    return np.array([weights.get(label, 1.0) for label in classes.tolist()], dtype=np.float64)

@@ -1,16 +1,21 @@
-"""What a fit does with the validation rows once the network is trained, in this order."""
+"""The steps of a fit after the training of its network, in order; they need validation rows."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from torch import Tensor
+
+from tabdl.data.table import Table, TableView
+from tabdl.devices import Precision
 from tabdl.training.epoch import weighted_mean
 from tabdl.training.inference import net_outputs
 
 
 @dataclass(frozen=True)
 class PostTrainingStep:
-    """A step that an estimator's parameter asks for.
+    """A step that a parameter of the estimator asks for.
 
     Attributes
     ----------
@@ -21,47 +26,59 @@ class PostTrainingStep:
     """
 
     parameter: str
-    apply: Callable
+    apply: Callable[[Any, Any, Table | TableView, Precision], None]
 
 
-def prune(net, target, val, precision):
+def prune(net: Any, target: Any, val: Table | TableView, precision: Precision) -> None:
     """Keep the predictions whose mean is best on the validation rows (2410.24210, section 5.3)."""
     outputs = net_outputs(net, val, precision)
+    assert val.y is not None  # validation rows have targets
     net.keep(choose_predictions(outputs, val.y, val.weight, target.val_loss))
 
 
-def calibrate(net, target, val, precision):
-    """Fit the target's temperature to the validation rows (1706.04599, section 4.2)."""
+def calibrate(net: Any, target: Any, val: Table | TableView, precision: Precision) -> None:
+    """Fit the temperature of the target to the validation rows (1706.04599, section 4.2)."""
     target.calibrate(net_outputs(net, val, precision), val.y, val.weight)
 
 
-# Calibration comes last: it belongs to the predictions that are left.
+# Calibration comes last: it belongs to the predictions that pruning leaves.
 POST_TRAINING_STEPS = [PostTrainingStep("prune", prune), PostTrainingStep("calibrate", calibrate)]
 
 
-def wanted_steps(estimator):
+def wanted_steps(estimator: Any) -> list[PostTrainingStep]:
     """Return the steps that an estimator asks for, in their order."""
     return [step for step in POST_TRAINING_STEPS if getattr(estimator, step.parameter, False)]
 
 
-def choose_predictions(outputs, y, weight, loss):
-    """Return the numbers of the predictions, of K, whose mean has the smallest loss, as far as
-    greedy steps find them.
+def choose_predictions(
+    outputs: Tensor,
+    y: Tensor,
+    weight: Tensor | None,
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> list[int]:
+    """Choose those of K predictions whose mean has a small loss, by greedy steps.
 
-    The best one first, then each time the one that lowers the loss of the mean most, until none
-    does (2410.24210, section 5.3); all K where that is not better than all.
+    The best prediction comes first, then each time the one that lowers the loss of the mean most,
+    until none does (2410.24210, section 5.3).
 
     Parameters
     ----------
     outputs : Tensor of shape (N, K, C)
     y : Tensor
-        What the loss takes, of the N rows.
+        Encoded targets of the N rows.
     weight : Tensor of shape (N,) or None
     loss : callable
         ``(outputs (N, any, C), y) -> (N,)`` of the mean of the predictions.
+
+    Returns
+    -------
+    list of int
+        Numbers of the predictions; all K where a choice is not better than all.
     """
-    chosen, lowest, rest = [], math.inf, list(range(outputs.shape[1]))
-    everything = list(rest)
+    everything = list(range(outputs.shape[1]))
+    rest = list(everything)
+    chosen: list[int] = []
+    lowest = math.inf
     while rest:
         losses = [weighted_mean(loss(outputs[:, [*chosen, i]], y), weight).item() for i in rest]
         best = min(range(len(rest)), key=losses.__getitem__)

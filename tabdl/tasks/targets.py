@@ -1,13 +1,13 @@
-"""From the user's ``y`` to what a loss takes, and from a network's outputs back to the user's
-terms; the losses stand here too.
+"""From ``y`` to the numbers of a loss, and from the outputs of a network to predictions.
 
 A target knows ``n_outputs`` (C), ``encode`` (y to an array), ``loss`` (outputs (B, K, C) and
-encoded y to one value a row) and how to read outputs. In training the loss of K predictions is the
-mean of their K losses, never the loss of their mean; validation asks for the loss of the answer
-(``val_loss``).
+encoded y to one value a row) and how to decode outputs. In training the loss of K predictions is
+the mean of their K losses, never the loss of their mean. In validation (``val_loss``) it is the
+loss of the mean of the K predictions, which is what the estimator predicts.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from torch.nn import functional
 from tabdl.tasks.calibration import fit_temperature
 
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile")
+# Predictions stay finite up to some hundred standard deviations from such a target.
+_LARGEST_TARGET = 1e300
+Decoded = dict[str, np.ndarray]
 
 
 class BinaryTarget:
@@ -27,22 +30,26 @@ class BinaryTarget:
     classes : ndarray of shape (2,)
     class_weight : float ndarray of shape (2,) or None
     estimator_name : str
-        The estimator's name, for messages.
+        The name of the estimator, for messages.
 
     Attributes
     ----------
     temperature : float64 Tensor or None
-        What logits are divided by; set by :meth:`calibrate`.
+        The divisor of the logits; set by :meth:`calibrate`.
     """
 
     n_outputs = 1
     n_temperatures = 1
-    temperature = None
+    temperature: Tensor | None = None
 
-    def __init__(self, classes, class_weight, estimator_name):
-        self.classes, self.class_weight, self.estimator_name = classes, class_weight, estimator_name
+    def __init__(
+        self, classes: np.ndarray, class_weight: np.ndarray | None, estimator_name: str
+    ) -> None:
+        self.classes = classes
+        self.class_weight = class_weight
+        self.estimator_name = estimator_name
 
-    def _codes(self, y):
+    def _codes(self, y: np.ndarray) -> np.ndarray:
         codes = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1)
         if (unknown := self.classes[codes] != y).any():
             raise ValueError(
@@ -51,15 +58,15 @@ class BinaryTarget:
             )
         return codes
 
-    def encode(self, y, dtype):
+    def encode(self, y: np.ndarray, dtype: type[np.floating]) -> np.ndarray:
         """Return 0 or 1, (N, 1)."""
         return self._codes(y).astype(dtype)[:, None]
 
-    def row_weight(self, y):
-        """Return the weight of each row's class, (N,), or 1."""
+    def row_weight(self, y: np.ndarray) -> np.ndarray | float:
+        """Return the class weight of each row, (N,), or 1."""
         return 1.0 if self.class_weight is None else self.class_weight[self._codes(y)]
 
-    def loss(self, outputs: Tensor, y: Tensor, label_smoothing=0.0):
+    def loss(self, outputs: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the binary cross-entropy of each row, (B,)."""
         smooth = y * (1 - label_smoothing) + label_smoothing / 2
         expanded = smooth.unsqueeze(1).expand_as(outputs)
@@ -67,87 +74,111 @@ class BinaryTarget:
             outputs, expanded, reduction="none"
         ).mean((1, 2))
 
-    def val_loss(self, outputs: Tensor, y: Tensor):
-        """Return the loss of each row, (B,), of the answer: the mean of the K predictions'
-        probabilities."""
+    def val_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return the loss of each row, (B,), of the mean of the K predicted probabilities."""
         return self.loss(self._combined(outputs) if outputs.shape[1] > 1 else outputs, y)
 
-    def _combined(self, outputs):
+    def _combined(self, outputs: Tensor) -> Tensor:
         """Return the outputs, (B, 1, C), whose probabilities are the mean over K."""
         return _log_mean(functional.logsigmoid(outputs)) - _log_mean(
             functional.logsigmoid(-outputs)
         )
 
-    def calibrate(self, outputs, y, weight):
+    def calibrate(self, outputs: Tensor, y: Tensor, weight: Tensor | None) -> None:
         """Fit the temperature to outputs (N, K, C) of validation rows.
 
-        It scales the answer, whose probabilities are the mean over K, and not each of the K: one
-        temperature is then all that is between the old probabilities and the new ones, and no order
-        of the classes changes.
+        The temperature scales the mean of the K predictions, not each of them. So it alone stands
+        between the old probabilities and the new ones, and no order of the classes changes.
         """
-        outputs, y, weight = (
-            outputs.cpu().double(),
+        self.temperature = fit_temperature(
+            self.loss,
+            self._combined(outputs.cpu().double()),
             y.cpu(),
             None if weight is None else weight.cpu(),
-        )
-        self.temperature = fit_temperature(
-            self.loss, self._combined(outputs), y, weight, self.n_temperatures
+            self.n_temperatures,
         )
 
-    def probabilities(self, outputs):
+    def probabilities(self, outputs: Tensor) -> np.ndarray:
         """Return the mean over K of the probabilities, (N, 2)."""
         positive = outputs.sigmoid().mean(1)
         return torch.cat([1 - positive, positive], 1).numpy()
 
-    def decode(self, outputs):
+    def log_probabilities(self, outputs: Tensor) -> np.ndarray:
+        """Return logarithms of the probabilities of the classes, (N, 2), from outputs (N, K, 1).
+
+        They are finite also where a probability is too small for a float64.
+        """
+        logits = self._calibrated_logits(outputs)[:, 0]
+        return torch.cat([functional.logsigmoid(-logits), functional.logsigmoid(logits)], 1).numpy()
+
+    def decode(self, outputs: Tensor) -> Decoded:
         """Return ``predict``, ``predict_proba`` and ``classes`` for outputs (N, K, C)."""
         probabilities = self.probabilities(outputs.double())
-        return {
-            "predict": self.classes[probabilities.argmax(1)],
-            "predict_proba": self._calibrated(outputs, probabilities),
-            "classes": self.classes,
-        }
+        return self._decoded(self.classes[probabilities.argmax(1)], outputs, probabilities)
 
-    def _calibrated(self, outputs, probabilities):
-        if self.temperature is None:
-            return probabilities
-        return self.probabilities(self._combined(outputs.double()) / self.temperature)
+    def _decoded(self, labels: np.ndarray, outputs: Tensor, probabilities: np.ndarray) -> Decoded:
+        if self.temperature is not None:
+            probabilities = self.probabilities(self._calibrated_logits(outputs))
+        return {"predict": labels, "predict_proba": probabilities, "classes": self.classes}
+
+    def _calibrated_logits(self, outputs: Tensor) -> Tensor:
+        """Return the logits of the mean of the K predictions over the temperature, (N, 1, C)."""
+        logits = self._combined(outputs.double())
+        return logits if self.temperature is None else logits / self.temperature
+
+    def plausible(self, y: np.ndarray) -> Decoded:
+        """Return what a good network would predict where the true labels are ``y``."""
+        codes = self._codes(y)
+        probabilities = np.full((len(y), len(self.classes)), 0.5 / len(self.classes))
+        probabilities[np.arange(len(y)), codes] += 0.5
+        labels = self.classes[codes]
+        return {"predict": labels, "predict_proba": probabilities, "classes": self.classes}
 
 
 class MulticlassTarget(BinaryTarget):
     """Three classes or more: a logit each."""
 
-    def __init__(self, classes, class_weight, estimator_name):
+    def __init__(
+        self, classes: np.ndarray, class_weight: np.ndarray | None, estimator_name: str
+    ) -> None:
         super().__init__(classes, class_weight, estimator_name)
         self.n_outputs = len(classes)
 
-    def encode(self, y, dtype):
+    def encode(self, y: np.ndarray, dtype: type[np.floating]) -> np.ndarray:
         """Return codes, (N,) int64."""
         return self._codes(y).astype(np.int64)
 
-    def loss(self, outputs: Tensor, y: Tensor, label_smoothing=0.0):
+    def loss(self, outputs: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the cross-entropy of each row, (B,)."""
         expanded = y.unsqueeze(1).expand(outputs.shape[:2])
-        options = {"reduction": "none", "label_smoothing": label_smoothing}
-        return functional.cross_entropy(outputs.transpose(1, 2), expanded, **options).mean(1)
+        return functional.cross_entropy(
+            outputs.transpose(1, 2), expanded, reduction="none", label_smoothing=label_smoothing
+        ).mean(1)
 
-    def _combined(self, outputs):
+    def _combined(self, outputs: Tensor) -> Tensor:
         return _log_mean(outputs.log_softmax(-1))
 
-    def probabilities(self, outputs):
+    def probabilities(self, outputs: Tensor) -> np.ndarray:
         """Return the mean over K of the probabilities, (N, C)."""
         return outputs.softmax(-1).mean(1).numpy()
 
+    def log_probabilities(self, outputs: Tensor) -> np.ndarray:
+        """Return logarithms of the probabilities of the classes, (N, C)."""
+        return self._calibrated_logits(outputs)[:, 0].log_softmax(-1).numpy()
+
 
 class MultilabelTarget(BinaryTarget):
-    """Several yes-or-no labels a row: a logit, and a temperature, each; the loss is the mean over
-    the labels."""
+    """Several yes-or-no labels a row: a logit and a temperature each.
 
-    def __init__(self, n_labels, estimator_name):
+    The loss is the mean over the labels.
+    """
+
+    def __init__(self, n_labels: int, estimator_name: str) -> None:
         super().__init__(np.arange(n_labels), None, estimator_name)
-        self.n_outputs = self.n_temperatures = n_labels
+        self.n_outputs = n_labels
+        self.n_temperatures = n_labels
 
-    def encode(self, y, dtype):
+    def encode(self, y: np.ndarray, dtype: type[np.floating]) -> np.ndarray:
         """Return the indicators, (N, C)."""
         if y.ndim != 2 or y.shape[1] != self.n_outputs:
             raise ValueError(
@@ -156,23 +187,28 @@ class MultilabelTarget(BinaryTarget):
             )
         return y.astype(dtype)
 
-    def probabilities(self, outputs):
-        """Return the mean over K of each label's probability, (N, C)."""
+    def probabilities(self, outputs: Tensor) -> np.ndarray:
+        """Return the mean over K of the probability of each label, (N, C)."""
         return outputs.sigmoid().mean(1).numpy()
 
-    def decode(self, outputs):
+    def log_probabilities(self, outputs: Tensor) -> np.ndarray:
+        """Return the logarithm of the probability of each label, (N, C)."""
+        return functional.logsigmoid(self._calibrated_logits(outputs)[:, 0]).numpy()
+
+    def decode(self, outputs: Tensor) -> Decoded:
         """Return ``predict``, ``predict_proba`` and ``classes`` for outputs (N, K, C)."""
         probabilities = self.probabilities(outputs.double())
-        return {
-            "predict": (probabilities > 0.5).astype(np.int64),
-            "predict_proba": self._calibrated(outputs, probabilities),
-            "classes": self.classes,
-        }
+        return self._decoded((probabilities > 0.5).astype(np.int64), outputs, probabilities)
+
+    def plausible(self, y: np.ndarray) -> Decoded:
+        """Return what a good network would predict where the true indicators are ``y``."""
+        return {"predict": y, "predict_proba": 0.25 + 0.5 * y, "classes": self.classes}
 
 
 class RegressionTarget:
-    """One or several numbers a row, standardised by the (weighted) mean and standard deviation of
-    the training rows.
+    """One or several numbers a row, standardised by the training rows.
+
+    A constant target has no spread: it is predicted as it is, whatever the network says.
 
     Parameters
     ----------
@@ -183,36 +219,73 @@ class RegressionTarget:
     huber_delta : float
         Where the Huber loss turns linear, in standard deviations of the target.
     estimator_name : str
-        The estimator's name, for messages.
+        The name of the estimator, for messages.
+
+    Attributes
+    ----------
+    mean, std : float64 ndarray of shape (C,)
+        Weighted mean and standard deviation of the targets; the deviation of a constant is 1.
+    is_constant : bool ndarray of shape (C,)
     """
 
-    def __init__(self, y, weight, loss, quantile, huber_delta, estimator_name):
+    def __init__(
+        self,
+        y: np.ndarray,
+        weight: np.ndarray,
+        loss: str,
+        quantile: float,
+        huber_delta: float,
+        estimator_name: str,
+    ) -> None:
         self.is_1d = y.ndim == 1
+        self.kind = loss
+        self.quantile = quantile
+        self.huber_delta = huber_delta
+        self.estimator_name = estimator_name
         y = y.reshape(len(y), -1)
         self.n_outputs = y.shape[1]
-        self.mean = np.average(y, axis=0, weights=weight)
-        std = np.sqrt(np.average((y - self.mean) ** 2, axis=0, weights=weight))
-        # A spread at rounding's size is a constant target.
-        self.std = np.where(std > 1e-12 * np.abs(self.mean), std, 1.0)
-        self.kind, self.quantile, self.huber_delta, self.estimator_name = (
-            loss,
-            quantile,
-            huber_delta,
-            estimator_name,
-        )
+        if (largest := np.abs(y).max()) > _LARGEST_TARGET:
+            raise ValueError(
+                f"{estimator_name}: y must lie within +-{_LARGEST_TARGET:g}, got {largest:g}; "
+                "divide y by a constant."
+            )
+        # Units in which squares neither overflow nor vanish: powers of two, which are exact.
+        self.exponent = np.frexp(np.abs(y).max(0))[1]
+        y = np.ldexp(y, -self.exponent)
+        mean = np.average(y, axis=0, weights=weight)
+        std = np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weight))
+        # A spread at the size of rounding is none.
+        self.is_constant = (std <= 1e-12 * np.abs(mean)) | (np.ptp(y, axis=0) == 0)
+        mean = np.where(np.ptp(y, axis=0) == 0, y[0], mean)
+        self.mean = np.ldexp(mean, self.exponent)
+        self.std = np.where(self.is_constant, 1.0, np.ldexp(std, self.exponent))
 
-    def encode(self, y, dtype):
-        """Return standardised targets, (N, C)."""
-        if y.reshape(len(y), -1).shape[1] != self.n_outputs:
+    def encode(self, y: np.ndarray, dtype: type[np.floating]) -> np.ndarray:
+        """Return standardised targets, (N, C).
+
+        Raises
+        ------
+        ValueError
+            For another number of targets a row, or values that ``dtype`` cannot hold.
+        """
+        y = y.reshape(len(y), -1)
+        if y.shape[1] != self.n_outputs:
             raise ValueError(
                 f"{self.estimator_name}: y_val must have {self.n_outputs} target(s) a row as y "
                 f"has, got shape {y.shape}."
             )
-        return ((y.reshape(len(y), -1) - self.mean) / self.std).astype(dtype)
+        with np.errstate(over="ignore"):
+            scaled = (y - self.mean) / self.std
+            encoded = np.where(self.is_constant, 0.0, scaled).astype(dtype)
+        if not np.isfinite(encoded).all():
+            raise ValueError(
+                f"{self.estimator_name}: y_val must be of the size of y, whose standard deviation "
+                f"is {self.std.tolist()}; got values up to {np.abs(y).max():g}."
+            )
+        return encoded
 
-    def loss(self, outputs: Tensor, y: Tensor):
-        """Return the loss of each row in standardised units, (B,): the mean over K and over the
-        targets."""
+    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return the loss of each row in standardised units, (B,): the mean over K and targets."""
         error = y.unsqueeze(1) - outputs
         if self.kind == "squared_error":
             losses = error.square()
@@ -226,24 +299,38 @@ class RegressionTarget:
             losses = torch.maximum(self.quantile * error, (self.quantile - 1) * error)
         return losses.mean((1, 2))
 
-    def val_loss(self, outputs: Tensor, y: Tensor):
-        """Return the loss of each row, (B,), of the answer: the mean of the K predictions."""
+    def val_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return the loss of each row, (B,), of the mean of the K predictions."""
         return self.loss(outputs.mean(1, keepdim=True), y)
 
-    def values(self, outputs):
-        """Return the mean over K in the target's units, (N,) or (N, C)."""
-        values = outputs.double().mean(1).numpy() * self.std + self.mean
+    def values(self, outputs: Tensor) -> np.ndarray:
+        """Return the mean over K in the units of the target, (N,) or (N, C)."""
+        scaled = outputs.double().mean(1).numpy()
+        values = np.where(self.is_constant, self.mean, scaled * self.std + self.mean)
         return values[:, 0] if self.is_1d else values
 
-    def row_weight(self, y):
+    def row_weight(self, y: np.ndarray) -> np.ndarray | float:
         """Return 1: no target weighs more than another."""
         return 1.0
 
-    def decode(self, outputs):
+    def decode(self, outputs: Tensor) -> Decoded:
         """Return ``predict`` for outputs (N, K, C)."""
         return {"predict": self.values(outputs)}
 
+    def plausible(self, y: np.ndarray) -> Decoded:
+        """Return what a good network would predict where the true values are ``y``.
 
-def _log_mean(log_probabilities):
+        They lie between the values and the mean of the training rows: a deviance that needs
+        positive predictions gets them where y is positive or zero.
+        """
+        values = (y.reshape(len(y), -1) + self.mean) / 2
+        return {"predict": values[:, 0] if self.is_1d else values}
+
+
+Target = BinaryTarget | RegressionTarget
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def _log_mean(log_probabilities: Tensor) -> Tensor:
     """Return the logarithm of the mean over K, (B, 1, C)."""
     return log_probabilities.logsumexp(1, keepdim=True) - math.log(log_probabilities.shape[1])

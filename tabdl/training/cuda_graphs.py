@@ -74,7 +74,8 @@ class CUDAGraphStep:
     def _record(self, index):
         states = [generator.clone_state() for generator in self.generators]
         try:
-            graph, static_index = torch.cuda.CUDAGraph(), index.clone()
+            graph = torch.cuda.CUDAGraph()
+            static_index = index.clone()
             for generator in self.generators:
                 graph.register_generator_state(generator)
             with _recording(graph, self.pool, self.stream):

@@ -1,4 +1,4 @@
-"""One epoch's steps: gather a batch of each run, forward, backward, optimizer.
+"""The steps of an epoch: gather a batch of each run, forward, backward, optimizer.
 
 Nothing in them waits for the device.
 """
@@ -111,8 +111,9 @@ class EpochRunner:
         return self.total / (self.n_visited * self.n_batch_streams)
 
     def _schedule(self):
-        """Set the next step's learning rate, weight decay and dropout."""
-        config, n_steps = self.config, self.config.max_epochs * self.n_steps_epoch
+        """Set the learning rate, weight decay and dropout of the next step."""
+        config = self.config
+        n_steps = config.max_epochs * self.n_steps_epoch
         n_warmup = config.warmup_epochs * self.n_steps_epoch
         factor = learning_rate_factor(config.lr_schedule, self.n_done, n_steps, n_warmup)
         self.lr = config.lr * factor

@@ -118,7 +118,8 @@ class TrainingMonitor:
 
     def _stop_reason(self, record, elapsed):
         """Return why training ends after this epoch, or an empty string."""
-        config, epoch = self.config, record["epoch"]
+        config = self.config
+        epoch = record["epoch"]
         shown = dict(record) if self.number is None else record | {"member": self.number}
         # Every callback sees every epoch, also those after one that says stop.
         if any([callback(dict(shown)) is True for callback in config.callbacks]):

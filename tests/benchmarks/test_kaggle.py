@@ -44,7 +44,8 @@ def files(tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Put linear models in the place of all models, and return the dict of them, by name."""
+    """Put linear models in the place of all models, draw nothing, and return the dict of the
+    models, by name."""
     models = {}
 
     def estimators(names, competition, options):
@@ -55,6 +56,7 @@ def quick(monkeypatch):
         }
 
     monkeypatch.setattr(training, "estimators", estimators)
+    monkeypatch.setattr(submission, "report_page", lambda *_: "a page")
     return models
 
 
@@ -123,9 +125,9 @@ def refusal(folder, train, test, *more, metric="auc", **how):
 )
 def test_files_to_submission(files, target, metric, columns, models, capsys):
     drop = {"price": "kind", "kind": "price"}[target]
-    submission = run(files, target, metric, drop, "--models", *models)
-    assert list(submission.columns) == ["row_id", *columns]
-    assert list(submission["row_id"]) == list(range(1120, 1160))
+    answer = run(files, target, metric, drop, "--models", *models)
+    assert list(answer.columns) == ["row_id", *columns]
+    assert list(answer["row_id"]) == list(range(1120, 1160))
     said = capsys.readouterr().out
     assert "120 rows to train on, 40 to predict, 9 columns, id: row_id" in said
     assert "Left out: 'constant' (one value in all training rows)." in said
@@ -134,19 +136,20 @@ def test_files_to_submission(files, target, metric, columns, models, capsys):
     page = (files / "sub" / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2 and "lightgbm" in page
     if target == "price":
-        assert (submission["price"] > 0).all()
+        assert (answer["price"] > 0).all()
     report = json.loads((files / "sub" / models[-1] / "report.json").read_text())
     assert all(len(curve) > 0 for curve in report["curves"])
 
 
-def test_a_second_start_goes_on(files, quick, capsys):
-    first = run(files, "price", "rmse", "kind", "--models", "lightgbm")
+def test_a_second_start_goes_on(tmp_path, quick, capsys):
+    train = TABLE.assign(y=A)
+    first = quick_run(tmp_path, train, TABLE, metric="rmse")
     assert "lightgbm: out-of-fold" in capsys.readouterr().out
-    second = run(files, "price", "rmse", "kind", "--models", "lightgbm")
+    second = quick_run(tmp_path, train, TABLE, metric="rmse")
     assert "lightgbm: out-of-fold" not in capsys.readouterr().out
     pd.testing.assert_frame_equal(first, second)
     with pytest.raises(SystemExit, match="holds a run of other files or settings"):
-        run(files, "price", "rmse", "kind", "--models", "lightgbm", "--seed", "1")
+        quick_run(tmp_path, train, TABLE, "--seed", "1", metric="rmse")
 
 
 def test_labels_are_those_of_the_file(tmp_path, quick):
@@ -198,8 +201,8 @@ def test_two_ids_are_a_question(tmp_path):
 
 def test_ids_of_the_test_file_only_are_kept_as_written(tmp_path, quick):
     ids = [f"{i:04d}" for i in range(N)]
-    submission = quick_run(tmp_path, TABLE.assign(y=Y), TABLE.assign(id=ids))
-    assert submission["id"].tolist() == ids
+    answer = quick_run(tmp_path, TABLE.assign(y=Y), TABLE.assign(id=ids))
+    assert answer["id"].tolist() == ids
 
 
 def test_an_id_that_names_no_rows_is_refused(tmp_path):
@@ -379,8 +382,7 @@ def test_numbers_out_of_range(tmp_path, option, capsys):
 def test_a_model_that_fails_is_left_out(tmp_path, quick, capsys):
     quick["catboost"] = Broken(ValueError("no such thing"), n_left=[])
     options = ["--models", "catboost", "lightgbm"]
-    submission = quick_run(tmp_path, TABLE.assign(y=Y), TABLE, *options)
-    assert len(submission) == N
+    assert len(quick_run(tmp_path, TABLE.assign(y=Y), TABLE, *options)) == N
     assert "catboost failed and is left out: ValueError: no such thing" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="No model was trained"):
         quick_run(

@@ -14,8 +14,15 @@ import pytest
 import torch
 
 from benchmarks.fits import Fit
-from benchmarks.speed import __main__ as speed
-from benchmarks.speed import california, memory, networks, opponents, others, scaling
+from benchmarks.speed import (
+    __main__ as speed,
+    california,
+    memory,
+    networks,
+    opponents,
+    others,
+    scaling,
+)
 from benchmarks.speed.cases import Case, PlainLoop, encoded, table
 from benchmarks.speed.limits import flop_per_row, matrix_limits
 from benchmarks.speed.ratios import ratios, shares, spread

@@ -18,8 +18,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from tabdl import CrossValEnsembleClassifier, CrossValEnsembleRegressor
+from tabdl.data.dataset import Dataset, Subset
+from tabdl.data.splitting import inner_split
 from tabdl.embeddings import PiecewiseLinear
 from tabdl.ensemble.boosting import fit_estimator
+from tabdl.exceptions import FitInterruptedWarning
 from tabdl.training.loop import train_with_float32_fallback
 
 TREES = {"n_estimators": 60, "n_jobs": 1}
@@ -295,13 +298,17 @@ def test_groups_stay_whole(splitter, architecture):
 
 
 def test_inner_splits_keep_groups_whole():
-    from tabdl.data.splitting import inner_split
-
     groups = np.repeat(np.arange(20), 5)
-    train_rows, val_rows = inner_split(
-        np.arange(10, 90), np.zeros(100), groups, 0.2, has_classes=False, forward=False, seed=0
-    )
-    assert not set(groups[train_rows]) & set(groups[val_rows]) and len(val_rows) in range(10, 22)
+    y = np.where(groups == 3, 2, np.arange(100) % 2)  # the class 2 has one group
+    rows = Subset(Dataset(np.zeros((100, 1)), y, groups=groups), np.arange(10, 90))
+    options = {"has_classes": True, "forward": False, "estimator_name": "Owner"}
+    for seed in range(9):
+        train, val = inner_split(rows, 0.2, seed=seed, **options)
+        assert not set(groups[train.indices]) & set(groups[val.indices])
+        assert len(val) in range(10, 22) and 2 in train.y
+    one_group = Subset(rows.dataset, np.arange(10, 15))
+    with pytest.raises(ValueError, match="Owner: the training rows of a fold are all of one group"):
+        inner_split(one_group, 0.2, seed=0, **options)
 
 
 def test_rows_that_are_left_out_are_nan():
@@ -440,22 +447,52 @@ def test_a_network_that_diverges_names_its_fold(on_error):
 def test_an_interrupt_keeps_what_is_trained(together):
     X, y = people()
 
-    calls = []
+    # Each fold is scored once before training, and once an epoch: the second fold is cut.
+    scorer = interrupting(11 if together else 9)
+    network = make("TabMLP", "Regressor", scoring=scorer)
+    n_done = 3 if together else 1
+    with pytest.warns(UserWarning) as warned:
+        model = ensemble(network, cv=KFold(3), together=together, refit="all").fit(X, y)
+    words = f"CrossValEnsembleRegressor: interrupted; fitted with {n_done} of 3 folds."
+    assert words in [str(w.message) for w in warned if w.category is FitInterruptedWarning]
+    assert len(model.estimators_) == n_done and np.isfinite(model.predict(X)).all()
+    assert model.interrupted_ and model.refit_estimator_ is None
+    assert len(scorer.calls) == 11 if together else 9
+
+
+def interrupting(n_calls):
+    """Return a scorer that raises KeyboardInterrupt in its call number ``n_calls``."""
 
     def scorer(estimator, X, y):
-        calls.append(1)
-        if len(calls) == 8:
+        scorer.calls.append(1)
+        if len(scorer.calls) == n_calls:
             raise KeyboardInterrupt
         return -float(np.abs(estimator.predict(X) - y).mean())
 
-    network = make("TabMLP", "Regressor", scoring=scorer)
-    best_iteration = 3 if together else 1
-    with pytest.warns(UserWarning) as warned:
-        model = ensemble(network, cv=KFold(3), together=together).fit(X, y)
-    assert f"CrossValEnsembleRegressor: interrupted; fitted with {best_iteration} of 3 folds." in [
-        str(w.message) for w in warned
-    ]
-    assert len(model.estimators_) == best_iteration and np.isfinite(model.predict(X)).all()
+    scorer.calls = []
+    return scorer
+
+
+class InterruptedOnAllRows(Ridge):
+    def fit(self, X, y):
+        if len(X) == 90:
+            raise KeyboardInterrupt
+        return super().fit(X, y)
+
+
+def test_an_interrupt_of_the_refit_keeps_the_folds():
+    X, y = numbers(90)
+    with pytest.warns(FitInterruptedWarning, match="the mean over the 3 folds predicts"):
+        model = ensemble(InterruptedOnAllRows(), refit="all").fit(X, y)
+    expected = np.mean([fitted.predict(X) for fitted in model.estimators_], axis=0)
+    np.testing.assert_allclose(model.predict(X), expected)
+    assert model.interrupted_
+
+
+def test_logarithms_of_probabilities():
+    X, y = numbers(60)
+    model = ensemble(DecisionTreeClassifier(max_depth=2), cv=2).fit(X, y > 0)
+    np.testing.assert_allclose(np.exp(model.predict_log_proba(X)), model.predict_proba(X))
 
 
 @pytest.mark.parametrize(
@@ -477,6 +514,10 @@ def test_an_interrupt_keeps_what_is_trained(together):
         ),
         ({"estimator": 3}, r"estimator must be an estimator with fit and predict, got 3"),
         ({"random_state": -1}, r"random_state must be None or an int"),
+        (
+            {"scoring": "neg_root_mean_squared_log_error", "estimator": Fails(always=True)},
+            r"scoring='neg_root_mean_squared_log_error' cannot score the 120 rows",
+        ),
     ],
 )
 def test_wrong_parameters(parameters, message):
@@ -493,6 +534,12 @@ def test_wrong_targets_and_weights():
         ensemble(DecisionTreeClassifier()).fit(X, np.ones(120, dtype=int))
     with pytest.raises(ValueError, match=r"sample_weight must have shape \(120,\)"):
         ensemble(Ridge()).fit(X, y, sample_weight=np.ones(3))
+    with pytest.raises(
+        ValueError, match=r"groups must have shape \(120,\), one group for each row"
+    ):
+        ensemble(Ridge()).fit(X, y, groups=np.zeros(119))
+    with pytest.raises(ValueError, match="largest absolute value of y must lie between 1e-150 and"):
+        ensemble(Ridge()).fit(X, y * 1e-200)
     with pytest.raises(TypeError, match="Fails takes no sample_weight in fit"):
         ensemble(Fails()).fit(X, y, sample_weight=np.ones(120))
 

@@ -4,9 +4,11 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.exceptions
 from conftest import make, numbers, people, target
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -23,6 +25,7 @@ from tabdl import (
     GreedyEnsembleRegressor,
     greedy_weights,
 )
+from tabdl.exceptions import FitInterruptedWarning
 
 
 def minus_rmse(y, prediction):
@@ -284,6 +287,78 @@ def test_groups_and_weights():
     assert np.isfinite(blend.predict(X)).all()
     with pytest.raises(TypeError, match="KNeighborsRegressor takes no sample_weight in fit"):
         GreedyEnsembleRegressor([KNeighborsRegressor()], cv=3).fit(X, y, sample_weight=weight)
+
+
+@pytest.mark.parametrize("kind", [list, pd.DataFrame, csr_array])
+def test_predictions_belong_to_the_rows_of_x(kind):
+    X, y = numbers(40)
+    blend = GreedyEnsembleRegressor([Ridge()], cv=2).fit(
+        csr_array(X) if kind is csr_array else kind(X.tolist()), y, oof_predictions={"mine": y}
+    )
+    X = csr_array(X) if kind is csr_array else kind(X.tolist())
+    np.testing.assert_allclose(blend.predict(X, predictions={"mine": y}), y)
+    with pytest.raises(ValueError, match=r"of 'mine' must have shape \(40,\), got \(7,\)"):
+        blend.predict(X, predictions={"mine": y[:7]})
+    with pytest.raises(ValueError, match="numbers for all rows of X, got NaN"):
+        blend.predict(X, predictions={"mine": np.full(40, np.nan)})
+    with pytest.raises(ValueError, match=r"names of oof_predictions at fit, \['mine'\]; got \['my"):
+        blend.predict(X, predictions={"mine": y, "my": y})
+
+
+class Interrupted(KNeighborsRegressor):
+    def fit(self, X, y):
+        raise KeyboardInterrupt
+
+
+class Untouched(KNeighborsRegressor):
+    def fit(self, X, y):
+        raise AssertionError("trained after Ctrl-C")
+
+
+def test_ctrl_c_ends_the_fit_and_keeps_what_is_done():
+    X, y = numbers(60)
+    members = [Ridge(), ("cut", Interrupted()), ("next", Untouched())]
+    with pytest.warns(FitInterruptedWarning, match="in the training of member 'cut'"):
+        blend = GreedyEnsembleRegressor(members, cv=2, random_state=0).fit(X, y)
+    assert blend.interrupted_ and blend.weights_ == {"ridge": 1.0}
+    with pytest.raises(KeyboardInterrupt):
+        GreedyEnsembleRegressor(members[1:], cv=2).fit(X, y)
+
+
+def test_ctrl_c_in_an_epoch_ends_the_fit():
+    X, y = numbers(60)
+    calls = []
+
+    def interrupt(record):
+        calls.append(1)
+        if len(calls) == 7:  # the second epoch of the second fold
+            raise KeyboardInterrupt
+
+    network = make("TabMLP", "Regressor", callbacks=[interrupt])
+    options = {"cv": 2, "random_state": 0, "refit": "all"}
+    with pytest.warns(UserWarning) as warned:
+        blend = GreedyEnsembleRegressor([("cut", network), Untouched()], **options).fit(X, y)
+    assert FitInterruptedWarning in [w.category for w in warned]
+    assert list(blend.weights_) == ["cut"] and len(calls) == 7
+    assert len(blend.members_["cut"].estimators_) == 1 and np.isfinite(blend.predict(X)).all()
+
+
+def test_scoring_is_checked_before_members_are_trained():
+    X, _ = numbers()
+    with pytest.raises(
+        ValueError, match="GreedyEnsembleClassifier: scoring='roc_auc' .*roc_auc_ovr"
+    ):
+        GreedyEnsembleClassifier([Untouched()], cv=3, scoring="roc_auc").fit(X, np.arange(120) % 3)
+
+
+def test_without_a_terminal_a_line_a_member(capsys):
+    X, y = numbers(60)
+    GreedyEnsembleRegressor([Ridge(), ("other", Ridge())], cv=2, verbose=1).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        f"GreedyEnsembleRegressor: the training of member {name!r} is done"
+        for name in ("ridge", "other")
+    ]
 
 
 # --- bad input

@@ -31,7 +31,7 @@ def net_of(estimator, n_outputs=1, adapted=True):
     net = estimator._build_net(SCHEMA, n_outputs, table).double()
     init_weights(net, generator)
     if adapted:
-        net.adapt(table, generator)
+        net.init_from_data(table, generator)
     return net, table
 
 
@@ -157,7 +157,7 @@ def test_adapting_needs_no_spread():
     """Where all rows are equal, weights stay as they were drawn."""
     net, table = net_of(RealMLPRegressor(d_block=8), adapted=False)
     same = Table(table.x_num[:1].expand(20, -1), table.x_cat[:1].expand(20, -1), table.y[:20])
-    net.adapt(same, torch.Generator().manual_seed(0))
+    net.init_from_data(same, torch.Generator().manual_seed(0))
     assert all(parameter.isfinite().all() for parameter in net.parameters())
 
 
