@@ -23,10 +23,11 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from tabdl.base_params import FittedNetwork, NetworkParams
+from tabdl.base_params import NetworkParams
 from tabdl.data.dataset import Dataset, Subset
 from tabdl.data.encoding import FeatureEncoder
 from tabdl.data.splitting import train_val_split
@@ -49,7 +50,7 @@ from tabdl.progress import progress
 from tabdl.tasks.mixins import Task
 from tabdl.tasks.post_training import wanted_steps
 from tabdl.tasks.scoring import ValidationScore
-from tabdl.tasks.targets import Target
+from tabdl.tasks.targets import Loss, Target
 from tabdl.training.batches import on_device
 from tabdl.training.defaults import choose_batch_size, choose_patience
 from tabdl.training.inference import net_outputs
@@ -59,6 +60,24 @@ from tabdl.training.stacking import NetworkEnsemble, is_faster_together
 
 # Where members stopped for several reasons, the fit has the last of them in this order.
 _STOP_REASONS = ["patience", "max_epochs", "time_limit", "callback", "interrupted"]
+
+
+class FittedNetwork:
+    """The types of the fitted attributes of all networks.
+
+    The class is no dataclass: an annotation in a dataclass would be a parameter.
+    """
+
+    history_: list[dict[str, Any]]
+    n_iter_: int
+    best_epoch_: int
+    stop_reason_: str
+    member_results_: list[TrainingResult]
+    n_parameters_: int
+    module_: Any
+    encoder_: FeatureEncoder
+    n_features_in_: int
+    feature_names_in_: np.ndarray
 
 
 class TabularEstimator(Task, FittedNetwork, NetworkParams):
@@ -119,7 +138,7 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
             warnings.warn(self._what_was_interrupted(), FitInterruptedWarning, stacklevel=2)
         return self
 
-    # --- what an architecture adds
+    # --- what an architecture and a task add
 
     def _build_net(self, schema: Schema, n_outputs: int, train_table: Table) -> TabularNet:
         """Return the network without initial weights.
@@ -133,6 +152,18 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
             The training rows, on the CPU, for what is learned from them, such as bins.
         """
         raise NotImplementedError(f"{self._name} has no network")
+
+    def _check_y(self, y: Any, name: str) -> np.ndarray:
+        """Return ``y`` as an array, (N,) or (N, C); raise ValueError for what cannot be learned."""
+        raise NotImplementedError(f"{self._name} has no task")
+
+    def _make_target(self, train: Subset) -> Target:
+        """Return the target that encodes y for the loss."""
+        raise NotImplementedError(f"{self._name} has no task")
+
+    def _train_loss(self, target: Target) -> Loss:
+        """Return the loss in training, ``(outputs (B, K, C), y) -> (B,)``."""
+        return target.loss
 
     def _training_config(
         self,
@@ -319,12 +350,12 @@ def split_off_validation(
         When no rows are held out and a post-training step needs some.
     """
     if estimator.early_stopping:
-        name, fraction = estimator._name, estimator.validation_fraction
-        is_stratified = estimator._has_classes and rows.y.ndim == 1
+        name, fraction = type(estimator).__name__, estimator.validation_fraction
+        is_stratified = is_classifier(estimator) and rows.y.ndim == 1
         return train_val_split(rows, fraction, seeds.split, name, stratify=is_stratified)
     for step in wanted_steps(estimator):
         raise ValueError(
-            f"{estimator._name}: {step.parameter}=True needs validation rows: "
+            f"{type(estimator).__name__}: {step.parameter}=True needs validation rows: "
             "early_stopping=True, or X_val and y_val; got neither."
         )
     return rows, None
@@ -351,7 +382,7 @@ class Preparation:
     """
 
     def __init__(self, estimator: TabularEstimator, train: Subset) -> None:
-        name = estimator._name
+        name = type(estimator).__name__
         self.estimator = estimator
         self.train = train
         self.device = choose_device(estimator.device, name)
@@ -373,7 +404,7 @@ class Preparation:
             total = weight.sum()
         if not 0 < total < np.inf:
             raise ValueError(
-                f"{self.estimator._name}: the weights of the rows, sample_weight times "
+                f"{type(self.estimator).__name__}: the weights of the rows, sample_weight times "
                 f"class_weight, must have a sum that is positive and finite, got {total}; scale "
                 "the weights."
             )
@@ -465,9 +496,9 @@ class Fit:
         check_draws(net, some.x_num.float(), some.x_cat)
         if estimator.hidden_mix and getattr(net.embedding, "n_channels", None) is None:
             raise ValueError(
-                f"{estimator._name}: hidden_mix=True mixes channels of the features' vectors, and "
-                "here numbers have none, or all features are one-hot; give numeric_embedding a "
-                "value other than None, or set hidden_mix=False."
+                f"{type(estimator).__name__}: hidden_mix=True mixes channels of the features' "
+                "vectors, and here numbers have none, or all features are one-hot; give "
+                "numeric_embedding a value other than None, or set hidden_mix=False."
             )
         return net.to(preparation.device, preparation.dtype)
 
@@ -506,9 +537,9 @@ class Fit:
         scores = [[record["val_score"] for record in result.history] for result in results]
         if self.score is not None and any(max(own) == -math.inf for own in scores):
             warnings.warn(
-                f"{self.estimator._name}: scoring={self.estimator.scoring!r} had no valid score in "
-                f"any epoch ({self.score.problem}); the weights of the lowest validation loss are "
-                "kept. Use another scoring, or None.",
+                f"{type(self.estimator).__name__}: scoring={self.estimator.scoring!r} had no valid "
+                f"score in any epoch ({self.score.problem}); the weights of the lowest validation "
+                "loss are kept. Use another scoring, or None.",
                 stacklevel=4,
             )
 

@@ -7,10 +7,9 @@ from typing import Any, dataclass_transform
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from tabdl.data.encoding import NUMERIC_TRANSFORMS, FeatureEncoder
+from tabdl.data.encoding import NUMERIC_TRANSFORMS
 from tabdl.devices import PRECISIONS, is_device
 from tabdl.params import Float, Int, ListOf, OneOf, Predicate, describe_params, param
-from tabdl.training.run import TrainingResult
 
 _CALLABLE = Predicate("a callable", callable)
 _DEVICE = Predicate("a torch.device or its name ('cpu', 'cuda', 'cuda:1', 'mps')", is_device)
@@ -49,24 +48,6 @@ encoder_ : FeatureEncoder
 n_features_in_ : int
 feature_names_in_ : ndarray of str
     Only when the columns of X at fit have names."""
-
-
-class FittedNetwork:
-    """The types of the fitted attributes of all networks.
-
-    The class is no dataclass: an annotation in a dataclass would be a parameter.
-    """
-
-    history_: list[dict[str, Any]]
-    n_iter_: int
-    best_epoch_: int
-    stop_reason_: str
-    member_results_: list[TrainingResult]
-    n_parameters_: int
-    module_: Any
-    encoder_: FeatureEncoder
-    n_features_in_: int
-    feature_names_in_: np.ndarray
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(param,))

@@ -24,10 +24,10 @@ from tabdl.tasks.targets import (
 
 
 class Task:
-    """What an estimator needs of its task, and what a task needs of its estimator.
+    """What both tasks share, and what a task needs of its estimator: ``_outputs``.
 
-    The methods that raise NotImplementedError are those of the tasks below, and ``_outputs`` is
-    that of the estimator.
+    A task adds ``_check_y``, ``_make_target`` and, where it differs, ``_train_loss``; see
+    ``tabdl.base.TabularEstimator``, which calls them.
     """
 
     _has_classes = False
@@ -36,18 +36,6 @@ class Task:
     @property
     def _name(self) -> str:
         return type(self).__name__
-
-    def _check_y(self, y: Any, name: str) -> np.ndarray:
-        """Return ``y`` as an array, (N,) or (N, C); raise ValueError for what cannot be learned."""
-        raise NotImplementedError(f"{self._name} has no task")
-
-    def _make_target(self, train: Subset) -> Target:
-        """Return the target that encodes y for the loss."""
-        raise NotImplementedError(f"{self._name} has no task")
-
-    def _train_loss(self, target: Target) -> Loss:
-        """Return the loss in training, ``(outputs (B, K, C), y) -> (B,)``."""
-        return target.loss
 
     def _outputs(self, X: Any) -> Tensor:
         """Return the outputs of the network for X, (N, K, C)."""

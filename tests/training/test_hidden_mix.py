@@ -139,9 +139,8 @@ def test_mixed_members_are_what_each_is_alone(architecture):
 
 def test_it_learns(architecture, task):
     X, y = people(300)
-    model = make(
-        architecture, task, hidden_mix=True, numeric_embedding="piecewise", max_epochs=60, lr=1e-2
-    )
+    options = {"max_epochs": 30, "batch_size": 64, "lr": 0.02}
+    model = make(architecture, task, hidden_mix=True, numeric_embedding="piecewise", **options)
     assert model.fit(X, target(y - 3, task)).score(X, target(y - 3, task)) > (
         0.7 if task == "Regressor" else 0.9
     )

@@ -75,9 +75,9 @@ def test_together_is_alone(architecture, shared, weighted):
     tables = [common if shared else table(50, seed, weighted) for seed in range(3)]
     vals = [table(30, 10 + seed) for seed in range(3)]
     together = members(architecture, tables, vals)
-    results = run(together, max_epochs=8)
+    results = run(together, max_epochs=4)
     for i, alone in enumerate(members(architecture, tables, vals)):
-        [result] = run([alone], max_epochs=8)
+        [result] = run([alone], max_epochs=4)
         assert (result.best_epoch, result.stop_reason) == (
             results[i].best_epoch,
             results[i].stop_reason,
