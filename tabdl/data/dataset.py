@@ -75,9 +75,10 @@ class Subset:
         return None if weight is None else weight[self.indices]
 
     @property
-    def weight(self):
+    def weight(self) -> np.ndarray:
         """The weights; ones where the user gave none."""
-        return np.ones(len(self)) if self.dataset.sample_weight is None else self.sample_weight
+        given = self.sample_weight
+        return np.ones(len(self)) if given is None else given
 
     def among(self, indices: np.ndarray) -> "Subset":
         """Return those rows that are among ``indices``, in ascending order, as a Subset."""
