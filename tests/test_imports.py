@@ -21,14 +21,14 @@ MODULE_OF = {"scikit-learn": "sklearn", "scikit-posthocs": "scikit_posthocs"}
 # The rooms of tabdl/, and the modules beside them. Each imports only from itself and from lines
 # above its own; those of one line know nothing of each other.
 FLOORS = [
-    {"exceptions", "params", "devices", "progress"},
-    {"data", "network"},
-    {"embeddings", "training"},
-    {"tasks"},
-    {"base_params"},
-    {"base"},
-    {"models", "ensemble"},
-    {"__init__"},
+    ["exceptions", "params", "devices", "progress"],
+    ["data", "network"],
+    ["embeddings", "training"],
+    ["tasks"],
+    ["base_params"],
+    ["base"],
+    ["models", "ensemble"],
+    ["__init__"],
 ]
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 KNOW_NO_SKLEARN = {"network", "training", "params", "devices", "progress", "exceptions"}
