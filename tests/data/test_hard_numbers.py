@@ -138,7 +138,7 @@ class Spike(nn.Module):
         super().__init__()
         self.register_buffer("weight", torch.empty(1, 1))
 
-    def fill(self, generator):
+    def init_weights(self, generator):
         self.weight.fill_(3.398e38)
 
     def forward(self, x):
