@@ -15,13 +15,19 @@ import torch
 
 from benchmarks.fits import Fit
 from benchmarks.speed import __main__ as speed
-from benchmarks.speed import california, memory, networks, opponents, others, scaling
+from benchmarks.speed import california, limits, memory, networks, opponents, others, scaling
 from benchmarks.speed.cases import Case, PlainLoop, encoded, table
 from benchmarks.speed.limits import flop_per_row, matrix_limits
 from benchmarks.speed.ratios import ratios, shares, spread
 from benchmarks.speed.results import Results
 
 TINY = ["--networks", "mlp", "--rows", "200", "--batch-sizes", "64", "--repeats", "1"]
+
+
+@pytest.fixture(autouse=True)
+def small_matrices(monkeypatch):
+    """Without AVX-512, a large product in bfloat16 takes long."""
+    monkeypatch.setitem(limits.SIZES, "cpu", 64)
 
 
 def run(out, *arguments):
@@ -72,8 +78,8 @@ def test_flop_are_those_counted_by_hand():
 
 
 def test_limits():
-    limits = matrix_limits("cpu", size=64)
-    assert set(limits) == {"float32", "bfloat16"} and min(limits.values()) > 0
+    measured = matrix_limits("cpu")
+    assert set(measured) == {"float32", "bfloat16"} and min(measured.values()) > 0
     assert torch.get_float32_matmul_precision() == "highest"
 
 
