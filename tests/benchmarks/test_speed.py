@@ -223,7 +223,7 @@ def test_memory_is_not_that_of_the_process_that_started_it():
 
 def test_overhead(tmp_path):
     entries, text = run(tmp_path, "--parts", "overhead", "--overhead-rows", "500")
-    entry = entries["overhead/mlp/train_val_split"]
+    entry = entries["overhead/mlp/held_out"]
     assert (
         entry["table_bytes"] == 500 * 90 * 4
         and entry["fit"][0] > entry["loop"][0] > 0
