@@ -8,16 +8,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.cases import PlainLoop, encoded, timed
 
+SIZES = {"cpu": 2048, "cuda": 8192}
+"""Rows and columns of the matrices."""
 
-def matrix_limits(device, size=None):
+
+def matrix_limits(device):
     """Return FLOP/s of one large matrix product by the name of its numbers; on CUDA also in
     TF32."""
-    on_cuda = torch.device(device).type == "cuda"
-    size = size or (8192 if on_cuda else 2048)
+    kind = torch.device(device).type
+    size = SIZES[kind]
     limits = {
         name: _product(device, size, getattr(torch, name)) for name in ("float32", "bfloat16")
     }
-    if on_cuda:
+    if kind == "cuda":
         precision = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("high")
         try:
