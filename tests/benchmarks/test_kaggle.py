@@ -2,6 +2,7 @@
 with its members."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,21 +62,22 @@ def quick(monkeypatch):
 
 
 class Broken(LogisticRegression):
-    """A model whose training fails after ``n_left`` folds."""
+    """A model whose training fails when the list ``folds_left``, which its copies share, is
+    empty."""
 
-    def __init__(self, error=None, n_left=0):
+    def __init__(self, error: Any = None, folds_left: Any = ()):
         super().__init__()
         self.error = error
-        self.n_left = n_left
+        self.folds_left = folds_left
 
-    def fit(self, X, y):
-        if len(self.n_left) == 0:
+    def fit(self, X, y, sample_weight=None):
+        if len(self.folds_left) == 0:
             raise self.error
-        self.n_left.pop()
-        return super().fit(X, y)
+        self.folds_left.pop()
+        return super().fit(X, y, sample_weight)
 
     def __sklearn_clone__(self):
-        return Broken(self.error, self.n_left)
+        return Broken(self.error, self.folds_left)
 
 
 def run(files, target, metric, drop, *more):
@@ -380,7 +382,7 @@ def test_numbers_out_of_range(tmp_path, option, capsys):
 
 
 def test_a_model_that_fails_is_left_out(tmp_path, quick, capsys):
-    quick["catboost"] = Broken(ValueError("no such thing"), n_left=[])
+    quick["catboost"] = Broken(ValueError("no such thing"), folds_left=[])
     options = ["--models", "catboost", "lightgbm"]
     assert len(quick_run(tmp_path, TABLE.assign(y=Y), TABLE, *options)) == N
     assert "catboost failed and is left out: ValueError: no such thing" in capsys.readouterr().err
@@ -398,7 +400,7 @@ def test_a_model_that_fails_is_left_out(tmp_path, quick, capsys):
 
 def test_ctrl_c_writes_what_is_there(tmp_path, quick, capsys):
     """One fold is trained; the next start trains the model in full."""
-    quick["lightgbm"] = Broken(KeyboardInterrupt(), n_left=[1])
+    quick["lightgbm"] = Broken(KeyboardInterrupt(), folds_left=[1])
     train = TABLE.assign(y=Y)
     assert len(quick_run(tmp_path, train, TABLE)) == N
     assert "Interrupted; the blend is of" in capsys.readouterr().out
