@@ -68,7 +68,7 @@ class _Array(NamedTuple):
     label: Any
     values: np.ndarray
     is_declared: bool = False
-    is_zoned: bool = False
+    form: str = ""
 
 
 def is_frame(X: Any) -> TypeGuard[IntoDataFrame]:
@@ -115,7 +115,7 @@ def read_columns(
     arrays = _in_order(_arrays(X, estimator_name), column_names)
     names = [str(array.label) for array in arrays]
     held = [
-        hold(array.values, f"{estimator_name}: column {name!r}", array.is_zoned)
+        hold(array.values, f"{estimator_name}: column {name!r}", array.form)
         for name, array in zip(names, arrays, strict=True)
     ]
     if kinds is None:
@@ -146,12 +146,19 @@ def _from_series(series, estimator_name):
     if dtype.is_nested() or dtype == nw.Binary:
         where = f"{estimator_name}: column {str(series.name)!r}"
         raise TypeError(f"{where} holds {dtype}; {ALLOWED}.")
-    is_zoned = dtype == nw.Datetime and dtype.time_zone is not None
-    return _Array(series.name, _to_numpy(series), _declares_categories(series), is_zoned)
+    is_declared = dtype in (nw.Categorical, nw.Enum)
+    return _Array(series.name, _to_numpy(series), is_declared, _form_of_dtype(series))
 
 
-def _declares_categories(series):
-    return series.dtype in (nw.Categorical, nw.Enum)
+def _form_of_dtype(series) -> str:
+    """Return what the dtype says and numpy's does not: a time zone, or text in valid Unicode."""
+    dtype = series.dtype
+    if dtype == nw.Datetime and dtype.time_zone is not None:
+        return "zoned date"
+    native = getattr(series.to_native(), "dtype", None)
+    is_arrow = isinstance(native, pd.ArrowDtype) or getattr(native, "storage", "") == "pyarrow"
+    is_valid = is_arrow or not series.implementation.is_pandas_like()
+    return "string" if dtype == nw.String and is_valid else ""
 
 
 def _to_numpy(series):
@@ -241,10 +248,10 @@ def _natural_kind(held: Held) -> str:
 
 def _kind_of_text(held):
     """Return "number" for text that spells only numbers, of which one is no integer."""
-    some = held.some
-    sample = some[:: max(1, len(some) // _SAMPLE)]
+    step = max(1, len(held.values) // _SAMPLE)
+    sample = held.values[::step][held.mask[::step]]
     spelled = sum(_number(value) is not None for value in sample)
-    if spelled >= len(sample) / 2 and not any(map(_is_code, distinct := pd.unique(some))):
+    if spelled >= len(sample) / 2 and not any(map(_is_code, distinct := pd.unique(held.some))):
         numbers = {value: _number(value) for value in distinct}
         other = [value for value, number in numbers.items() if number is None]
         present = [n for n in numbers.values() if n is not None and not np.isnan(n)]
@@ -253,7 +260,7 @@ def _kind_of_text(held):
         if len(present) > _FEW_INTEGERS and len(other) * 10 <= len(present):
             _warn_of_numbers(held, other, len(present))
             return "category"
-    if len(some) >= _MANY_ROWS and len(pd.unique(sample)) >= _NEARLY_ALL * len(sample):
+    if held.mask.sum() >= _MANY_ROWS and len(pd.unique(sample)) >= _NEARLY_ALL * len(sample):
         _warn_of_different_texts(held)
     return "category"
 
