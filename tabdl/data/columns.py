@@ -33,7 +33,7 @@ _FEW_INTEGERS = 10
 # A text column of at least so many rows, with such a share of distinct values, gets a warning.
 _MANY_ROWS = 200
 _NEARLY_ALL = 0.9
-_SAMPLE = 1000  # rows that say whether a closer look at a column of text is worth its time
+_SAMPLE = 200  # rows that say whether a closer look at a column of text is worth its time
 
 
 @dataclass(frozen=True)
@@ -146,13 +146,15 @@ def _from_series(series, estimator_name):
     if dtype.is_nested() or dtype == nw.Binary:
         where = f"{estimator_name}: column {str(series.name)!r}"
         raise TypeError(f"{where} holds {dtype}; {ALLOWED}.")
+    if dtype.is_float():
+        return _Array(series.name, series.to_numpy())
     is_declared = dtype in (nw.Categorical, nw.Enum)
-    return _Array(series.name, _to_numpy(series), is_declared, _form_of_dtype(series))
+    values = _to_numpy(series, dtype, is_declared)
+    return _Array(series.name, values, is_declared, _form_of_dtype(series, dtype))
 
 
-def _form_of_dtype(series) -> str:
+def _form_of_dtype(series, dtype) -> str:
     """Return what the dtype says and numpy's does not: a time zone, or text in valid Unicode."""
-    dtype = series.dtype
     if dtype == nw.Datetime and dtype.time_zone is not None:
         return "zoned date"
     native = getattr(series.to_native(), "dtype", None)
@@ -161,20 +163,21 @@ def _form_of_dtype(series) -> str:
     return "string" if dtype == nw.String and is_valid else ""
 
 
-def _to_numpy(series):
+def _to_numpy(series, dtype, is_declared):
     """Return the values; integers of 64 bits stay exact beside missing ones."""
     native = series.to_native()
     if isinstance(getattr(native, "dtype", None), pd.CategoricalDtype):
         return _spread(np.asarray(native.cat.categories), native.cat.codes.to_numpy())
-    if series.dtype in (nw.Categorical, nw.Enum) and series.implementation.is_pyarrow():
+    if is_declared and series.implementation.is_pyarrow():
         # A dictionary of pyarrow loses its nulls on the straight way to numpy.
         native = native.cast(native.type.value_type)
         series = nw.from_native(native, series_only=True)
-    if series.dtype == nw.Unknown and series.is_null().all():
+        dtype = series.dtype
+    if dtype == nw.Unknown and series.is_null().all():
         return np.full(len(series), None, dtype=object)
-    if series.dtype in (nw.Int128, nw.UInt128):
+    if dtype in (nw.Int128, nw.UInt128):
         return np.array(series.to_list(), dtype=object)
-    if series.dtype in (nw.Int64, nw.UInt64) and series.null_count():
+    if dtype in (nw.Int64, nw.UInt64) and series.null_count():
         missing = series.is_null().to_numpy()
         return _with_missing(series.fill_null(0).to_numpy(), missing)
     return series.to_numpy()
