@@ -33,7 +33,7 @@ _FEW_INTEGERS = 10
 # A text column of at least so many rows, with such a share of distinct values, gets a warning.
 _MANY_ROWS = 200
 _NEARLY_ALL = 0.9
-_SAMPLE = 1000  # rows that say whether a closer look at a column of text is worth its time
+_SAMPLE = 200  # rows that say whether a closer look at a column of text is worth its time
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class _Array(NamedTuple):
     label: Any
     values: np.ndarray
     is_declared: bool = False
-    is_zoned: bool = False
+    form: str = ""
 
 
 def is_frame(X: Any) -> TypeGuard[IntoDataFrame]:
@@ -115,7 +115,7 @@ def read_columns(
     arrays = _in_order(_arrays(X, estimator_name), column_names)
     names = [str(array.label) for array in arrays]
     held = [
-        hold(array.values, f"{estimator_name}: column {name!r}", array.is_zoned)
+        hold(array.values, f"{estimator_name}: column {name!r}", array.form)
         for name, array in zip(names, arrays, strict=True)
     ]
     if kinds is None:
@@ -146,28 +146,38 @@ def _from_series(series, estimator_name):
     if dtype.is_nested() or dtype == nw.Binary:
         where = f"{estimator_name}: column {str(series.name)!r}"
         raise TypeError(f"{where} holds {dtype}; {ALLOWED}.")
-    is_zoned = dtype == nw.Datetime and dtype.time_zone is not None
-    return _Array(series.name, _to_numpy(series), _declares_categories(series), is_zoned)
+    if dtype.is_float():
+        return _Array(series.name, series.to_numpy())
+    is_declared = dtype in (nw.Categorical, nw.Enum)
+    values = _to_numpy(series, dtype, is_declared)
+    return _Array(series.name, values, is_declared, _form_of_dtype(series, dtype))
 
 
-def _declares_categories(series):
-    return series.dtype in (nw.Categorical, nw.Enum)
+def _form_of_dtype(series, dtype) -> str:
+    """Return what the dtype says and numpy's does not: a time zone, or text in valid Unicode."""
+    if dtype == nw.Datetime and dtype.time_zone is not None:
+        return "zoned date"
+    native = getattr(series.to_native(), "dtype", None)
+    is_arrow = isinstance(native, pd.ArrowDtype) or getattr(native, "storage", "") == "pyarrow"
+    is_valid = is_arrow or not series.implementation.is_pandas_like()
+    return "string" if dtype == nw.String and is_valid else ""
 
 
-def _to_numpy(series):
+def _to_numpy(series, dtype, is_declared):
     """Return the values; integers of 64 bits stay exact beside missing ones."""
     native = series.to_native()
     if isinstance(getattr(native, "dtype", None), pd.CategoricalDtype):
         return _spread(np.asarray(native.cat.categories), native.cat.codes.to_numpy())
-    if series.dtype in (nw.Categorical, nw.Enum) and series.implementation.is_pyarrow():
+    if is_declared and series.implementation.is_pyarrow():
         # A dictionary of pyarrow loses its nulls on the straight way to numpy.
         native = native.cast(native.type.value_type)
         series = nw.from_native(native, series_only=True)
-    if series.dtype == nw.Unknown and series.is_null().all():
+        dtype = series.dtype
+    if dtype == nw.Unknown and series.is_null().all():
         return np.full(len(series), None, dtype=object)
-    if series.dtype in (nw.Int128, nw.UInt128):
+    if dtype in (nw.Int128, nw.UInt128):
         return np.array(series.to_list(), dtype=object)
-    if series.dtype in (nw.Int64, nw.UInt64) and series.null_count():
+    if dtype in (nw.Int64, nw.UInt64) and series.null_count():
         missing = series.is_null().to_numpy()
         return _with_missing(series.fill_null(0).to_numpy(), missing)
     return series.to_numpy()
@@ -241,10 +251,10 @@ def _natural_kind(held: Held) -> str:
 
 def _kind_of_text(held):
     """Return "number" for text that spells only numbers, of which one is no integer."""
-    some = held.some
-    sample = some[:: max(1, len(some) // _SAMPLE)]
+    step = max(1, len(held.values) // _SAMPLE)
+    sample = held.values[::step][held.mask[::step]]
     spelled = sum(_number(value) is not None for value in sample)
-    if spelled >= len(sample) / 2 and not any(map(_is_code, distinct := pd.unique(some))):
+    if spelled >= len(sample) / 2 and not any(map(_is_code, distinct := pd.unique(held.some))):
         numbers = {value: _number(value) for value in distinct}
         other = [value for value, number in numbers.items() if number is None]
         present = [n for n in numbers.values() if n is not None and not np.isnan(n)]
@@ -253,7 +263,7 @@ def _kind_of_text(held):
         if len(present) > _FEW_INTEGERS and len(other) * 10 <= len(present):
             _warn_of_numbers(held, other, len(present))
             return "category"
-    if len(some) >= _MANY_ROWS and len(pd.unique(sample)) >= _NEARLY_ALL * len(sample):
+    if held.mask.sum() >= _MANY_ROWS and len(pd.unique(sample)) >= _NEARLY_ALL * len(sample):
         _warn_of_different_texts(held)
     return "category"
 

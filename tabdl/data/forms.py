@@ -83,8 +83,16 @@ class Held:
         return f"{shown(self.values[row])} in row {row}"
 
 
-def hold(values: np.ndarray, where: str, is_zoned: bool = False) -> Held:
+def hold(values: np.ndarray, where: str, dtype_form: str = "") -> Held:
     """Return the values and their forms.
+
+    Parameters
+    ----------
+    values : ndarray of shape (N,)
+    where : str
+        The estimator and the column, for messages.
+    dtype_form : {"", "string", "zoned date"}
+        What the table's dtype says, where the array's does not: valid text, or a time zone.
 
     Raises
     ------
@@ -95,12 +103,14 @@ def hold(values: np.ndarray, where: str, is_zoned: bool = False) -> Held:
     """
     form = _FORM_OF_DTYPE.get(values.dtype.kind)
     if form is not None:
-        return Held(where, values, None, frozenset({"zoned date" if is_zoned else form}))
+        return Held(where, values, None, frozenset({dtype_form or form}))
     if values.dtype.kind not in "OUT":
         what = "complex numbers" if values.dtype.kind == "c" else values.dtype
         raise TypeError(f"{where} holds {what}; {ALLOWED}.")
     values = values.astype(object, copy=False)
     present = _present(values, where)
+    if dtype_form == "string":
+        return Held(where, values, present, frozenset({"string"} if present.any() else ()))
     some = values[present]
     types = set(map(type, some))
     forms: set[str] = set()
