@@ -68,8 +68,8 @@ def _check_n_folds(n_folds: int, y: np.ndarray, has_classes: bool, estimator_nam
     if n_folds > most:
         rows = "the largest class of y" if has_classes else "X"
         raise ValueError(
-            f"{estimator_name}: cv must be at most the number of rows of {rows}, {most}, got "
-            f"{n_folds}; use a smaller cv, or a splitter such as KFold."
+            f"{estimator_name}: cv must be at most the number of rows of {rows}, n_samples={most}, "
+            f"got {n_folds}; use a smaller cv, or a splitter such as KFold."
         )
 
 

@@ -55,5 +55,7 @@ def test_more_folds_than_rows(has_classes, most):
     rows = Dataset(np.zeros((6, 1)), np.arange(6) // 2)
     options = {"has_classes": has_classes, "seed": 0, "estimator_name": "Owner"}
     assert len(make_folds(most, 2, rows, **options)) == 2 * most
-    with pytest.raises(ValueError, match=f"Owner: cv must be at most .*, {most}, got {most + 1}"):
+    with pytest.raises(
+        ValueError, match=f"Owner: cv must be at most .*, n_samples={most}, got {most + 1}"
+    ):
         make_folds(most + 1, 1, rows, **options)
