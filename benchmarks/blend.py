@@ -20,7 +20,7 @@ from sklearn.model_selection import train_test_split
 import tabdl
 from benchmarks.boosted import boosted_trees
 from benchmarks.errors import HarnessError
-from benchmarks.files import locked, read_json, write_json, write_text
+from benchmarks.files import locked, read_json, writable_folder, write_json, write_text
 from benchmarks.models.registry import MODELS
 
 TABLES = (
@@ -67,7 +67,7 @@ def arguments(argv=None):
     )
     parser.add_argument("--n-jobs", type=int, default=1)
     parser.add_argument(
-        "--out", type=Path, default=REPORTS, help="where blend.json and blend.md go"
+        "--out", type=writable_folder, default=REPORTS, help="where blend.json and blend.md go"
     )
     return parser.parse_args(argv)
 

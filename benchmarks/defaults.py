@@ -24,7 +24,7 @@ from sklearn.metrics import log_loss, root_mean_squared_error
 from sklearn.model_selection import train_test_split
 
 from benchmarks.boosted import N_TREES, PATIENCE, Texts, names_of_categories
-from benchmarks.files import append_json_line, locked, read_json_lines, write_text
+from benchmarks.files import append_json_line, locked, read_json_lines, writable_file, write_text
 from benchmarks.models.registry import MODELS, network_names
 from benchmarks.peers import fit_theirs
 
@@ -292,8 +292,8 @@ def main(argv=None):
     parser.add_argument("--python", help="the Python of the environment that has pytabkit")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=3000, help="training and validation rows")
-    parser.add_argument("--results", type=Path, default=REPORT.with_suffix(".jsonl"))
-    parser.add_argument("--report", type=Path, default=REPORT)
+    parser.add_argument("--results", type=writable_file, default=REPORT.with_suffix(".jsonl"))
+    parser.add_argument("--report", type=writable_file, default=REPORT)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     configurations = options.configurations or [

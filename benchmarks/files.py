@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import sys
+import tempfile
+from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -75,6 +77,26 @@ def _sync(path):
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def writable_folder(text):
+    """Return the path of a folder, a type of argparse: made where it is not there, and tried."""
+    path = Path(text)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise ArgumentTypeError(f"{text}: nothing can be written there ({error})") from error
+
+
+def writable_file(text):
+    """Return the path of a file to write, a type of argparse; its folder is made and tried."""
+    path = Path(text)
+    if path.is_dir():
+        raise ArgumentTypeError(f"{text}: is a folder, not a file")
+    writable_folder(path.parent)
+    return path
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.files import append_json_line, read_json_lines
+from benchmarks.files import append_json_line, read_json_lines, writable_file
 from benchmarks.models.registry import MODELS
 from benchmarks.peers import read, scores
 
@@ -118,7 +118,9 @@ def main(argv=None):
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="SEED")
     parser.add_argument("--rows", type=int, default=2000, help="training rows at most")
-    parser.add_argument("--out", help="a file of JSON lines, one a run, that grows")
+    parser.add_argument(
+        "--out", type=writable_file, help="a file of JSON lines, one a run, that grows"
+    )
     parser.add_argument(
         "--read", nargs="+", default=[], metavar="FILE", help="runs that were made before"
     )

@@ -20,7 +20,7 @@ import pandas as pd
 from sklearn.metrics import log_loss, root_mean_squared_error
 
 from benchmarks.defaults import resume, train_val_test
-from benchmarks.files import write_text
+from benchmarks.files import writable_file, write_text
 from benchmarks.models.registry import MODELS
 
 REPORT = Path(__file__).parent / "reports" / "patience.md"
@@ -207,8 +207,8 @@ def main(argv=None):
         help="training and validation rows, 3,500 at most",
     )
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=Path("results/patience.jsonl"))
-    parser.add_argument("--report", type=Path, default=REPORT)
+    parser.add_argument("--results", type=writable_file, default=Path("results/patience.jsonl"))
+    parser.add_argument("--report", type=writable_file, default=REPORT)
     options = parser.parse_args(argv)
     if not (options.data / "datasets.json").exists():
         print(

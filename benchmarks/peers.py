@@ -24,7 +24,7 @@ from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
 from sklearn.model_selection import train_test_split
 
-from benchmarks.files import append_json_line
+from benchmarks.files import append_json_line, writable_file
 from benchmarks.models.registry import MODELS
 
 SHIPPED = Path(__file__).parent / "data"
@@ -229,7 +229,9 @@ def main(argv=None):
         "--precision", help="of our networks (default: the estimator's); theirs are of float32"
     )
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", help="a file of JSON lines, one a run, that grows")
+    parser.add_argument(
+        "--out", type=writable_file, help="a file of JSON lines, one a run, that grows"
+    )
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     records = []

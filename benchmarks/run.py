@@ -6,6 +6,7 @@ minutes on two cores. The same command continues where it was stopped.
 
 import argparse
 import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +23,7 @@ from benchmarks import report, stages
 from benchmarks.datasets import ELEVEN, SMOKE, Source
 from benchmarks.errors import HarnessError, unknown
 from benchmarks.executors import Executor
+from benchmarks.files import writable_folder
 from benchmarks.models.registry import MODELS, of_preset
 from benchmarks.results import CONFIGS, PAPER, Experiment
 from benchmarks.sources import dataset_name
@@ -134,7 +136,11 @@ def _add_how(parser):
         "--device", default="auto", type=_device, help="cpu, cuda, …; auto: a GPU if there is one"
     )
     parser.add_argument(
-        "--out", default="results", metavar="FOLDER", help="where runs go (default results/)"
+        "--out",
+        default=Path("results"),
+        type=writable_folder,
+        metavar="FOLDER",
+        help="where runs go (default results/)",
     )
     parser.add_argument("--force", action="store_true", help="do the runs of this command again")
     parser.add_argument(
@@ -199,16 +205,12 @@ def experiments(options):
     """Return what to run, and a line for each model that is left out, because the paper has no
     tuned configuration of it."""
     if options.data:
-        name = (
-            options.data.replace(":", "_")
-            if options.data.startswith("openml:")
-            else dataset_name(options.data)
-        )
+        name = dataset_name(options.data)
         name = f"my_{name}" if name in ELEVEN else name  # the paper's figures are not of this table
         sources = [Source(name, None, options.data, options.target, options.split, options.task)]
     else:
         sources = [Source(name, options.archive) for name in options.datasets]
-    settings = options.config, str(options.device), options.time_limit or None, options.out
+    settings = options.config, str(options.device), options.time_limit or None, str(options.out)
     found = [Experiment(source, model, *settings) for source in sources for model in options.models]
     left_out = [e for e in found if options.config == "paper-tuned" and e.published is None]
     reasons = {

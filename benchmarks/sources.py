@@ -293,7 +293,7 @@ def read_file(path, target, split=None, task=None):
 
 
 def dataset_name(path):
-    """Return the name of the dataset in a file: that of the file, fit for a folder."""
+    """Return the name of a user's table, that of its file, fit for a folder."""
     stem = Path(path).name.split(".")[0]
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in stem).lstrip("-") or "table"
 

@@ -4,10 +4,8 @@ needs."""
 import importlib.util
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import optuna
 
@@ -70,8 +68,6 @@ def _name(experiment):
 
 def check(plan, stages):
     """Raise HarnessError for what cannot work, before anything is trained."""
-    for out in {experiment.out for experiment in plan.experiments}:
-        _check_writable(Path(out))
     for source in {e.source for e in plan.experiments if e.source.data is not None}:
         load(source)
     is_search = "tune" in stages and any(e.config == "tuned" for e in plan.experiments)
@@ -86,15 +82,6 @@ def check(plan, stages):
         absent = _not_installed(MODELS[experiment.model].library)
         if absent and stages != ("report",):
             plan.fail(_name(experiment), f"it needs {absent[0]}: pip install 'tabdl[bench]'")
-
-
-def _check_writable(out):
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise HarnessError(f"--out {out}: nothing can be written there ({error})") from error
 
 
 def _not_installed(*modules):

@@ -6,6 +6,7 @@ import inspect
 import math
 import pickle
 import time
+import warnings
 from functools import cache
 
 import numpy as np
@@ -13,8 +14,10 @@ import pytest
 import torch
 from conftest import ARCHITECTURES, make, numbers, people, some_rows, target
 from sklearn.base import clone, is_classifier
+from sklearn.model_selection import GridSearchCV
 
 import tabdl
+from tabdl.exceptions import FitInterruptedWarning
 from tabdl.models import ft_transformer
 from tabdl.training.defaults import choose_batch_size, choose_patience
 
@@ -601,7 +604,7 @@ def test_validation_weights_act():
 @pytest.mark.parametrize(
     "metric", ["roc_auc", "accuracy", "neg_log_loss", "f1", "balanced_accuracy"]
 )
-def test_eval_metric_is_scikit_learns(metric):
+def test_scoring_is_scikit_learns(metric):
     from sklearn.metrics import get_scorer
 
     X, y = numbers(200)
@@ -614,7 +617,7 @@ def test_eval_metric_is_scikit_learns(metric):
     )
 
 
-def test_eval_metric_is_a_callable():
+def test_scoring_is_a_callable():
     X, y = people()
     seen = []
 
@@ -750,6 +753,16 @@ def test_interrupt_after_an_epoch_leaves_a_fitted_estimator(architecture):
     assert model.stop_reason_ == "interrupted" and model.n_iter_ == 4
     assert np.isfinite(model.predict(X)).all()
     pickle.dumps(model.set_params(callbacks=None))
+
+
+def test_ctrl_c_stops_a_search_that_raises():
+    """The way that the docstring of fit names."""
+    X, y = numbers(60)
+    model = make("TabMLP", "Regressor", callbacks=[interrupt_in(2)])
+    search = GridSearchCV(model, {"lr": [1e-3, 1e-2]}, cv=2, error_score="raise")
+    with warnings.catch_warnings(), pytest.raises(FitInterruptedWarning):
+        warnings.simplefilter("error", FitInterruptedWarning)
+        search.fit(X, y)
 
 
 def test_interrupt_before_an_epoch_goes_up():

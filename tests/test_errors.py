@@ -60,7 +60,7 @@ import tabdl
             r"scoring must be a callable \(estimator, X, y\), .* by sklearn.metrics.make_scorer",
         ),
         (
-            {"scoring": lambda y, prediction, weight: 1 - (y == prediction).mean()},
+            {"scoring": lambda y, prediction, weight: f1_score(y, prediction)},
             r"FTTransformerClassifier: scoring=.* cannot score .* by sklearn.metrics.make_scorer",
         ),
         ({"scoring": lambda estimator, X, y: None}, "scoring must return a number, got None"),

@@ -16,10 +16,11 @@ import tabdl
 ESTIMATORS = [getattr(tabdl, name) for name in NETWORKS]
 TASKS = ["Classifier", "Regressor"]
 EQUIVALENCE = "check_sample_weight_equivalence_on_dense_data"
-INEQUIVALENT = {
-    EQUIVALENCE: "dropout, batch statistics and the held-out rows see a repeated row twice, and a "
-    "row of weight 2 once"
-}
+INEQUIVALENT = dict.fromkeys(
+    (EQUIVALENCE, "check_sample_weight_equivalence_on_sparse_data"),
+    "dropout, batch statistics and the held-out rows see a repeated row twice, and a row of weight "
+    "2 once",
+)
 # The architectures that can be without randomness and batch statistics, without them.
 WITHOUT_DROPOUT = {
     "FTTransformer": {"attention_dropout": 0.0, "ffn_dropout": 0.0, "residual_dropout": 0.0},

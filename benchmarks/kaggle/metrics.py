@@ -93,7 +93,8 @@ def check_target(y: np.ndarray, name: str, metric: str, folds: int) -> None:
 def _check_values(y, name, metric):
     if y.dtype.kind not in "iuf":
         raise HarnessError(
-            f"--metric {metric} needs numbers; the target {name!r} holds values such as {y.tolist()[0]!r}."
+            f"--metric {metric} needs numbers; the target {name!r} holds values such as "
+            f"{y.tolist()[0]!r}."
         )
     if METRICS[metric].is_log and (lowest := y.min()) < 0:
         raise HarnessError(
@@ -116,7 +117,8 @@ def _check_classes(y, name, metric, folds):
     classes, counts = np.unique(y, return_counts=True)
     if len(classes) < 2:
         raise HarnessError(
-            f"--metric {metric} needs two classes or more; every row of {name!r} is {classes.tolist()[0]!r}."
+            f"--metric {metric} needs two classes or more; every row of {name!r} is "
+            f"{classes.tolist()[0]!r}."
         )
     if counts.max() < folds:
         raise HarnessError(

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.errors import HarnessError
-from benchmarks.files import locked
+from benchmarks.files import locked, writable_folder
 from benchmarks.speed import california, memory, networks, others, scaling
 from benchmarks.speed.cases import NETWORKS, table
 from benchmarks.speed.figures import draw
@@ -90,7 +90,7 @@ def arguments(argv=None):
     add(
         "--out",
         default=Path(__file__).parent.parent / "reports",
-        type=Path,
+        type=writable_folder,
         help="folder of results, figures and speed.md",
     )
     add(

@@ -13,7 +13,6 @@ Values are compared by what they are, not by the library that holds them.
 
 import copy
 import datetime
-from collections.abc import Hashable
 from typing import Any, Self
 
 import numpy as np
@@ -41,10 +40,11 @@ def category_values(held: Held) -> np.ndarray:
         is_exact = values.min() >= -_LARGEST_EXACT and values.max() <= _LARGEST_EXACT
         return values.astype(np.float64 if is_exact else object)
     if held.forms == {"string"}:
-        return np.where(held.present, values, None)
+        nothing: Any = None
+        return np.where(held.mask, values, nothing)
     if values.dtype.kind == "M":
         values = moments_of(held)
-    present = ~pd.isna(values) if held.present is None else held.present
+    present = held.mask
     codes, distinct = pd.factorize(values[present])
     keys = np.empty(len(distinct), dtype=object)
     keys[:] = [_key(value, held) for value in distinct]
@@ -118,7 +118,7 @@ class CategoryEncoder:
         codes = np.array(found)[codes]
         return [codes if self.known is None else self.known[codes]]
 
-    def _label(self, value: Any) -> Hashable:
+    def _label(self, value: Any) -> Any:
         if not self.is_text or isinstance(value, str):
             return value
         if isinstance(value, float):
@@ -149,8 +149,9 @@ def _key(value, held):
                 f"{held.where} holds {shown(value)}; dates that are categories must lie in the "
                 "years 1 to 9999."
             )
+        instant: Any = moment.item()
         is_zoned = form == "zoned date" or held.forms == {"zoned date"}
-        return moment.item().replace(tzinfo=datetime.UTC) if is_zoned else moment.item()
+        return instant.replace(tzinfo=datetime.UTC) if is_zoned else instant
     return duration_of(value).astype("timedelta64[us]")[0].item() if form == "duration" else value
 
 
@@ -163,12 +164,12 @@ def _number(value):
     return int(value) if number != value and int(value) == value else number
 
 
-def _forms(distinct):
+def _forms(distinct) -> set[str]:
     one_of_each_type = {type(value): value for value in distinct.tolist()}
-    forms = {form_of(value) for value in one_of_each_type.values()}
+    forms = {str(form_of(value)) for value in one_of_each_type.values()}
     if not forms & {"date", "zoned date"}:
         return forms
-    return {form_of(value) for value in distinct.tolist()}
+    return {str(form_of(value)) for value in distinct.tolist()}
 
 
 def _order(key):

@@ -198,11 +198,13 @@ def _fits_float(integers):
 
 
 def _in_order(arrays, column_names):
-    """Return the columns in the order that they had at fit, where their names are the same."""
+    """Return the columns in the order that they had at fit, where their names are the same.
+
+    scikit-learn has compared names of text already, and columns of arrays have no names.
+    """
     now = [str(array.label) for array in arrays]
-    if column_names is None or now == list(column_names) or len(set(now)) < len(now):
-        return arrays
-    if set(now) != set(column_names):
+    has_text = any(isinstance(array.label, str) for array in arrays)
+    if column_names is None or has_text or sorted(now) != sorted(column_names):
         return arrays
     return [arrays[now.index(name)] for name in column_names]
 
@@ -213,14 +215,14 @@ def _in_order(arrays, column_names):
 def _natural_kind(held: Held) -> str:
     """Return the kind that the values say; warn where they might mean another."""
     forms = held.forms
-    if not forms:
+    if not forms or _is_all_missing(held.values):
         return "empty"
     if forms == {"boolean"}:
         return "category"
     if forms <= {"number", "boolean"}:
         _warn_of_lost_digits(held)
         return "number"
-    if forms <= {"duration"} or forms <= {"time"} or forms <= {"period"}:
+    if forms in ({"duration"}, {"time"}, {"period"}):
         return "number"
     if forms == {"duration", "number"} and _has_only_zeros(held):
         return "number"
@@ -246,38 +248,42 @@ def _kind_of_text(held):
         numbers = {value: _number(value) for value in distinct}
         other = [value for value, number in numbers.items() if number is None]
         present = [n for n in numbers.values() if n is not None and not np.isnan(n)]
-        are_integers = all(number.is_integer() for number in present)
-        if not other and present and not are_integers:
+        if not other and not all(number.is_integer() for number in present):
             return "number"
-        if _warn_of_numbers(held, other, len(present), are_integers):
+        if len(present) > _FEW_INTEGERS and len(other) * 10 <= len(present):
+            _warn_of_numbers(held, other, len(present))
             return "category"
     if len(some) >= _MANY_ROWS and len(pd.unique(sample)) >= _NEARLY_ALL * len(sample):
-        n_distinct = len(pd.unique(some))
-        if n_distinct >= _NEARLY_ALL * len(some):
-            _warn(
-                f"{held.where} is text with {n_distinct} different values in {len(some)} rows, and "
-                "is read as categories, of which few occur twice; drop it, turn it into numbers or "
-                "dates, or keep it as it is and without this warning by the dtype category."
-            )
+        _warn_of_different_texts(held)
     return "category"
 
 
-def _warn_of_numbers(held, other, n_numbers, are_integers):
-    """Warn of text that looks like numbers and is read as categories; return whether it does."""
-    if n_numbers <= _FEW_INTEGERS or len(other) * 10 > n_numbers:
-        return False
+def _warn_of_numbers(held, other, n_numbers):
+    """Warn of text that looks like numbers and is read as categories."""
+    why = f"is text that spells {n_numbers} different integers"
     if other:
         row = held.row(lambda value: isinstance(value, str) and value == other[0])
-        why = f"spells numbers but for {len(other)} of its values, such as {shown(other[0])} in "
-        why += f"row {row}"
-    else:
-        why = f"is text that spells {n_numbers} different integers" if are_integers else ""
+        why = (
+            f"spells numbers but for {len(other)} of its values, such as {shown(other[0])} in row "
+            f"{row}"
+        )
     _warn(
         f"{held.where} {why}, and is read as categories; if it holds numbers, convert it, for "
         "example with pandas.to_numeric(column, errors='coerce'); if it holds categories, say so "
         "by the dtype category or in categorical_features."
     )
-    return True
+
+
+def _warn_of_different_texts(held):
+    """Warn of a column of text whose values hardly ever occur twice."""
+    some = held.some
+    n_distinct = len(pd.unique(some))
+    if n_distinct >= _NEARLY_ALL * len(some):
+        _warn(
+            f"{held.where} is text with {n_distinct} different values in {len(some)} rows, and is "
+            "read as categories, of which few occur twice; drop it, turn it into numbers or dates, "
+            "or keep it without this warning by the dtype category."
+        )
 
 
 def _number(value):
@@ -296,11 +302,17 @@ def _is_code(value):
 
 def _warn_of_lost_digits(held):
     """Warn of integers beyond 2^53 that become equal as floating numbers."""
-    integers = held.values
-    if integers.dtype not in (np.int64, np.uint64) or _fits_float(integers):
+    values = held.values
+    if values.dtype == object:
+        integers = [value for value in held.some if isinstance(value, int | np.integer)]
+        beyond = {int(value) for value in integers if abs(int(value)) > _LARGEST_EXACT}
+        n_distinct = len(beyond)
+        n_kept = len({_number(value) for value in beyond})
+    elif values.dtype in (np.int64, np.uint64) and not _fits_float(values):
+        n_distinct = len(np.unique(values))
+        n_kept = len(np.unique(values.astype(np.float64)))
+    else:
         return
-    n_distinct = len(np.unique(integers))
-    n_kept = len(np.unique(integers.astype(np.float64)))
     if n_kept < n_distinct:
         _warn(
             f"{held.where} holds integers beyond 2^53, and is read as numbers, of which only "
@@ -358,9 +370,10 @@ def _listed(categorical, labels, estimator_name) -> set[int] | None:
 
 def _items(categorical: Iterable, labels) -> list:
     """Return the items of a list, a set, an array, an Index or a Series of any library."""
-    is_mask = isinstance(categorical, pd.Series) and categorical.dtype == bool
-    if is_mask and set(categorical.index) == set(labels) and categorical.index.is_unique:
-        return categorical.loc[list(labels)].tolist()  # such as X.nunique() < 10
+    if isinstance(categorical, pd.Series) and categorical.dtype == bool:
+        index = categorical.index
+        if index.is_unique and set(index) == set(labels):
+            return categorical.loc[list(labels)].tolist()  # such as X.nunique() < 10
     convert: Callable = getattr(categorical, "tolist", None) or (lambda: list(categorical))
     items = convert()
     if not isinstance(items, list):
@@ -425,7 +438,7 @@ def _read(name, kind, held):
 def _form(held) -> str:
     """Return the one form of numbers or moments; of several, that which says most."""
     forms = held.forms
-    if not forms or _is_all_nan(held.values):
+    if not forms or _is_all_missing(held.values):
         return ""
     if forms <= {"date", "zoned date"}:
         _check_zones(held)
@@ -433,8 +446,10 @@ def _form(held) -> str:
     return others[0] if others else "number"
 
 
-def _is_all_nan(values):
-    return values.dtype.kind == "f" and bool(np.isnan(values[:1]).all() and np.isnan(values).all())
+def _is_all_missing(values):
+    """Return whether an array of floats, moments or durations holds nothing else than NaN."""
+    is_missing = np.isnan if values.dtype.kind == "f" else np.isnat
+    return values.dtype.kind in "fmM" and bool(is_missing(values[0]) and is_missing(values).all())
 
 
 def _check_numbers(held, form):

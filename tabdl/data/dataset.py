@@ -21,7 +21,7 @@ class Dataset:
     y : ndarray of shape (N,) or (N, C)
     sample_weight : float64 ndarray of shape (N,) or None
     groups : array-like of shape (N,) or None
-    columns : list of Column, N values each
+    columns : tuple of Column, N values each
         What was read of X; empty where only other estimators need it.
     """
 
@@ -31,11 +31,11 @@ class Dataset:
     groups: Any = None
     columns: tuple[Column, ...] = ()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.y)
 
     @property
-    def used(self):
+    def used(self) -> "Subset":
         """The rows of positive weight."""
         if self.sample_weight is None:
             return Subset(self, np.arange(len(self)))
@@ -55,37 +55,36 @@ class Subset:
     dataset: Dataset
     indices: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.indices)
 
     @property
-    def X(self):
+    def X(self) -> Any:
         """The rows in the form that the user gave them."""
         return take_rows(self.dataset.X, self.indices)
 
     @property
-    def y(self):
+    def y(self) -> np.ndarray:
         """The targets."""
         return self.dataset.y[self.indices]
 
     @property
-    def sample_weight(self):
+    def sample_weight(self) -> np.ndarray | None:
         """The weights, or None where the user gave none."""
         weight = self.dataset.sample_weight
         return None if weight is None else weight[self.indices]
 
     @property
-    def weight(self) -> np.ndarray:
+    def weight(self):
         """The weights; ones where the user gave none."""
-        weight = self.sample_weight
-        return np.ones(len(self)) if weight is None else weight
+        return np.ones(len(self)) if self.dataset.sample_weight is None else self.sample_weight
 
-    def among(self, indices):
+    def among(self, indices: np.ndarray) -> "Subset":
         """Return those rows that are among ``indices``, in ascending order, as a Subset."""
         return Subset(self.dataset, np.intersect1d(indices, self.indices))
 
 
-def take_rows(X, indices):
+def take_rows(X: Any, indices: np.ndarray) -> Any:
     """Return the rows ``indices`` of a table, in whatever form it has."""
     if is_frame(X):
         return nw.from_native(X, eager_only=True)[indices.tolist(), :].to_native()

@@ -4,7 +4,9 @@ Everything is fitted on training rows only.
 """
 
 import copy
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -21,8 +23,8 @@ NUMERIC_TRANSFORMS = ("quantile", "standard", "robust", "none")
 _TIE_NOISE = 1e-3
 # Probabilities are kept this far from 0 and 1, so that no number leaves +-5.2 (as scikit-learn's
 # QuantileTransformer does).
-_BLOCK_ROWS = 32_768  # whose float64 numbers stay in a processor's caches
 _TAIL = 1e-7
+_BLOCK_ROWS = 32_768  # whose float64 numbers stay in a processor's caches
 # Beyond, squares and products of the network leave float32.
 _LARGEST = 1e12
 # Columns whose largest number lies outside these are rescaled, so that no difference or quotient of
@@ -50,12 +52,14 @@ class FeatureEncoder:
         The kind and the name of each column of the input.
     """
 
-    def __init__(self, numeric_transform, estimator_name, numeric_missing="impute"):
+    def __init__(
+        self, numeric_transform: str, estimator_name: str, numeric_missing: str = "impute"
+    ):
         self.numeric_transform = numeric_transform
         self.estimator_name = estimator_name
         self.numeric_missing = numeric_missing
 
-    def fit(self, columns, rows, weight):
+    def fit(self, columns: Sequence[Column], rows: np.ndarray, weight: np.ndarray) -> Self:
         """Learn quantiles, categories and date parts.
 
         Parameters
@@ -69,7 +73,7 @@ class FeatureEncoder:
         self.kinds = [column.kind for column in columns]
         self.column_names = [column.name for column in columns]
         self.forms = [column.form for column in columns]
-        self.encoders = _for_each(
+        self.encoders: list[NumberEncoder | DatetimeEncoder | CategoryEncoder] = _for_each(
             lambda column: self._encoder(column).fit(column.values[rows], weight),
             columns,
             len(rows),
@@ -77,15 +81,16 @@ class FeatureEncoder:
         names = {"num": [], "cat": []}
         for encoder in self.encoders:
             names[encoder.output] += encoder.names
-        cardinalities = tuple(
-            encoder.cardinality for encoder in self.encoders if encoder.output == "cat"
-        )
+        cardinalities = tuple(encoder.cardinality for encoder in self._of_categories)
         self.schema = Schema(tuple(names["num"]), tuple(names["cat"]), cardinalities)
         return self
 
-    def narrowed(self, x_cat):
-        """Return an encoder to which the categories that ``x_cat`` lacks are as those that no
-        training row has.
+    @property
+    def _of_categories(self):
+        return [encoder for encoder in self.encoders if isinstance(encoder, CategoryEncoder)]
+
+    def narrowed(self, x_cat: np.ndarray) -> "FeatureEncoder":
+        """Return an encoder that does not know the categories that ``x_cat`` lacks.
 
         Parameters
         ----------
@@ -96,15 +101,20 @@ class FeatureEncoder:
         other = copy.copy(self)
         features = iter(x_cat.T)
         other.encoders = [
-            encoder.narrowed(next(features)) if encoder.output == "cat" else encoder
+            encoder.narrowed(next(features)) if isinstance(encoder, CategoryEncoder) else encoder
             for encoder in self.encoders
         ]
         return other
 
-    def known_codes(self):
-        """Return for each categorical feature an array from the codes of the encoder that was
-        narrowed to this one's."""
-        return [encoder.known for encoder in self.encoders if encoder.output == "cat"]
+    def known_codes(self) -> list[np.ndarray]:
+        """Return, for each categorical feature, this encoder's codes of the codes before narrowing.
+
+        Without narrowing every code stays what it is.
+        """
+        return [
+            np.arange(encoder.cardinality) if encoder.known is None else encoder.known
+            for encoder in self._of_categories
+        ]
 
     def _encoder(self, column):
         if column.kind == "category":
@@ -112,9 +122,13 @@ class FeatureEncoder:
         kind = DatetimeEncoder if column.kind == "datetime" else NumberEncoder
         return kind(column.name, self.numeric_transform, self.numeric_missing == "indicator")
 
-    def transform(self, columns: list[Column], rows=slice(None), dtype=np.float32):
-        """Return ``x_num`` (N, Fn) of ``dtype`` and ``x_cat`` (N, Fc) of the chosen rows, as
-        arrays.
+    def transform(
+        self,
+        columns: Sequence[Column],
+        rows: np.ndarray | slice = slice(None),
+        dtype: Any = np.float32,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``x_num`` (n, Fn) of ``dtype`` and ``x_cat`` (n, Fc) of the chosen rows.
 
         Codes have the smallest type that holds them all: uint8, int16 or int32.
 
@@ -151,13 +165,16 @@ class FeatureEncoder:
 
 
 class NumberEncoder:
-    """One number a row, scaled; a missing one becomes the middle of the training values, and has an
-    indicator if asked for."""
+    """One number a row, scaled.
+
+    A missing number becomes the middle of the training values, and has an indicator if asked for.
+    """
 
     output = "num"
 
-    def __init__(self, name, numeric_transform, indicator=False):
-        self.names, self.indicator = [name], indicator
+    def __init__(self, name: str, numeric_transform: str, indicator: bool = False):
+        self.names = [name]
+        self.indicator = indicator
         self.scale = {
             "quantile": QuantileNormal,
             "standard": Standard,
@@ -165,7 +182,7 @@ class NumberEncoder:
             "none": Unscaled,
         }[numeric_transform]()
 
-    def fit(self, values, weight):
+    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
         present = ~np.isnan(values)
         if self.indicator and not present.all():
             self.names.append(f"{self.names[0]}.missing")
@@ -180,7 +197,7 @@ class NumberEncoder:
             self.scale.fit(values if self.unit == 1 else values / self.unit, weight)
         return self
 
-    def transform(self, values):
+    def transform(self, values: np.ndarray) -> list[np.ndarray]:
         missing = np.isnan(values)
         indicators = [missing.astype(np.float64)] if len(self.names) > 1 else []
         if self.constant:
@@ -195,8 +212,7 @@ class NumberEncoder:
 
 
 class QuantileNormal:
-    """The paper's transform: each number's quantile among the training values, as a standard
-    normal's.
+    """The quantile of a number among the training values, as a standard normal's (the paper's).
 
     The authors add random noise to the training values before they take quantiles, which parts
     equal values. Here the quantiles of that noise are computed: where a value holds a share of the
@@ -206,7 +222,7 @@ class QuantileNormal:
 
     middle = 0.0
 
-    def fit(self, values, weight):
+    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
         # DIFF: quantiles of the noise, not random noise. The number of quantiles is the authors',
         # where a weight of 2 counts as two rows (and weights that sum to less than the rows do not
         # make the quantiles fewer).
@@ -224,15 +240,14 @@ class QuantileNormal:
         self.quantiles, self.levels = _with_middles(quantiles, levels)
         return self
 
-    def transform(self, values):
+    def transform(self, values: np.ndarray) -> np.ndarray:
         return _normal_quantile(
             np.interp(values, self.quantiles, self.levels).clip(_TAIL, 1 - _TAIL)
         )
 
 
 def _with_middles(quantiles, levels):
-    """Return points whose interpolation gives the middle of the levels where several quantiles are
-    one number.
+    """Return points that interpolate to the middle level where several quantiles are one number.
 
     There the levels jump: from the lowest just below that number, over the middle, to the highest
     just above it.
@@ -253,13 +268,13 @@ class Standard:
 
     middle = 0.0
 
-    def fit(self, values, weight):
+    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
         self.mean, self.std = _mean_std(values, weight)
         if self.std == 0:  # the weight of all values but one is nothing beside that one's
             self.std = (values.max() - values.min()) / 2
         return self
 
-    def transform(self, values):
+    def transform(self, values: np.ndarray) -> np.ndarray:
         return (values - self.mean) / self.std
 
 
@@ -272,7 +287,7 @@ class RobustClip:
 
     middle = 0.0
 
-    def fit(self, values, weight):
+    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
         unique, share = _shares(values, weight)
         low, self.median, high = unique[
             np.searchsorted(np.cumsum(share), [0.25, 0.5, 0.75]).clip(max=len(unique) - 1)
@@ -280,7 +295,7 @@ class RobustClip:
         self.range = high - low if high > low else (unique[-1] - unique[0]) / 2
         return self
 
-    def transform(self, values):
+    def transform(self, values: np.ndarray) -> np.ndarray:
         z = ((values - self.median) / self.range).clip(-_LARGEST, _LARGEST)
         return z / np.sqrt(1 + (z / 3) ** 2)
 
@@ -288,23 +303,27 @@ class RobustClip:
 class Unscaled:
     """Numbers as they are; a missing one becomes the training median."""
 
-    def fit(self, values, weight):
+    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
         unique, share = _shares(values, weight)
         self.middle = unique[np.searchsorted(np.cumsum(share), 0.5).clip(max=len(unique) - 1)]
         return self
 
-    def transform(self, values):
+    def transform(self, values: np.ndarray) -> np.ndarray:
         return values
 
 
 class DatetimeEncoder:
-    """A moment as numbers: days since 1970, and year, month, day, day_of_week, hour, minute where
-    they vary in training."""
+    """A moment as numbers: days since 1970, and its parts that vary in training.
+
+    The parts are year, month, day, day_of_week, hour and minute.
+    """
 
     output = "num"
 
-    def __init__(self, name, numeric_transform, indicator=False):
-        self.name, self.numeric_transform, self.indicator = name, numeric_transform, indicator
+    def __init__(self, name: str, numeric_transform: str, indicator: bool = False):
+        self.name = name
+        self.numeric_transform = numeric_transform
+        self.indicator = indicator
 
     @staticmethod
     def _parts(moments):
@@ -314,7 +333,7 @@ class DatetimeEncoder:
             parts[part] = getattr(index, part).to_numpy(dtype=np.float64)
         return parts
 
-    def fit(self, values, weight):
+    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
         encoders = {
             part: NumberEncoder(
                 f"{self.name}.{part}", self.numeric_transform, self.indicator and part == "days"
@@ -329,7 +348,7 @@ class DatetimeEncoder:
         self.names = [name for encoder in self.encoders.values() for name in encoder.names]
         return self
 
-    def transform(self, values):
+    def transform(self, values: np.ndarray) -> list[np.ndarray]:
         parts = self._parts(values)
         return [
             feature
@@ -373,8 +392,7 @@ def _normal_quantile(probability):
 
 
 def _mean_std(values, weight):
-    """Return the weighted mean and standard deviation; squares of enormous numbers do not
-    overflow."""
+    """Return the weighted mean and standard deviation, without overflow of squares."""
     largest = np.abs(values).max()
     scaled = values / largest
     mean = np.average(scaled, weights=weight)
@@ -392,8 +410,7 @@ def _shares(values, weight):
 
 
 def _for_each(function, items, n_rows):
-    """Return ``[function(item) for item in items]``, on as many threads as torch has where the
-    columns are long."""
+    """Return ``function`` of each item, on torch's number of threads where columns are long."""
     n_threads = min(torch.get_num_threads(), len(items))
     if n_threads == 1 or n_rows * len(items) < 50_000:
         return [function(item) for item in items]

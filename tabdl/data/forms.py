@@ -36,6 +36,7 @@ _NUMBER = re.compile(
     r"\s*[+-]?(?:\d+\.?|(?:\d*\.\d+|\d+\.)(?:[eE][+-]?\d+)?|\d+[eE][+-]\d+|inf|infinity)\s*",
     re.IGNORECASE | re.ASCII,
 )
+_INFINITE = (float, np.float16, np.float32, np.float64, str)  # what may hold an infinity
 _NO_NUMBER = {"nan", "none", "null", "<na>", ""}
 _EPOCH = np.datetime64(0, "us")
 _STRINGS_AT_ONCE = 10_000
@@ -65,12 +66,16 @@ class Held:
     @property
     def some(self) -> np.ndarray:
         """The values that are present, in order."""
-        return self.values[~pd.isna(self.values) if self.present is None else self.present]
+        return self.values[self.mask]
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Where a value is present, bool of shape (N,)."""
+        return ~pd.isna(self.values) if self.present is None else self.present
 
     def row(self, test) -> int:
         """Return the first row whose value is present and passes ``test``."""
-        present = ~pd.isna(self.values) if self.present is None else self.present
-        return next(int(i) for i in np.flatnonzero(present) if test(self.values[i]))
+        return next(int(i) for i in np.flatnonzero(self.mask) if test(self.values[i]))
 
     def example(self, forms: set[str]) -> str:
         """Return a value of one of the forms, and its row, in words."""
@@ -105,7 +110,8 @@ def hold(values: np.ndarray, where: str, is_zoned: bool = False) -> Held:
             _refuse(values, present, kind, where)
         forms.add(form)
     if "date" in forms:
-        forms = forms - {"date"} | {form_of(value) for value in some if _is_date(value)}
+        of_dates = {str(form_of(value)) for value in some if _is_date(value)}
+        forms = forms - {"date"} | of_dates
     if "string" in forms:
         if any(issubclass(kind, str) and kind is not str for kind in types):
             values = values.copy()
@@ -303,7 +309,7 @@ def _refuse_infinity(held, row) -> NoReturn:
     if isinstance(value, decimal.Decimal):
         is_infinite = value.is_infinite()
     else:
-        is_infinite = isinstance(value, float | np.float32 | np.float16 | str)
+        is_infinite = type(value) in _INFINITE
     if is_infinite:
         raise ValueError(
             f"{held.where} contains infinity in row {row}; replace "

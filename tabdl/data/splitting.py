@@ -42,11 +42,8 @@ def make_folds(
         For folds without rows, rows that do not exist, or a splitter of groups that gets none.
     """
     if isinstance(cv, Integral):
-        from sklearn.model_selection import KFold, StratifiedKFold
-
-        kind = StratifiedKFold if has_classes else KFold
-        seeds = [(seed + i) % 2**32 for i in range(n_repeats)]
-        splitters = [kind(int(cv), shuffle=True, random_state=seed) for seed in seeds]
+        _check_n_folds(int(cv), dataset.y, has_classes, estimator_name)
+        splitters = _shuffled_folds(int(cv), n_repeats, has_classes, seed)
         pairs = [pair for s in splitters for pair in _split(s, dataset, estimator_name)]
     elif hasattr(cv, "split"):
         pairs = [p for _ in range(n_repeats) for p in _split(cv, dataset, estimator_name)]
@@ -63,6 +60,26 @@ def make_folds(
             f"{len(folds)} folds."
         )
     return folds
+
+
+def _check_n_folds(n_folds: int, y: np.ndarray, has_classes: bool, estimator_name: str) -> None:
+    """Raise ValueError where there are fewer rows, or rows of every class, than folds."""
+    most = int(np.unique(y, return_counts=True)[1].max()) if has_classes else len(y)
+    if n_folds > most:
+        rows = "the largest class of y" if has_classes else "X"
+        raise ValueError(
+            f"{estimator_name}: cv must be at most the number of rows of {rows}, {most}, got "
+            f"{n_folds}; use a smaller cv, or a splitter such as KFold."
+        )
+
+
+def _shuffled_folds(n_folds: int, n_repeats: int, has_classes: bool, seed: int) -> list[Any]:
+    """Return a splitter for each repeat."""
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    kind = StratifiedKFold if has_classes else KFold
+    seeds = [(seed + i) % 2**32 for i in range(n_repeats)]
+    return [kind(n_folds, shuffle=True, random_state=seed) for seed in seeds]
 
 
 def _split(splitter: Any, dataset: Dataset, estimator_name: str) -> list[Any]:
@@ -247,8 +264,8 @@ def _with_rare_classes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a split in which every class trains, and classes of several rows are also held out.
 
-    A split that has this already is returned as it is. The number of rows that are held out stays
-    the same, where there are rows to exchange.
+    A split that has this already is returned as it is. The number of rows that are held out does
+    not grow, and shrinks only where a class had no row to train on.
 
     Parameters
     ----------

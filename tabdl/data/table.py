@@ -1,6 +1,8 @@
 """What a network sees of a table: its schema, and its rows as tensors."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +28,7 @@ class Schema:
     cardinalities: tuple[int, ...]
 
     @property
-    def n_num(self):
+    def n_num(self) -> int:
         """Number of numeric features, Fn."""
         return len(self.num_names)
 
@@ -48,35 +50,38 @@ class Table:
     y: Tensor | None = None
     weight: Tensor | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.x_num)
 
-    def _map(self, function):
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "Table":
         tensors = {name: value for name, value in vars(self).items() if value is not None}
         return replace(self, **{name: function(value) for name, value in tensors.items()})
 
-    def to(self, device, dtype=None):
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Table":
         """Return the table on ``device``; floating columns as ``dtype`` where one is given."""
         return self._map(lambda t: t.to(device, dtype if t.is_floating_point() else None))
 
-    def take(self, index):
-        """Return the rows of ``index``: a slice (views), or an int64 tensor on the table's device
-        (copies)."""
+    def take(self, index: slice | Tensor) -> "Table":
+        """Return the rows of ``index``.
+
+        Parameters
+        ----------
+        index : slice, or int64 Tensor on the table's device
+            A slice gives views, a tensor copies.
+        """
         return self._map(
             lambda t: t[index] if isinstance(index, slice) else t.index_select(0, index)
         )
 
-    def columns(self, index):
-        """Return the slice ``index`` of the second dimension, for tables whose first one is that of
-        members."""
+    def columns(self, index: slice) -> "Table":
+        """Return a slice of the second dimension, where the first one is that of members."""
         return self._map(lambda t: t[:, index])
 
-    def rolled(self, n_rows):
-        """Return the table with the rows of the second dimension moved ``n_rows`` on, the last ones
-        in front."""
+    def rolled(self, n_rows: int) -> "Table":
+        """Return the table with its second dimension moved by ``n_rows``, the last rows first."""
         return self._map(lambda t: t.roll(n_rows, 1))
 
-    def padded(self, n_rows):
+    def padded(self, n_rows: int) -> "Table":
         """Return the table with rows of zeros below, ``n_rows`` in all."""
         extra = n_rows - len(self)
         return (
@@ -86,11 +91,11 @@ class Table:
         )
 
     @property
-    def n_bytes(self):
+    def n_bytes(self) -> int:
         """Memory of the tensors."""
         return sum(tensor.nbytes for tensor in vars(self).values() if tensor is not None)
 
-    def empty(self, n_rows, device, pin_memory=False):
+    def empty(self, n_rows: int, device: torch.device | str, pin_memory: bool = False) -> "Table":
         """Return a table of ``n_rows`` rows with the same columns, not filled."""
         return self._map(
             lambda t: torch.empty(
@@ -98,23 +103,26 @@ class Table:
             )
         )
 
-    def take_into(self, index, table: "Table"):
+    def take_into(self, index: Tensor, table: "Table") -> None:
         """Write the rows of ``index`` to the first rows of ``table``."""
         for name, tensor in vars(table).items():
             if tensor is not None:
                 torch.index_select(getattr(self, name), 0, index, out=tensor[: len(index)])
 
-    def copy_(self, table: "Table", n_rows):
-        """Take the first ``n_rows`` rows of ``table``, from any device, without waiting where its
-        memory is pinned."""
+    def copy_(self, table: "Table", n_rows: int) -> None:
+        """Take the first ``n_rows`` rows of ``table``, from any device.
+
+        Where the memory of ``table`` is pinned, nothing waits for the copy.
+        """
         for name, tensor in vars(self).items():
             if tensor is not None:
                 tensor[:n_rows].copy_(getattr(table, name)[:n_rows], non_blocking=True)
 
 
 class TableView:
-    """Rows of a table that several members share, as one of them sees them: the table stays where
-    it is.
+    """Rows of a table that several members share, as one of them sees them.
+
+    The table stays where it is.
 
     Parameters
     ----------
@@ -132,26 +140,31 @@ class TableView:
         weight of 1.
     """
 
-    def __init__(self, table, index, codes):
-        self.table, self.index, self.codes, self.x_num = table, index, codes, table.x_num
+    def __init__(self, table: Table, index: Tensor, codes: Sequence[Tensor]):
+        if table.y is None:
+            raise ValueError("a view needs a table with y")
+        self.table = table
+        self.index = index
+        self.codes = codes
+        self.x_num = table.x_num
         self.y = table.y[index]
         self.weight = (
             None if table.weight is None else table.weight[index] / table.weight[index].mean()
         )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.index)
 
-    def to(self, device):
+    def to(self, device: torch.device) -> "TableView | Table":
         """Return the rows of the table on ``device``."""
         return self if device == self.table.x_num.device else self.take(slice(None)).to(device)
 
     @property
-    def n_bytes(self):
+    def n_bytes(self) -> int:
         """Memory of the rows, were they a table."""
         return self.table.n_bytes * len(self) // len(self.table)
 
-    def take(self, index):
+    def take(self, index: slice) -> Table:
         """Return the rows of ``index``, a slice, as a Table."""
         part = self.table.take(self.index[index])
         x_cat = [
@@ -163,14 +176,13 @@ class TableView:
         )
 
 
-def take_stacked(tables, index):
+def take_stacked(tables: Sequence[Table], index: Tensor) -> Table:
     """Return the rows of ``index``, (M, B), each of its own table, as one Table of (M, B, ...)."""
     if all(table is tables[0] for table in tables):
         return tables[0].take(index.flatten())._map(lambda t: t.unflatten(0, index.shape))
     parts = [vars(table.take(rows)) for table, rows in zip(tables, index, strict=True)]
-    return Table(
-        **{
-            name: None if parts[0][name] is None else torch.stack([part[name] for part in parts])
-            for name in parts[0]
-        }
-    )
+    stacked: dict[str, Any] = {
+        name: None if parts[0][name] is None else torch.stack([part[name] for part in parts])
+        for name in parts[0]
+    }
+    return Table(**stacked)

@@ -20,7 +20,7 @@ from tabdl.data.columns import Column, is_frame, read_columns
 from tabdl.data.dataset import Dataset
 
 # A sparse X that would take more memory when dense is refused.
-_LARGEST_DENSE = 2**32  # bytes
+LARGEST_DENSE = 2**32  # bytes
 
 
 def read_dataset(
@@ -56,6 +56,7 @@ def read_dataset(
     if len(columns[0]) != len(y):
         check_consistent_length(X, y)
     weight = check_weight(sample_weight, len(y), estimator_name, names[2])
+    X = X.tocsr() if hasattr(X, "tocsr") else X  # whose rows can be chosen
     return Dataset(X, y, weight, columns=tuple(columns))
 
 
@@ -140,7 +141,9 @@ def _as_array(X, estimator_name, name, accept_sparse):
         return X if accept_sparse else _dense(X, estimator_name, name)
     if isinstance(X, np.ma.MaskedArray):
         is_number = X.dtype.kind in "biuf"
-        return X.astype(np.float64 if is_number else object).filled(np.nan if is_number else None)
+        missing = np.ma.getmaskarray(X)
+        nothing: Any = np.nan if is_number else None
+        return np.where(missing, nothing, np.ma.getdata(X))
     if _is_lazy(X):
         raise TypeError(
             f"{estimator_name}: {name} is a {_type_name(X)}, whose rows are not computed yet; pass "
@@ -164,11 +167,11 @@ def _type_name(X):
 def _dense(X, estimator_name, name):
     """Return a sparse matrix as a dense array, where that has a bearable size."""
     n_bytes = X.shape[0] * X.shape[1] * X.dtype.itemsize
-    if n_bytes > _LARGEST_DENSE:
+    if n_bytes > LARGEST_DENSE:
         raise ValueError(
             f"{estimator_name}: {name} is sparse with the shape {X.shape} and would take "
             f"{n_bytes / 1e9:.1f} GB as the dense table that networks need, more than "
-            f"{_LARGEST_DENSE / 1e9:.1f} GB; choose columns, or reduce them with "
+            f"{LARGEST_DENSE / 1e9:.1f} GB; choose columns, or reduce them with "
             "sklearn.decomposition.TruncatedSVD."
         )
     return X.toarray()
@@ -237,7 +240,7 @@ def numeric_target(y: Any, estimator_name: str, name: str) -> np.ndarray:
     """Return targets as float64, (N,) or (N, C)."""
     return check_array(
         _target_array(y, estimator_name, name),
-        dtype=np.float64,
+        dtype=np.float64,  # pyright: ignore[reportArgumentType]  # its stub knows only text
         ensure_2d=False,
         allow_nd=False,
         input_name=name,

@@ -4,13 +4,11 @@ They are the rows to stop by, the number of epochs or trees that is kept, and ho
 without rows to stop by.
 """
 
-import copy
 import inspect
 import sys
 from typing import Any, Protocol
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
 _LIGHTGBM_ROUNDS = (
@@ -204,13 +202,6 @@ def adapter_for(estimator: Any) -> Adapter | None:
     return ValidationRows() if takes_rows and "early_stopping" in estimator.get_params() else None
 
 
-def _stopping_adapter(estimator: Any) -> Adapter:
-    adapter = adapter_for(estimator)
-    if adapter is None:
-        raise TypeError(f"{type(estimator).__name__} cannot stop early by rows that it is given.")
-    return adapter
-
-
 def last_step(estimator: Any) -> tuple[str, Any]:
     """Return the last step of a Pipeline, after the prefix of its parameters.
 
@@ -223,65 +214,6 @@ def last_step(estimator: Any) -> tuple[str, Any]:
         name, estimator = estimator.steps[-1]
         prefix += f"{name}__"
     return prefix, estimator
-
-
-def unfitted_copy(estimator: Any) -> Any:
-    """Return an unfitted copy with the same parameters.
-
-    CatBoost copies the lists among its parameters, which ``clone`` of scikit-learn refuses. Such an
-    estimator is copied as it is.
-    """
-    try:
-        return clone(estimator)
-    except RuntimeError:
-        return copy.deepcopy(estimator)
-
-
-def takes_weight(estimator: Any) -> bool:
-    """Return whether the last step of an estimator takes ``sample_weight`` in ``fit``."""
-    return has_fit_parameter(last_step(estimator)[1], "sample_weight")
-
-
-def fit_estimator(
-    estimator: Any,
-    X: Any,
-    y: Any,
-    weight: np.ndarray | None,
-    rows_to_stop_by: tuple[Any, Any, np.ndarray | None] | None,
-) -> Any:
-    """Fit an estimator, or a Pipeline, with weights and rows to stop by where there are some.
-
-    Parameters
-    ----------
-    estimator : estimator
-    X, y : the training rows
-    weight : ndarray of shape (N,) or None
-    rows_to_stop_by : tuple of (X, y, weight or None), or None
-        For the last step of a Pipeline; the other steps transform X.
-    """
-    from sklearn import get_config
-    from sklearn.pipeline import Pipeline
-
-    prefix, last = last_step(estimator)
-    if rows_to_stop_by is None:
-        name = (
-            "sample_weight" if get_config()["enable_metadata_routing"] else f"{prefix}sample_weight"
-        )
-        return estimator.fit(X, y, **({} if weight is None else {name: weight}))
-    if isinstance(estimator, Pipeline):
-        head = estimator[:-1]
-        X_stop, y_stop, weight_stop = rows_to_stop_by
-        if head.steps:
-            X = head.fit_transform(X, y)
-            X_stop = head.transform(X_stop)
-        rows_to_stop_by = X_stop, y_stop, weight_stop
-        estimator.steps = [
-            *head.steps,
-            (estimator.steps[-1][0], fit_estimator(estimator[-1], X, y, weight, rows_to_stop_by)),
-        ]
-        return estimator
-    weights = {} if weight is None else {"sample_weight": weight}
-    return last.fit(X, y, **weights, **_stopping_adapter(last).fit_kwargs(last, *rows_to_stop_by))
 
 
 def history_of(estimator: Any) -> Any:

@@ -14,20 +14,15 @@ from tabdl.data.dataset import Dataset, Subset
 from tabdl.data.splitting import Fold, is_forward, make_folds
 from tabdl.devices import isolated_torch
 from tabdl.ensemble.base import BaseEnsemble, EnsembleClassifierMixin, EnsembleRegressorMixin
-from tabdl.ensemble.boosting import (
-    adapter_for,
-    fit_estimator,
-    history_of,
-    last_step,
-    library,
-    takes_weight,
-    unfitted_copy,
-)
+from tabdl.ensemble.boosting import adapter_for, history_of, last_step, library
 from tabdl.ensemble.fold import (
     FoldRules,
+    fit_estimator,
     fit_fold,
     label_encoder,
     probability_classes,
+    takes_weight,
+    unfitted_copy,
     was_interrupted,
 )
 from tabdl.ensemble.predictions import check_ensemble_scoring, predict_array, score_prediction

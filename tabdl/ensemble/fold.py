@@ -1,14 +1,17 @@
 """One estimator on the rows of one fold: what it gets as y, and the rows to stop by."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
 
 from tabdl.data.dataset import Subset
 from tabdl.data.splitting import inner_split
-from tabdl.ensemble.boosting import adapter_for, fit_estimator, last_step, library
+from tabdl.ensemble.boosting import adapter_for, last_step, library
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,73 @@ def _rows_to_stop_by(
         return train, None
     if rules.has_classes:
         stop = Subset(stop.dataset, stop.indices[np.isin(stop.y, train.y)])
+    if len(stop) == 0:
+        raise ValueError(
+            f"{rules.estimator_name}: none of the rows to stop by has a class of the training rows "
+            "of the fold; use other folds, or an estimator that does not stop early."
+        )
     return train, stop
+
+
+def fit_estimator(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    weight: np.ndarray | None,
+    rows_to_stop_by: tuple[Any, Any, np.ndarray | None] | None,
+) -> Any:
+    """Fit an estimator, or a Pipeline, with weights and rows to stop by where there are some.
+
+    Parameters
+    ----------
+    estimator : estimator
+    X, y : the training rows
+    weight : ndarray of shape (N,) or None
+    rows_to_stop_by : tuple of (X, y, weight or None), or None
+        For the last step of a Pipeline; the other steps transform X.
+    """
+    from sklearn import get_config
+    from sklearn.pipeline import Pipeline
+
+    prefix, last = last_step(estimator)
+    if rows_to_stop_by is None:
+        name = (
+            "sample_weight" if get_config()["enable_metadata_routing"] else f"{prefix}sample_weight"
+        )
+        return estimator.fit(X, y, **({} if weight is None else {name: weight}))
+    if isinstance(estimator, Pipeline):
+        head = estimator[:-1]
+        X_stop, y_stop, weight_stop = rows_to_stop_by
+        if head.steps:
+            X = head.fit_transform(X, y)
+            X_stop = head.transform(X_stop)
+        rows_to_stop_by = X_stop, y_stop, weight_stop
+        estimator.steps = [
+            *head.steps,
+            (estimator.steps[-1][0], fit_estimator(estimator[-1], X, y, weight, rows_to_stop_by)),
+        ]
+        return estimator
+    weights = {} if weight is None else {"sample_weight": weight}
+    adapter = adapter_for(last)
+    assert adapter is not None  # rows to stop by are chosen only where there is an adapter
+    return last.fit(X, y, **weights, **adapter.fit_kwargs(last, *rows_to_stop_by))
+
+
+def takes_weight(estimator: Any) -> bool:
+    """Return whether the last step of an estimator takes ``sample_weight`` in ``fit``."""
+    return has_fit_parameter(last_step(estimator)[1], "sample_weight")
+
+
+def unfitted_copy(estimator: Any) -> Any:
+    """Return an unfitted copy with the same parameters.
+
+    CatBoost copies the lists among its parameters, which ``clone`` of scikit-learn refuses. Such an
+    estimator is copied as it is.
+    """
+    try:
+        return clone(estimator)
+    except RuntimeError:
+        return copy.deepcopy(estimator)
 
 
 def label_encoder(

@@ -12,7 +12,6 @@ from tabdl.data.dataset import Dataset, Subset
 from tabdl.data.splitting import Fold, make_folds
 from tabdl.devices import isolated_torch
 from tabdl.ensemble.base import BaseEnsemble, EnsembleClassifierMixin, EnsembleRegressorMixin
-from tabdl.ensemble.boosting import takes_weight, unfitted_copy
 from tabdl.ensemble.cross_val import (
     CV,
     ESTIMATOR,
@@ -22,6 +21,7 @@ from tabdl.ensemble.cross_val import (
     CrossValEnsembleClassifier,
     CrossValEnsembleRegressor,
 )
+from tabdl.ensemble.fold import takes_weight, unfitted_copy
 from tabdl.ensemble.predictions import check_ensemble_scoring, score_prediction
 from tabdl.ensemble.selection import select
 from tabdl.exceptions import FitInterruptedWarning
@@ -136,7 +136,8 @@ n_features_in_ : int"""
         """Train each member on each fold, and choose weights on the out-of-fold predictions.
 
         Ctrl-C ends the training: no further member and no further fold is trained, and weights are
-        chosen among the members that are there, with a ``FitInterruptedWarning``. To stop a search
+        chosen among the members that are there, with a ``FitInterruptedWarning``. They are chosen
+        on the rows for which all these members have out-of-fold predictions. To stop a search
         such as GridSearchCV with Ctrl-C, give the search ``error_score="raise"`` and make the
         warning an error:
         ``warnings.simplefilter("error", tabdl.exceptions.FitInterruptedWarning)``.
@@ -171,11 +172,7 @@ n_features_in_ : int"""
         scorer = check_ensemble_scoring(self.scoring, dataset, self._classes, self._name)
         folds = self._folds(dataset)
         members = self._members(folds, external)
-        metadata = {
-            name: self._metadata(name, member, sample_weight, groups)
-            for name, member in members.items()
-        }
-        self._fit_members(dataset, members, metadata, has_others=bool(external))
+        self._fit_members(dataset, members, has_others=bool(external))
         for member in self.members_.values():
             if member.cv is folds:
                 member.cv = self.cv  # the rows of each fold are not kept
@@ -183,11 +180,7 @@ n_features_in_ : int"""
         return self
 
     def _fit_members(
-        self,
-        dataset: Dataset,
-        members: dict[str, CrossValEnsemble],
-        metadata: dict[str, dict[str, Any]],
-        has_others: bool,
+        self, dataset: Dataset, members: dict[str, CrossValEnsemble], has_others: bool
     ) -> None:
         """Train members until all are trained or Ctrl-C comes, and set ``members_``.
 
@@ -195,7 +188,6 @@ n_features_in_ : int"""
         ----------
         dataset : Dataset
         members : dict from name to unfitted CrossValEnsemble
-        metadata : dict from name to the keyword arguments of ``fit``
         has_others : bool
             Whether there are members from elsewhere.
         """
@@ -204,7 +196,7 @@ n_features_in_ : int"""
         lines = PlainLines(len(members), shows_all=self.verbose > 1)
         for name, member in members.items():
             try:
-                self._fit_member(name, member, dataset, metadata[name])
+                self._fit_member(name, member, dataset)
             except KeyboardInterrupt:
                 if not self.members_ and not has_others:
                     raise
@@ -221,11 +213,10 @@ n_features_in_ : int"""
                 lines.add(f"{self._name}: the training of member {name!r} is done")
         lines.close()
 
-    def _fit_member(
-        self, name: str, member: CrossValEnsemble, dataset: Dataset, metadata: dict[str, Any]
-    ) -> None:
+    def _fit_member(self, name: str, member: CrossValEnsemble, dataset: Dataset) -> None:
         """Train a member and keep it, unless its training fails and ``on_error`` is "skip"."""
         try:
+            metadata = self._metadata(name, member, dataset)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FitInterruptedWarning)  # fit warns itself
                 member.fit(dataset.X, dataset.y, **metadata)
@@ -318,22 +309,17 @@ n_features_in_ : int"""
             verbose=self.verbose if is_shown else 0,
         )
 
-    def _metadata(
-        self, name: str, member: CrossValEnsemble, sample_weight: Any, groups: Any
-    ) -> dict[str, Any]:
+    def _metadata(self, name: str, member: CrossValEnsemble, dataset: Dataset) -> dict[str, Any]:
         """Return the metadata for the fit of a member.
 
         All of it, or, where metadata is routed, what the member requests.
         """
         from sklearn import get_config
 
-        given = {
-            key: value
-            for key, value in (("sample_weight", sample_weight), ("groups", groups))
-            if value is not None
-        }
+        both = {"sample_weight": dataset.sample_weight, "groups": dataset.groups}
+        given = {key: value for key, value in both.items() if value is not None}
         if not given or not get_config()["enable_metadata_routing"]:
-            if sample_weight is not None and not takes_weight(member.estimator):
+            if "sample_weight" in given and not takes_weight(member.estimator):
                 raise TypeError(
                     f"{self._name}: {type(member.estimator).__name__} takes no sample_weight "
                     f"in fit."

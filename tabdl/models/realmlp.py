@@ -183,7 +183,9 @@ class NTKLinear(nn.Module):
         std = torch.where(std > 0, std, 1.0)
         self.weight.div_(std[:, None])
         chosen = torch.randint(len(x), (5, len(std)), generator=generator)
-        share = torch.empty(5, len(std)).exponential_(generator=generator)
+        # exponential_() draws other numbers in torch 2.5 than in 2.13.
+        uniform = torch.rand(5, len(std), dtype=torch.float64, generator=generator)
+        share = -torch.log1p(-uniform).to(outputs.dtype)
         self.bias.copy_(-(outputs.gather(0, chosen) / std * share / share.sum(0)).sum(0))
 
     def forward(self, x: Tensor) -> Tensor:

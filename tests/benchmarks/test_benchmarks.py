@@ -69,14 +69,14 @@ def test_runs_continues_and_reports(tmp_path, capsys):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_model_fits_every_dataset(name, model):
-    """On a few hundred rows, with the time limit of a second."""
+    """On a few hundred rows, with a short time limit."""
     dataset = DATASETS[name]()
     small = {
         part: tuple(table.iloc[:400] for table in getattr(dataset, part))
         for part in ("train", "val", "test")
     }
     small = type(dataset)(dataset.name, dataset.task, **small)
-    fit = MODELS[model](small, {}, 0, "cpu", 1.0)
+    fit = MODELS[model](small, {}, 0, "cpu", 0.2)
     predictions = np.asarray(fit.predict(small.test[0])).ravel()
     assert predictions.shape == (400,) and fit.n_parameters > 0 and fit.n_iter >= fit.best_iter > 0
     if dataset.is_regression:
@@ -130,6 +130,7 @@ def test_an_interrupt_ends_the_harness_not_the_fit_alone(tmp_path, monkeypatch, 
         (["--workers", "0"], "--workers: must be an int >= 1, got '0'"),
         (["--time-limit", "nan"], "--time-limit: must be a number >= 0, got 'nan'"),
         (["--data", "my.csv"], "--data FILE needs --target COLUMN"),
+        (["--out", __file__], "nothing can be written there"),
     ],
 )
 def test_unknown_arguments(argument, message, capsys):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,14 @@ with locked({str(tmp_path / "out")!r}, wait=False):
         monkeypatch.setattr(files, "print", lambda *a, **k: other.communicate("\n"), raising=False)
         with files.locked(tmp_path / "out"):
             pass
+
+
+def test_what_cannot_be_written_is_said_with_the_arguments(tmp_path):
+    assert files.writable_file(str(tmp_path / "a" / "b.jsonl")) == tmp_path / "a" / "b.jsonl"
+    (tmp_path / "file").touch()
+    for wrong in (tmp_path / "a", tmp_path / "file" / "b.jsonl"):
+        with pytest.raises(ArgumentTypeError, match="is a folder|nothing can be written"):
+            files.writable_file(str(wrong))
 
 
 def test_lines_of_a_killed_command(tmp_path, capsys):

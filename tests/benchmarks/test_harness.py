@@ -23,6 +23,7 @@ from benchmarks.evaluate import evaluate, folder_of, read_predictions
 from benchmarks.executors import Executor
 from benchmarks.files import locked
 from benchmarks.results import Experiment, done, read, write
+from benchmarks.sources import dataset_name
 from benchmarks.table import collect, complete_scores, summary, win_rates
 
 ROOT = Path(__file__).parent.parent.parent
@@ -365,11 +366,9 @@ def test_strangers_reports_are_left_out(tmp_path, capsys):
 
 
 def test_what_cannot_work_is_said_before_training(tmp_path, capsys):
-    (tmp_path / "file").write_text("")
     common = ["--datasets", "smoke_housing", "--models", "xgboost", "--device", "cpu"]
     storage = ["--config", "tuned", "--storage", "postgresql://host:port/db"]
     for options, line in (
-        (["--out", str(tmp_path / "file")], "nothing can be written there"),
         (["--out", str(tmp_path), *storage], "--storage takes the URL of a database"),
         (["--out", str(tmp_path), "--data", "no.csv", "--target", "y"], "there is no such file"),
     ):
@@ -556,6 +555,7 @@ def test_a_table_called_like_one_of_the_papers(tmp_path):
     )
     [found], left_out = run.experiments(options)
     assert found.source.name == "my_year" and left_out == []
+    assert dataset_name("openml:5") == "openml_5" and dataset_name("../..csv") == "table"
 
 
 def test_evaluation_of_a_search_that_was_not_made(tmp_path, capsys):

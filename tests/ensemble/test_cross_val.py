@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from conftest import ARCHITECTURES, make, numbers, people, target
+from conftest import make, numbers, people, target
 from sklearn.base import BaseEstimator, RegressorMixin, clone, is_classifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
@@ -21,7 +21,7 @@ from tabdl import CrossValEnsembleClassifier, CrossValEnsembleRegressor
 from tabdl.data.dataset import Dataset, Subset
 from tabdl.data.splitting import inner_split
 from tabdl.embeddings import PiecewiseLinear
-from tabdl.ensemble.boosting import fit_estimator
+from tabdl.ensemble.fold import fit_estimator
 from tabdl.exceptions import FitInterruptedWarning
 from tabdl.training.loop import train_with_float32_fallback
 
@@ -559,5 +559,5 @@ def test_progress(capsys):
 
 def test_clones_and_parameters():
     model = ensemble(make("TabMLP", "Regressor"), cv=4)
-    assert clone(model).get_params()["estimator__d_block"] == ARCHITECTURES["TabMLP"]["d_block"]
+    assert clone(model).get_params()["estimator__d_block"] == model.estimator.d_block
     assert model.set_params(estimator__lr=0.5).estimator.lr == 0.5

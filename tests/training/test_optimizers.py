@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tabdl.data.table import Schema, Table
 from tabdl.devices import Precision
 from tabdl.network.contract import TabularNet, hidden_matrix_names, init_weights, lr_factors
+from tabdl.training.epoch import clip_gradients
 from tabdl.training.loop import train
 from tabdl.training.optimizers import Muon, WeightAverage, orthogonalized
 from tabdl.training.run import TrainingConfig, TrainingRun
@@ -296,3 +297,20 @@ def test_the_best_of_equal_epochs(takes_last_best, best):
         config=settings,
     )
     assert result.best_epoch == best
+
+
+def test_each_network_is_clipped_as_it_would_be_alone():
+    """Also where no output depends on a parameter, which then has no gradient."""
+    generator = torch.Generator().manual_seed(0)
+    stacked = [torch.nn.Parameter(torch.zeros(2, *shape)) for shape in ((3, 4), (3,), (5,))]
+    for parameter in stacked[:2]:
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+        parameter.grad[0] *= 0.01
+    alone = [[torch.nn.Parameter(p[i].detach().clone()) for p in stacked] for i in range(2)]
+    for i, parameters in enumerate(alone):
+        for mine, parameter in zip(stacked[:2], parameters, strict=False):
+            parameter.grad = mine.grad[i].clone()
+        clip_gradients(parameters, 1.0, 1)
+    clip_gradients(stacked, 1.0, 2)
+    for mine, first, second in zip(stacked[:2], *alone, strict=False):
+        torch.testing.assert_close(mine.grad, torch.stack([first.grad, second.grad]))
