@@ -73,7 +73,13 @@ for classifier in classifiers:
     )
     predicted: np.ndarray = fitted.predict(X)
     probabilities: np.ndarray = fitted.predict_proba(X)
-    print(predicted[0], probabilities[:, 1].mean(), fitted.score(X, labels), fitted.classes_)
+    logarithms: np.ndarray = fitted.predict_log_proba(X)
+    print(
+        predicted[0],
+        (probabilities - np.exp(logarithms)).max(),
+        fitted.score(X, labels),
+        fitted.classes_,
+    )
 
 for regressor in regressors:
     prediction: np.ndarray = regressor.fit(X, values, sample_weight=weights).predict(X)
@@ -94,6 +100,7 @@ network.lr = 2 * network.lr
 folds = CrossValEnsembleClassifier(network, cv=5, n_repeats=2, refit="all", together=True)
 folds.fit(X, labels, sample_weight=weights, groups=[0, 1, 1])
 print(folds.predict(X)[0], folds.predict_proba(X)[:, 1].mean(), folds.oof_prediction_.shape)
+print(folds.predict_log_proba(X)[0, 0], folds.score(X, labels))
 print(folds.scores_[0], folds.oof_score_, folds.estimators_[0], folds.classes_)
 means = CrossValEnsembleRegressor(TabMRegressor(), cv=GroupKFold(3), scoring="r2").fit(X, values)
 print(means.predict(X).mean(), means.score(X, values), means.histories_[0])
