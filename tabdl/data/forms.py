@@ -112,7 +112,7 @@ def hold(values: np.ndarray, where: str, dtype_form: str = "") -> Held:
     if dtype_form == "string":
         return Held(where, values, present, frozenset({"string"} if present.any() else ()))
     some = values[present]
-    types = set(map(type, some))
+    types = set(map(type, some.tolist()))
     forms: set[str] = set()
     for kind in types:
         form = _form_of_type(kind)
@@ -126,7 +126,7 @@ def hold(values: np.ndarray, where: str, dtype_form: str = "") -> Held:
         if any(issubclass(kind, str) and kind is not str for kind in types):
             values = values.copy()
             values[present] = [str.__str__(v) if isinstance(v, str) else v for v in some]
-        _check_text(values, present, forms == {"string"}, where)
+        _check_text(values, present, some, forms == {"string"}, where)
     return Held(where, values, present, frozenset(forms))
 
 
@@ -252,17 +252,16 @@ def _refuse(values, present, kind, where) -> NoReturn:
     )
 
 
-def _check_text(values, present, is_only_text, where):
+def _check_text(values, present, some, is_only_text, where):
     """Raise ValueError for text with lone surrogates, which no other library takes."""
-    rows = np.flatnonzero(present)
-    for start in range(0, len(rows), _STRINGS_AT_ONCE):
-        some = values[rows[start : start + _STRINGS_AT_ONCE]].tolist()
-        text = "".join(some if is_only_text else [v for v in some if isinstance(v, str)])
+    for start in range(0, len(some), _STRINGS_AT_ONCE):
+        chunk = some[start : start + _STRINGS_AT_ONCE].tolist()
+        text = "".join(chunk if is_only_text else [v for v in chunk if isinstance(v, str)])
         if not text.isascii() and not _is_unicode(text):
             row = next(
-                rows[start + i]
-                for i, value in enumerate(some)
-                if isinstance(value, str) and not _is_unicode(value)
+                row
+                for row in np.flatnonzero(present)
+                if isinstance(values[row], str) and not _is_unicode(values[row])
             )
             raise ValueError(
                 f"{where} holds text in row {row} that is no valid Unicode, {shown(values[row])}; "
