@@ -18,14 +18,13 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+# About ten minutes on one core.
 TESTS = (
     "tests/test_golden.py",
     "tests/models/test_fidelity.py",
     "tests/network",
     "tests/data",
     "tests/tasks",
-    "tests/test_side_effects.py",
-    "tests/test_sklearn_integration.py",
     "tests/test_sklearn_contract.py",
 )
 # Packages of the extra "test" that these tests do not import.
