@@ -84,7 +84,7 @@ def steps_of(net, table):
 def test_shares_are_beta_distributed():
     table = rows(20_000)
     with steps_of(net_of("TabMLP"), table) as steps:
-        share, kept = steps._draw_mix(table.x_num.unsqueeze(0))
+        share, kept = steps._draw_mix(table.x_num.unsqueeze(0), steps.n_channels)
     assert (
         share.shape == (1, 20_000)
         and kept.shape == (1, 20_000, steps.n_channels)
@@ -113,7 +113,7 @@ def test_loss_is_that_of_both_rows(weighted):
         state = steps.noise[0].get_state()
         losses = steps._losses(part)[0]
         steps.noise[0].set_state(state)
-        share, kept = (tensor[0] for tensor in steps._draw_mix(part.x_num))
+        share, kept = (tensor[0] for tensor in steps._draw_mix(part.x_num, steps.n_channels))
     outputs = net(table.x_num, table.x_cat, (share, kept))
     weight = torch.ones(64) if table.weight is None else table.weight
     mine, others = (
