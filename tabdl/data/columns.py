@@ -438,8 +438,10 @@ def _read(name, kind, held):
         return Column(name, kind, category_values(held))
     form = _form(held)
     if kind == "datetime":
-        if form not in ("", "date", "zoned date"):
-            _refuse_form(held, "dates", form, "parse it, for example with pandas.to_datetime")
+        others = sorted(held.forms - {"date", "zoned date"})
+        if form and others:
+            hint = "parse it, for example with pandas.to_datetime"
+            _refuse_form(held, "dates", others[0], hint)
         return Column(name, kind, moments_of(held), form)
     _check_numbers(held, form)
     return Column(name, kind, numbers_of(held), form)

@@ -372,6 +372,8 @@ def _check_form(column, form, estimator_name):
             f"{where} had {had} time zone at fit and has {has} now; give it what it had, for "
             f"example with pandas' {way}."
         )
+    if np.isnan(column.values).all():
+        return  # text that spells missing values alone
     row = int(np.flatnonzero(~np.isnan(column.values))[0])
     raise ValueError(
         f"{where} held {form}s at fit and holds {now} values now, for example in row {row}; "

@@ -294,6 +294,15 @@ def test_durations_are_no_plain_numbers():
     assert codes(spans, pd.DataFrame({"a": [0, None]})) == [[0.0, 1.0]]
 
 
+def test_text_among_dates_is_refused_at_predict():
+    with pytest.raises(ValueError, match="held dates at fit and holds string values now.*'a' in"):
+        codes(objects(DAY, DAY), objects(DAY, "a"))
+
+
+def test_text_of_nothing_but_missing_values_is_missing_among_numbers():
+    assert codes(objects(1, 2), objects("", None)) == codes(objects(1, 2), objects(None, None))
+
+
 def test_columns_with_integer_names_are_read_by_name():
     frame = pd.DataFrame({0: [1.0, 2.0], 1: ["a", "b"]})
     assert codes(frame, frame[[1, 0]]) == codes(frame, frame)
