@@ -373,12 +373,13 @@ def _write(experiment, asked, study, trials):
             f"{'; '.join(errors)[:500]}"
         )
     best = max(complete, key=lambda trial: (trial.value, -trial.number))
+    trials = sorted(trials, key=lambda trial: trial.number)
     table = trial_table(trials)
     report = {
         "identity": asked,
         "parameters": best.user_attrs["config"],
         "best": {
-            "number": best.number,
+            "number": trials.index(best),
             "val_score": best.value,
             "best_iter": best.user_attrs["best_iter"],
         },
@@ -395,10 +396,14 @@ def _write(experiment, asked, study, trials):
 
 def trial_table(trials):
     """Return a line for each trial, in their order: number, state, value, seconds, epochs, start
-    and parameters."""
+    and parameters.
+
+    The number counts the given trials. Optuna's own number counts killed trials too, so it
+    depends on how often the command was killed.
+    """
     lines = [
         {
-            "number": trial.number,
+            "number": place,
             "state": trial.state.name,
             "value": trial.value,
             "seconds": trial.user_attrs.get("seconds", np.nan),
@@ -407,6 +412,6 @@ def trial_table(trials):
             "config": json.dumps(trial.user_attrs.get("config")),
             "error": trial.user_attrs.get("error"),
         }
-        for trial in sorted(trials, key=lambda trial: trial.number)
+        for place, trial in enumerate(trials)
     ]
     return pd.DataFrame(lines).astype({"value": float, "seconds": float})

@@ -120,6 +120,7 @@ def test_forty_trials_and_a_worker_killed_three_times(tmp_path):
         and trials["value"].notna().all()
     )
     assert trials["config"].nunique() == 40
+    assert trials["number"].tolist() == list(range(40))
     # What was running when its worker died was done again with the same parameters.
     study = open_study(here, Search(40))
     killed = [
