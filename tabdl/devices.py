@@ -183,7 +183,7 @@ def choose_precision(precision: str, device: torch.device, net: Any) -> Precisio
         return Precision(dtype, is_bfloat16=is_bfloat16, is_tf32=not is_bfloat16)
     # A search may give sizes as numpy's integers.
     is_wide_on_cpu = device.type == "cpu" and bool(net.width >= 128)
-    is_bfloat16 = is_wide_on_cpu and net.allow_bfloat16 and cpu_multiplies_bfloat16()
+    is_bfloat16 = is_wide_on_cpu and net.allow_bfloat16 and multiplies_bfloat16(device)
     return Precision(dtype, is_bfloat16=is_bfloat16)
 
 
@@ -207,8 +207,17 @@ def choose_compile(compile: bool | str, device: torch.device, n_steps: int) -> b
     return bool(compile)
 
 
-def cpu_multiplies_bfloat16() -> bool:
-    """Return whether this processor has instructions for products of bfloat16 numbers."""
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Return whether a device has instructions for products of bfloat16 numbers.
+
+    Without them torch emulates such products, which takes many times as long as float32. A CUDA
+    device has them from compute capability 8.0 on (A100, RTX 30); a T4 (7.5) and a P100 (6.0) have
+    none.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
     # Older versions of torch do not say.
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -14,7 +14,14 @@ from conftest import make, numbers, people, some_rows
 import tabdl
 from tabdl import devices
 from tabdl.data.table import Schema
-from tabdl.devices import Precision, ProcessSetting, choose_precision, isolated_torch, threads
+from tabdl.devices import (
+    Precision,
+    ProcessSetting,
+    choose_precision,
+    isolated_torch,
+    multiplies_bfloat16,
+    threads,
+)
 from tabdl.training.stacking import NetworkEnsemble
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -48,7 +55,7 @@ TF32 = Precision(torch.float32, is_tf32=True)
     ],
 )
 def test_precision(precision, device, has_bfloat16, net, expected, monkeypatch):
-    monkeypatch.setattr(devices, "cpu_multiplies_bfloat16", lambda: has_bfloat16)
+    monkeypatch.setattr(devices, "multiplies_bfloat16", lambda device: has_bfloat16)
     assert choose_precision(precision, device, net) == expected
 
 
@@ -63,7 +70,17 @@ def test_bfloat16_of_a_cuda_device_is_for_ft_transformer_alone(architecture):
 def test_the_processor_is_asked():
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.exists() else ""
-    assert devices.cpu_multiplies_bfloat16() == ("avx512_bf16" in flags or "amx_bf16" in flags)
+    assert multiplies_bfloat16(CPU) == ("avx512_bf16" in flags or "amx_bf16" in flags)
+
+
+@pytest.mark.parametrize("capability, expected", [((6, 0), False), ((7, 5), False), ((8, 0), True)])
+def test_a_cuda_device_is_asked(capability, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert multiplies_bfloat16(CUDA) == expected
+
+
+def test_mps_computes_in_float32():
+    assert not multiplies_bfloat16(torch.device("mps"))
 
 
 @pytest.mark.parametrize("is_tf32", [True, False])

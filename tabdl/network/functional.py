@@ -5,6 +5,7 @@ and all keep the leading dimension apart. So under ``torch.vmap``, where several
 trained at once, the dimension of the networks is folded into the rows.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,42 @@ from torch.autograd.function import once_differentiable
 
 # The backward passes are ignored by pyright: ``once_differentiable`` says that ctx is
 # positional only.
+
+
+class RandomBits:
+    """Random numbers of 16 bits that are taken in order.
+
+    Parameters
+    ----------
+    source : torch.Generator, None or list of int16 Tensor
+        The generator to draw from, None for the global one, or what was drawn before for each time
+        that numbers are taken.
+    device : torch.device
+        Of what is drawn.
+
+    Attributes
+    ----------
+    sizes : list of int
+        How many numbers were taken each time.
+    """
+
+    def __init__(
+        self,
+        source: torch.Generator | Sequence[Tensor] | None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.source = source
+        self.device = device
+        self.sizes: list[int] = []
+
+    def take(self, n: int) -> Tensor:
+        """Return the next ``n`` numbers, int16, which the caller may overwrite."""
+        self.sizes.append(n)
+        if isinstance(self.source, Sequence):
+            return self.source[len(self.sizes) - 1]
+        words = torch.empty((n + 3) // 4, dtype=torch.int64, device=self.device)
+        words.random_(-(2**63), 2**63 - 1, generator=self.source)
+        return words.view(torch.int16)[:n]
 
 
 class _DropoutMask(torch.autograd.Function):
@@ -39,16 +76,14 @@ class _DropoutMask(torch.autograd.Function):
 
 
 def _kept(shape: Any, device: Any, threshold: Any, generator: Any) -> Tensor:
-    n_elements = shape.numel()
-    words = torch.empty((n_elements + 3) // 4, dtype=torch.int64, device=device)
-    words.random_(-(2**63), 2**63 - 1, generator=generator)
-    return words.view(torch.int16)[:n_elements].ge_(threshold - 32768).view(shape)
+    bits = generator if isinstance(generator, RandomBits) else RandomBits(generator, device)
+    return bits.take(shape.numel()).ge_(threshold - 32768).view(shape)
 
 
 def dropout_mask(
     like: Tensor,
     threshold: int | Tensor,
-    generators: tuple[torch.Generator | None, ...],
+    generators: tuple[torch.Generator | RandomBits | None, ...],
 ) -> Tensor:
     """Return 1 for elements that dropout keeps and 0 for others, from 16 random bits an element.
 
@@ -58,7 +93,7 @@ def dropout_mask(
         It has the shape and dtype of the result; its values do not matter.
     threshold : int in [0, 65536), or a Tensor of one
         65536 times the share of elements that become zero.
-    generators : tuple of torch.Generator or None
+    generators : tuple of torch.Generator, RandomBits or None
         One for each network under ``torch.vmap``, else one; None is the global generator.
     """
     return _DropoutMask.apply(like.detach(), threshold, generators)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tabdl.network.functional import dropout_mask
+from tabdl.network.functional import RandomBits, dropout_mask
 
 
 class ZeroBiasLinear(nn.Linear):
@@ -79,7 +79,7 @@ class Dropout(nn.Module):
 
     Attributes
     ----------
-    generators : tuple of torch.Generator or None
+    generators : tuple of torch.Generator, RandomBits or None
         One for each network that is trained in common steps. None is the global generator, until a
         fit lends its own.
     """
@@ -87,7 +87,7 @@ class Dropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         self.threshold = round(p * 65536)
-        self.generators: tuple[torch.Generator | None, ...] = (None,)
+        self.generators: tuple[torch.Generator | RandomBits | None, ...] = (None,)
         # Threshold and scale on the device, while a schedule changes them.
         self._rate: tuple[Tensor, Tensor] | None = None
 

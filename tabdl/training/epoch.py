@@ -16,6 +16,7 @@ from tabdl.training.cuda_graphs import CUDAGraphStep
 from tabdl.training.heap import HeapTrimGuard
 from tabdl.training.optimizers import Optimizer, WeightAverage
 from tabdl.training.pace import Pace, TimedPace
+from tabdl.training.parts import StepParts, part_rows
 from tabdl.training.run import Loss, TrainingConfig, TrainingRun
 from tabdl.training.schedules import SCHEDULES, DropoutSchedule, learning_rate_factor
 from tabdl.training.stacking import StackedNetworks
@@ -60,7 +61,10 @@ class EpochRunner:
         nets = [run.net for run in runs]
         self.networks = StackedNetworks(nets, self.noise, config.is_compiled)
         self.n_channels = first.embedding.n_channels if config.hidden_mix else None
-        self.step_rows = first.cpu_step_rows if self.device.type == "cpu" else None
+        self.block_rows = first.cpu_step_rows if self.device.type == "cpu" else None
+        # HiddenMix mixes the rows of a part, and draws for it itself.
+        is_split = self.block_rows and not config.hidden_mix and not config.is_compiled
+        self.part_rows = part_rows(first, config.batch_size) if is_split else self.block_rows
 
     def _new_pace(self, runs):
         config = self.config
@@ -77,6 +81,14 @@ class EpochRunner:
         self.networks.__enter__()
         config = self.config
         device = self.device
+        self.parts = StepParts(
+            self.networks,
+            self.block_rows,
+            self.part_rows,
+            self.n_batch,
+            at_once=not config.hidden_mix,
+        )
+        self.parts.__enter__()
         self.optimizer = Optimizer(self.networks, config, device)
         self.average = None
         self.dropout = None
@@ -93,6 +105,7 @@ class EpochRunner:
 
     def __exit__(self, *exception: Any) -> None:
         self.heap_guard.release()
+        self.parts.__exit__(*exception)
         if self.dropout is not None:
             self.dropout.release()
         if self.average is not None:
@@ -118,7 +131,7 @@ class EpochRunner:
         self.total.zero_()
         self.pace.begin_round()
         n_rows = 0
-        with self.config.precision.matmuls(self.device):
+        with self.config.precision.matmuls(self.device), self.parts.team.share():
             for index in self._batches():
                 self._schedule()
                 self.step(index)
@@ -167,13 +180,7 @@ class EpochRunner:
     def _step(self, index):
         batch = self.batches.gather(index)
         self.optimizer.zero_grad()
-        n_rows = index.shape[1]
-        # On a CPU a step in parts, whose activations stay in the caches, is faster; the gradients
-        # add up to those of the batch.
-        for start in range(0, n_rows, self.step_rows or n_rows):
-            losses = self._losses(batch.columns(slice(start, start + (self.step_rows or n_rows))))
-            losses.sum().div(n_rows).backward()
-            self.total += losses.detach().sum(1)
+        self.parts.backward(self._losses, batch, self.total)
         if self.config.clip_norm is not None:
             clip_gradients(
                 list(self.networks.parameters.values()), self.config.clip_norm, len(self.networks)
@@ -182,11 +189,11 @@ class EpochRunner:
         if self.average is not None:
             self.average.update()
 
-    def _losses(self, part):
+    def _losses(self, networks, part):
         """Return the losses, (M, B), of a part of a batch, with the graph of the gradients."""
         mix = None if self.n_channels is None else self._draw_mix(part.x_num, self.n_channels)
         with self.config.precision.autocast(self.device):
-            outputs = self.networks(part.x_num, part.x_cat, mix)
+            outputs = networks(part.x_num, part.x_cat, mix)
         self.heap_guard.set()
         outputs = outputs.to(part.x_num.dtype)
         losses = self._weighted(outputs, part)

@@ -1,5 +1,6 @@
 """Several networks of one shape as one: with stacked weights a layer is one operation for all."""
 
+import contextlib
 import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tabdl.network.contract import TabularNet
+from tabdl.network.functional import RandomBits
 from tabdl.network.layers import Dropout
 
 
@@ -35,6 +37,8 @@ class StackedNetworks:
         The weights, by name; with several networks (M, ...).
     dropouts : list of Dropout
         The layers that draw.
+    can_be_copied : bool
+        Whether :meth:`copies` makes what is used like this object.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class StackedNetworks:
     ) -> None:
         self.nets = nets
         self.generators = tuple(generators)
+        self.can_be_copied = len(nets) == 1 and not is_compiled
+        self._copies: list[NetworkCopy] = []
         self._single = Compiled(nets[0].forward) if is_compiled and len(nets) == 1 else nets[0]
 
     def __enter__(self) -> "StackedNetworks":
@@ -52,7 +58,7 @@ class StackedNetworks:
         self.parameters: dict[str, Tensor] = dict(self.nets[0].named_parameters())
         if len(self.nets) > 1:
             self._stack()
-        self.dropouts = [module for module in self._alone.modules() if isinstance(module, Dropout)]
+        self.dropouts = _dropouts(self._alone)
         _lend(self.dropouts, self.generators)
         return self
 
@@ -71,6 +77,7 @@ class StackedNetworks:
     def __exit__(self, *exception: Any) -> None:
         # A generator cannot be pickled.
         _lend(self.dropouts, (None,))
+        self._copies = []
         for parameter in self.parameters.values():
             parameter.grad = None
         if len(self.nets) > 1:
@@ -86,6 +93,26 @@ class StackedNetworks:
     def train(self) -> None:
         """Switch to training mode."""
         self._alone.train()
+        for copied in self._copies:
+            copied.net.train()
+
+    @contextlib.contextmanager
+    def drawing_from(self, sources: Sequence[RandomBits]) -> Iterator[None]:
+        """Let the dropout of each network draw from its source while the context is open."""
+        layers = _dropouts(self._alone)
+        _lend(layers, tuple(sources))
+        try:
+            yield
+        finally:
+            _lend(layers, self.generators)
+
+    def copies(self, n: int) -> "list[NetworkCopy]":
+        """Return copies of the one network with the same weights, each for a thread of its own."""
+        shared: Any = {id(tensor): tensor for _, tensor in _tensors(self.nets[0])}
+        shared |= {id(generator): generator for generator in self.generators}
+        self._copies = [NetworkCopy(copy.deepcopy(self.nets[0], dict(shared))) for _ in range(n)]
+        self.dropouts += [layer for copied in self._copies for layer in _dropouts(copied.net)]
+        return self._copies
 
     def __call__(
         self, x_num: Tensor, x_cat: Tensor, mix: tuple[Tensor, Tensor] | None = None
@@ -108,6 +135,32 @@ class StackedNetworks:
 
     def _forward_of_one(self, parameters, buffers, *inputs):
         return torch.func.functional_call(self._alone, (parameters, buffers), inputs)
+
+
+class NetworkCopy:
+    """A network that is used like :class:`StackedNetworks` of one.
+
+    Parameters
+    ----------
+    net : TabularNet
+    """
+
+    def __init__(self, net: TabularNet) -> None:
+        self.net = net
+        self._dropouts = _dropouts(net)
+
+    @contextlib.contextmanager
+    def drawing_from(self, sources: Sequence[RandomBits]) -> Iterator[None]:
+        """Let dropout draw from the one source while the context is open."""
+        _lend(self._dropouts, tuple(sources))
+        try:
+            yield
+        finally:
+            _lend(self._dropouts, (None,))
+
+    def __call__(self, x_num: Tensor, x_cat: Tensor, mix: None = None) -> Tensor:
+        """Return the outputs, (1, B, K, C), of rows (1, B, ...)."""
+        return self.net(x_num[0], x_cat[0]).unsqueeze(0)
 
 
 class Compiled:
@@ -147,6 +200,10 @@ class Compiled:
 def _tensors(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from net.named_parameters()
     yield from net.named_buffers()
+
+
+def _dropouts(net: nn.Module) -> list[Dropout]:
+    return [module for module in net.modules() if isinstance(module, Dropout)]
 
 
 def _lend(dropouts, generators):

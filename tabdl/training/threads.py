@@ -1,0 +1,69 @@
+"""Tasks side by side on the cores of a processor, without waiting at each operation.
+
+OpenMP's threads share out one operation. They meet at its end, and those that are done spin until
+the last is there. Beside another busy process a step so takes several times as long as with one
+thread. The threads of a :class:`Team` meet once for many operations and sleep meanwhile. Results do
+not depend on their number.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+
+
+class Team:
+    """Threads of Python that take tasks from a queue; open it as a context.
+
+    Torch's operations leave Python's lock, so the tasks run at once. The threads of this thread are
+    shared out: with six of them and four tasks there are four workers, with one thread each.
+
+    Parameters
+    ----------
+    n_tasks : int
+        The most tasks at once.
+
+    Attributes
+    ----------
+    n_workers : int
+        1: the tasks run in the thread that asks for them.
+    n_threads_each : int
+        OpenMP's threads for a task.
+    """
+
+    def __init__(self, n_tasks: int) -> None:
+        n_threads = torch.get_num_threads()
+        self.n_workers = max(1, min(n_threads, n_tasks))
+        self.n_threads_each = n_threads // self.n_workers
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> "Team":
+        if self.n_workers > 1:
+            self._pool = ThreadPoolExecutor(
+                self.n_workers, "tabdl", torch.set_num_threads, (self.n_threads_each,)
+            )
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def map(self, function: Callable[..., Any], *arguments: Iterable[Any]) -> Iterator[Any]:
+        """Yield the results of ``function`` in the order of the arguments."""
+        return (map if self._pool is None else self._pool.map)(function, *arguments)
+
+    @contextlib.contextmanager
+    def share(self) -> Iterator[None]:
+        """Leave this thread as many of OpenMP's threads as each worker has."""
+        before = torch.get_num_threads()
+        if before == self.n_threads_each:
+            yield
+            return
+        torch.set_num_threads(self.n_threads_each)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
