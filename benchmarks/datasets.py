@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 
@@ -21,6 +22,7 @@ from benchmarks.sources import (
     from_table,
     read_archive,
     read_file,
+    read_table,
     write_archive,
 )
 from benchmarks.splits import Dataset, SearchData
@@ -34,6 +36,7 @@ __all__ = [
     "adult",
     "california_housing",
     "load",
+    "sample",
 ]
 
 DATA = Path(__file__).parent / "data"
@@ -132,6 +135,14 @@ class Source:
         The user's own: a path, or ``openml:NUMBER``.
     target, split, task : str, optional
         For a table of the user's; see :func:`benchmarks.sources.read_file`.
+    folder, table : str, optional
+        A folder of tables with a ``datasets.json``, and which of them: see :func:`sample`.
+    rows : int, optional
+        Of ``table``: training and validation rows.
+    draw : int
+        Of ``table``: the seed that draws the split.
+    change : str, optional
+        Of ``table``: one of :data:`CHANGES`.
     """
 
     name: str
@@ -140,6 +151,48 @@ class Source:
     target: str | None = None
     split: str | None = None
     task: str | None = None
+    folder: str | None = None
+    table: str | None = None
+    rows: int | None = None
+    draw: int = 0
+    change: str | None = None
+
+
+def sample(table, folder=DATA, rows=None, draw=0, change=None):
+    """Return the source of a drawn part of a small table.
+
+    Parameters
+    ----------
+    table : str
+        The name of a parquet file in ``folder``, and its key in ``datasets.json`` there.
+    folder : path
+    rows : int, optional
+        Training and validation rows, 80 and 20 per cent of these; all by default.
+    draw : int
+        The seed that draws the split; runs of other draws stand in other folders.
+    change : str, optional
+        One of :data:`CHANGES`.
+    """
+    parts = [table, str(rows or "all"), f"draw{draw}", *([change] if change else [])]
+    return Source(
+        ".".join(parts), folder=str(folder), table=table, rows=rows, draw=draw, change=change
+    )
+
+
+def without_large_numbers(X, seed):
+    """Return X without most of the large numbers of a random half of its number columns, at least
+    two: those of the upper 40 per cent in 60 per cent of the rows, others in 5."""
+    rng = np.random.default_rng(seed)
+    numbers = list(X.select_dtypes("number").columns)
+    X = X.copy()
+    for name in rng.choice(numbers, min(len(numbers), max(2, len(numbers) // 2)), replace=False):
+        chance = np.where(X[name].rank(pct=True) > 0.6, 0.6, 0.05)
+        X[name] = X[name].astype(float).where(rng.random(len(X)) >= chance)
+    return X
+
+
+CHANGES = {"holes": without_large_numbers}
+"""What may be done to a drawn table before it is split; from X and a seed to X."""
 
 
 @lru_cache(maxsize=1)
@@ -154,6 +207,8 @@ def load(source):
     """
     if source.data is not None:
         return _of_the_user(source)
+    if source.folder is not None:
+        return _drawn(source)
     if source.name in SMOKE:
         return _first_rows(*SMOKE[source.name], source.name)
     if source.name not in ELEVEN:
@@ -178,6 +233,14 @@ def load(source):
             f"delete that folder"
         )
     return dataset
+
+
+def _drawn(source):
+    X, y, task = read_table(source.folder, source.table)
+    if source.change is not None:
+        X = CHANGES[source.change](X, source.draw)
+    task = "regression" if task == "regression" else "classes"
+    return from_table(source.name, X, y, task=task, seed=source.draw, n_rows=source.rows)
 
 
 def _of_the_user(source):

@@ -27,6 +27,8 @@ class Fit:
     classes : ndarray or None
     device : str
         Where it was trained.
+    history : list of dict
+        A record an epoch or tree: ``val_score`` (higher is better) and what else the model tells.
     """
 
     predict: Callable[[pd.DataFrame], np.ndarray]
@@ -37,6 +39,7 @@ class Fit:
     predict_proba: Callable[[pd.DataFrame], np.ndarray] | None = None
     classes: np.ndarray | None = None
     device: str = "cpu"
+    history: list[dict] = field(default_factory=list)
 
 
 @dataclass
@@ -52,15 +55,19 @@ class Watch:
         From number and score to whether to give up; the pruning of a search.
     hit_time_limit, was_pruned : bool
         Why it asked to stop.
+    history : list of dict
+        What it was told: numbers, from 0 on, and scores.
     """
 
     time_limit: float | None = None
     should_prune: Callable[[int, float], bool] | None = None
     hit_time_limit: bool = False
     was_pruned: bool = False
+    history: list[dict] = field(default_factory=list)
     _start: float = field(default_factory=time.monotonic)
 
     def __call__(self, number, score):
+        self.history.append({"epoch": number + 1, "val_score": float(score)})
         self.hit_time_limit = (
             self.time_limit is not None and time.monotonic() - self._start > self.time_limit
         )

@@ -11,9 +11,9 @@ from benchmarks.files import locked, new_file, write_text
 from benchmarks.models.registry import MODELS
 from benchmarks.table import (
     complete_scores,
+    label,
     later,
     listed,
-    names,
     published,
     read_sound,
     summary,
@@ -37,15 +37,17 @@ HEADINGS = (
 
 def lines_of(table, experiments):
     """Return a tuple of strings for each experiment, as under :data:`HEADINGS`."""
-    found = summary(table[table["stage"] == "evaluation"]).set_index(["dataset", "model", "config"])
-    return [_line(found, e.source.name, e.model, e.config) for e in experiments]
+    found = summary(table[table["stage"] == "evaluation"]).set_index(["dataset", "name"])
+    return [_line(found, experiment) for experiment in experiments]
 
 
-def _line(found, dataset, model, config):
+def _line(found, e):
+    dataset, model, name = e.source.name, e.model, label(e.model, e.config, e.variant_name)
+    config = ", ".join(filter(None, (e.config, e.variant_name)))
     paper = [_paper(published(dataset, model, kind, "evaluation")) for kind in ("default", "tuned")]
-    if (dataset, model, config) not in found.index:
+    if (dataset, name) not in found.index:
         return dataset, model, config, "0", "missing", *paper, "–", "–", "–", "–"
-    figures = found.loc[(dataset, model, config)]
+    figures = found.loc[(dataset, name)]
     size, length = MODELS[model].units
     return (
         dataset,
@@ -77,8 +79,8 @@ def footnote(table, experiments):
         "paper: Gorishniy et al. 2021, 15 seeds. Medians of seconds, parameters (trees: "
         "leaves) and epochs.",
     ]
-    asked = {(e.source.name, e.model, e.config) for e in experiments}
-    keys = table[["dataset", "model", "config"]].apply(tuple, axis=1) if len(table) else []
+    asked = {(e.source.name, label(e.model, e.config, e.variant_name)) for e in experiments}
+    keys = table[["dataset", "name"]].apply(tuple, axis=1) if len(table) else []
     cut = (
         table[[key in asked for key in keys] & table["hit_time_limit"].fillna(False).to_numpy(bool)]
         if len(table)
@@ -146,27 +148,27 @@ def _made_with(table):
 
 def _scores(table):
     found, trials = summary(table), table[table["stage"] == "trial"]
-    models = dict.fromkeys(zip(found["model"], found["config"], strict=True))
-    models |= dict.fromkeys(zip(trials["model"], trials["config"], strict=True))
-    indexed = found.set_index(["dataset", "model", "config", "stage"])
-    scores = "score", "paper", "difference"
-    headings = ("model", "config", "n", *scores, "device", "fit s", "ensembles", *scores)
+    names = dict.fromkeys([*found["name"], *trials["name"]])
+    indexed = found.set_index(["dataset", "name", "stage"])
+    scores = ("score", "paper", "difference in its deviations")
+    headings = ("model", "n", *scores, "device", "fit s", "ensembles", *scores)
     for dataset in table["dataset"].unique():
         yield "heading", dataset
         lines = []
-        for model, config in models:
-            single = _cells(indexed, (dataset, model, config, "evaluation"))
-            several = _cells(indexed, (dataset, model, config, "ensemble"))
-            lines.append((model, config, *single, *several[:-2]))
+        for name in names:
+            single = _cells(indexed, (dataset, name, "evaluation"))
+            several = _cells(indexed, (dataset, name, "ensemble"))
+            lines.append((name, *single, *several[:-2]))
         yield "table", (headings, lines)
 
 
 def _cells(found, key):
     """Return n, score, paper, difference, device and seconds of one kind of run."""
-    paper = _paper(published(*key))
     if key not in found.index:
-        return "0", "missing", paper, "–", "–", "–"
+        return "0", "missing", "–", "–", "–", "–"
     row = found.loc[key]
+    known = row["paper_mean"] == row["paper_mean"]
+    paper = _spread(row["paper_mean"], row["paper_std"]) if known else "–"
     difference = f"{row['difference']:+.1f}" if row["difference"] == row["difference"] else "–"
     cut = " cut" if row["hit_time_limit"] else ""
     return (
@@ -201,11 +203,8 @@ def _ranking(table, captions):
             "How often a fit beats one of CatBoost with the same kind of configuration, mean "
             "over datasets (a tie is half).",
         )
-        lines = [
-            (row.model, row.config, str(row.datasets), f"{row.rate:.0%}")
-            for row in wins.itertuples()
-        ]
-        yield "table", (("model", "config", "datasets", "wins"), lines)
+        lines = [(row.name, str(row.datasets), f"{row.rate:.0%}") for row in wins.itertuples()]
+        yield "table", (("model", "datasets", "wins"), lines)
 
 
 def _anchors(table):
@@ -241,16 +240,9 @@ def _number(value):
 
 def _differences(mine, anchor):
     same = mine[(mine["model"] == anchor.model) & (mine["std"] > 0)]
-    return (
-        ", ".join(
-            f"{name} {(row.mean - anchor.single) / row.std:+.1f}" for name, row in _named(same)
-        )
-        or "–"
-    )
-
-
-def _named(found):
-    return zip(names(found), found[["mean", "std"]].itertuples(), strict=True)
+    figures = zip(same["name"], same["mean"], same["std"], strict=True)
+    texts = [f"{name} {(mean - anchor.single) / std:+.1f}" for name, mean, std in figures]
+    return ", ".join(texts) or "–"
 
 
 def _searches(out):
@@ -265,7 +257,7 @@ def _searches(out):
         )
         yield (
             "text",
-            f"{identity['dataset']}, {identity['model']}: {states}; best validation score "
+            f"{identity['dataset']}, {path.parent.parent.name}: {states}; best validation score "
             f"{best['val_score']:.4f} in trial {best['number']}; "
             f"{report['seconds']['fit'] / 60:.1f} minutes of fitting.",
         )

@@ -180,9 +180,9 @@ def fetch_openml_table(number):
     return bunch.data, bunch.target
 
 
-def from_table(name, X, y, split=None, task=None):
+def from_table(name, X, y, split=None, task=None, seed=0, n_rows=None):
     """Return a dataset of a table: its split column's, or the paper's rule (see
-    :func:`benchmarks.splits.split_rows`).
+    :func:`benchmarks.splits.split_rows`, also for ``seed`` and ``n_rows``).
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def from_table(name, X, y, split=None, task=None):
             f"to learn"
         )
     task, y = _task_and_target(name, y, task)
-    rows = split_rows(y, task) if split is None else _rows_of(name, y, split, task)
+    rows = split_rows(y, task, seed, n_rows) if split is None else _rows_of(name, y, split, task)
     if min(len(r) for r in rows) == 0:
         raise HarnessError(f"{name}: {len(y)} rows are too few for three parts")
     train_val_test = [
@@ -245,6 +245,53 @@ def _rows_of(name, y, split, task):
         first, second = split_train(y.iloc[train], task)
         train, val = train[first], train[second]
     return train, val, test
+
+
+def described(folder):
+    """Return what ``datasets.json`` of a folder of tables says of each: a dict by name with its
+    ``task``.
+
+    Raises
+    ------
+    HarnessError
+        When the folder has none, or it cannot be read.
+    """
+    path = Path(folder) / "datasets.json"
+    found = read_json(path, _check_described)
+    if found is None:
+        raise HarnessError(
+            f"{folder} is no folder of tables: it needs datasets.json, "
+            '{"NAME": {"task": "regression"}, …}, and NAME.parquet with the column target'
+        )
+    return found
+
+
+def _check_described(found):
+    if not isinstance(found, dict):
+        raise ValueError("it is no dict")
+    for name, facts in found.items():
+        if not isinstance(facts, dict) or facts.get("task") not in TASK_TYPES.values():
+            raise ValueError(f"{name} has no task (one of {', '.join(TASK_TYPES.values())})")
+
+
+def read_table(folder, table):
+    """Return X, y and the task of a table in a folder that has a ``datasets.json``.
+
+    A column ``split`` is left out: the rows are drawn anew.
+    """
+    facts = described(folder)
+    path = Path(folder) / f"{table}.parquet"
+    if table not in facts or not path.exists():
+        there = [name for name in facts if (Path(folder) / f"{name}.parquet").exists()]
+        raise HarnessError(f"{folder}: {unknown('the table', table, there)}")
+    try:
+        frame = pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise HarnessError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    if "target" not in frame:
+        raise HarnessError(f"{path} has no column target")
+    X = frame.drop(columns=["target", "split"], errors="ignore")
+    return X, frame["target"], facts[table]["task"]
 
 
 def read_file(path, target, split=None, task=None):

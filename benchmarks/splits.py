@@ -8,6 +8,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+SMALL_TEST = 3000
+"""The most test rows of a drawn part of a table."""
+
 
 @dataclass(frozen=True)
 class SearchData:
@@ -98,14 +101,28 @@ def _row_hashes(X, y):
     return hashes
 
 
-def split_rows(y, task, seed=0):
+def split_rows(y, task, seed=0, n_rows=None):
     """Return the numbers of the training, validation and test rows: a fifth for test, a fifth of
     the rest for validation.
 
-    With seed 0 this gives the paper's own split of California Housing, and the paper's sizes of its
-    other tables. Classes are stratified unless one has a single row.
+    With seed 0 this gives the paper's own split of California Housing and of ALOI, and the paper's
+    sizes of its other tables. Classes are stratified unless one has a single row.
+
+    Parameters
+    ----------
+    y : array-like of shape (N,)
+    task : {"regression", "binary", "multiclass"}
+    seed : int
+    n_rows : int, optional
+        Training and validation rows together, at most four fifths of the table; the test rows are
+        then at most 3,000 of the others.
     """
-    train, test = _split(np.arange(len(y)), y, task, seed)
+    test_size = 0.2
+    kept = None
+    if n_rows is not None:
+        kept = min(n_rows, len(y) * 4 // 5)
+        test_size = min(len(y) - kept, SMALL_TEST)
+    train, test = _split(np.arange(len(y)), y, task, seed, test_size, kept)
     train, val = _split(train, y, task, seed)
     return train, val, test
 
@@ -115,13 +132,17 @@ def split_train(y, task, seed=0):
     return _split(np.arange(len(y)), y, task, seed)
 
 
-def _split(rows, y, task, seed):
+def _split(rows, y, task, seed, test_size=0.2, train_size=None):
     from sklearn.model_selection import train_test_split
 
     labels = None
     if task != "regression":
-        _, labels = np.unique(np.asarray(y)[rows].astype(str), return_inverse=True)
+        # In the order of the values: train_test_split draws class by class, so that classes 0, 1,
+        # 10, 100 (sorted as text) would give other rows than the paper's.
+        _, labels = np.unique(np.asarray(y)[rows], return_inverse=True)
         counts = np.bincount(labels)
         if counts.min() < 2 or len(counts) > 0.2 * len(rows):
             labels = None
-    return train_test_split(rows, test_size=0.2, random_state=seed, stratify=labels)
+    return train_test_split(
+        rows, test_size=test_size, train_size=train_size, random_state=seed, stratify=labels
+    )

@@ -52,14 +52,16 @@ class Plan:
 
     def going(self):
         """Return the experiments that nothing has happened to."""
-        return [
-            experiment for experiment in self.experiments if _name(experiment) not in self.failures
-        ]
+        return [experiment for experiment in self.experiments if not self.has_failed(experiment)]
 
     def fail(self, name, reason):
         """Keep why something failed, and say it at once: the rest may take hours."""
         self.failures[name] = reason
         print(f"failed: {name}: {reason}", file=sys.stderr, flush=True)
+
+    def has_failed(self, experiment):
+        """Return whether something has happened to an experiment."""
+        return _name(experiment) in self.failures
 
 
 def _name(experiment):
@@ -82,6 +84,8 @@ def check(plan, stages):
         absent = _not_installed(MODELS[experiment.model].library)
         if absent and stages != ("report",):
             plan.fail(_name(experiment), f"it needs {absent[0]}: pip install 'tabdl[bench]'")
+        elif experiment.variant is not None:
+            MODELS[experiment.model].check_parameters(experiment.variant)
 
 
 def _not_installed(*modules):
@@ -148,7 +152,11 @@ def _trials(plan, searches):
 
 def evaluate(plan):
     """Fit every experiment with every seed."""
-    tasks = [(experiment, seed) for experiment in plan.going() for seed in plan.seeds]
+    evaluate_runs(plan, [(experiment, seed) for experiment in plan.going() for seed in plan.seeds])
+
+
+def evaluate_runs(plan, tasks):
+    """Fit (experiment, seed), each of a list."""
     calls = [partial(evaluate_one, *task) for task in tasks]
     for n_done, (i, report, error) in enumerate(plan.executor.run(calls), 1):
         experiment, seed = tasks[i]
@@ -204,10 +212,15 @@ def remove(plan, stages):
                 _remove_study(plan, experiment)
             _remove(experiment.folder / "tuning", tuning.study_folder(experiment))
         if "evaluate" in stages:
-            _remove(*(folder_of(experiment, seed) for seed in plan.seeds))
+            remove_runs((experiment, seed) for seed in plan.seeds)
         if {"evaluate", "ensemble"} & set(stages):  # an ensemble does not outlive its members
             greedy = experiment.folder.parent / run_name(ensembles.GREEDY, experiment.config)
             _remove(experiment.folder / "ensemble", greedy / "ensemble")
+
+
+def remove_runs(runs):
+    """Remove the directories of (experiment, seed)."""
+    _remove(*(folder_of(*run) for run in runs))
 
 
 def _remove(*folders):

@@ -99,7 +99,7 @@ def study_name(experiment):
     name = experiment.identity()
     checksums = name["checksums"]
     return (
-        f"tabdl {name['tabdl']} {experiment.source.name} {experiment.model} "
+        f"tabdl {name['tabdl']} {experiment.source.name} {experiment.name} {experiment.protocol} "
         f"{checksums['data'][:12]} {checksums['split'][:12]}"
     )
 
@@ -296,15 +296,14 @@ class _Objective:
 
     def _score(self, trial, data, config):
         start = time.perf_counter()
+        here = self.experiment
+        model = MODELS[here.model]
+        parameters = model.parameters(data, here.config, here.protocol) | config
+        if here.variant is not None:
+            parameters |= here.variant.parameters
         try:
-            fit = MODELS[self.experiment.model](
-                data,
-                config,
-                FIT_SEED,
-                self.experiment.device,
-                self.experiment.time_limit,
-                self._pruning(trial),
-            )
+            pruning = self._pruning(trial)
+            fit = model.fit(data, parameters, FIT_SEED, here.device, here.time_limit, pruning)
             score = metrics(data.val[1], predictions(fit, data.val[0]), fit.classes)["score"]
         except Exception as error:
             trial.set_user_attr("error", f"{type(error).__name__}: {error}")

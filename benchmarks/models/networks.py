@@ -1,22 +1,21 @@
 """How the comparison trains tabdl's networks, and the configurations of its paper."""
 
 from benchmarks.fits import Fit, Watch
-from tabdl import FTTransformerClassifier, FTTransformerRegressor
-from tabdl.embeddings import PiecewiseLinear
+from tabdl import FTTransformerClassifier, FTTransformerRegressor, embeddings
 
 
 def train(make, dataset, parameters, seed, device, time_limit, should_prune=None):
-    """Train a network with the paper's batch sizes and transforms, and its metric to stop by.
+    """Train a network.
 
-    A ``numeric_embedding`` that is a dict holds the settings of a piecewise-linear one, since a
-    configuration is kept as JSON.
+    A ``numeric_embedding`` that is a dict holds the settings of an embedding, since a configuration
+    is kept as JSON: its class in :mod:`tabdl.embeddings` as ``type`` (default PiecewiseLinear) and
+    the parameters of that.
     """
     watch = Watch(None, should_prune)
-    settings = {"numeric_transform": dataset.numeric_transform, "scoring": dataset.scoring}
-    settings |= parameters
-    settings |= {"random_state": seed, "device": device, "time_limit": time_limit}
+    settings = parameters | {"random_state": seed, "device": device, "time_limit": time_limit}
     if isinstance(settings.get("numeric_embedding"), dict):
-        settings["numeric_embedding"] = PiecewiseLinear(**settings["numeric_embedding"])
+        embedding = {"type": "PiecewiseLinear"} | settings["numeric_embedding"]
+        settings["numeric_embedding"] = getattr(embeddings, embedding.pop("type"))(**embedding)
     if should_prune is not None:
         settings["callbacks"] = [lambda record: watch(record["epoch"], record["val_score"])]
     X_val, y_val = dataset.val
@@ -32,21 +31,26 @@ def train(make, dataset, parameters, seed, device, time_limit, should_prune=None
         predict_proba=None if dataset.is_regression else estimator.predict_proba,
         classes=None if dataset.is_regression else estimator.classes_,
         device=str(device),
+        history=estimator.history_,
     )
+
+
+def protocol(dataset, config):
+    """Return the paper's transform of the table's numbers, and its score to stop by."""
+    return {"numeric_transform": dataset.numeric_transform, "scoring": dataset.scoring}
+
+
+def protocol_of_realmlp(dataset, config):
+    """Return the paper's score to stop by; RealMLP has a transform of its own."""
+    return {"scoring": dataset.scoring}
 
 
 def paper_ft_transformer(dataset):
     """Return the paper's default configuration of FT-Transformer."""
     cls = FTTransformerRegressor if dataset.is_regression else FTTransformerClassifier
-    paper = {"numeric_transform": dataset.numeric_transform, "scoring": dataset.scoring}
-    return cls.paper_config(**paper).get_params()
+    return cls.paper_config().get_params()
 
 
 def plain_numbers(dataset):
     """Return the parameters of the paper's MLP and ResNet: numbers without an embedding."""
     return {"numeric_embedding": None}
-
-
-def robust_numbers(dataset):
-    """Return RealMLP's own transform of numbers, instead of the one that suits the table."""
-    return {"numeric_transform": "robust"}

@@ -4,11 +4,13 @@ The harness, its reports and figures, the speed benchmark and the studies find t
 To add an architecture, add an entry; its name is also the name of its folder of results.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import tabdl
+from benchmarks.errors import HarnessError, unknown
 from benchmarks.fits import Fit
 from benchmarks.models import networks, spaces, trees
 from benchmarks.splits import SearchData
@@ -36,9 +38,14 @@ class Model:
         What figures and reports call it.
     colour : str
         Of its points and lines, as matplotlib takes it.
-    defaults : callable
-        From a :class:`benchmarks.splits.SearchData` to the parameters of the configuration
-        "default" that are not the estimator's own: the paper's, where it has some.
+    own : callable
+        From a :class:`benchmarks.splits.SearchData` to the parameters of every configuration that
+        are not the library's own: the number of trees.
+    paper : callable
+        From the same to what makes the model the paper's; a search needs it too, and the default
+        configuration under the paper's protocol.
+    protocol : callable
+        From the same and the kind of configuration to how the paper trains it.
     space : callable or None
         The search space: from an Optuna trial and the data to parameters that JSON can hold; None
         where it cannot be searched.
@@ -53,31 +60,55 @@ class Model:
         The presets of ``python -m benchmarks.run`` that include it.
     library : str
         The module that it needs.
+    evaluation_device : str or None
+        Where it is evaluated, whatever device the command names.
     """
 
     classifier: Callable[..., Any]
     regressor: Callable[..., Any]
     label: str
     colour: str
-    defaults: Callable[[SearchData], dict[str, Any]] = no_parameters
+    own: Callable[[SearchData], dict[str, Any]] = no_parameters
+    paper: Callable[[SearchData], dict[str, Any]] = no_parameters
+    protocol: Callable[[SearchData, str], dict[str, Any]] = networks.protocol
     space: Callable[[Any, SearchData], dict[str, Any]] | None = None
     n_trials: Callable[[SearchData], int] = hundred_trials
     train: Callable[..., Fit] = networks.train
     units: tuple[str, str] = ("parameters", "epochs")
     presets: tuple[str, ...] = ()
     library: str = "tabdl"
+    evaluation_device: str | None = None
 
     def estimator(self, is_regression: bool) -> Callable[..., Any]:
         """Return the constructor for a task."""
         return self.regressor if is_regression else self.classifier
 
-    def __call__(
+    def parameters(self, dataset: SearchData, config: str, protocol: str) -> dict[str, Any]:
+        """Return what a kind of configuration is trained with, before its own parameters."""
+        found = self.own(dataset)
+        if protocol == "paper" or config != "default":
+            found |= self.paper(dataset)
+        if protocol == "paper":
+            found |= self.protocol(dataset, config)
+        return found
+
+    def check_parameters(self, variant: Any) -> None:
+        """Raise HarnessError where a variant has a parameter that the model has not."""
+        cls = getattr(self.classifier, "load", lambda: self.classifier)()
+        names = {name for base in cls.__mro__ for name in _names_of(base)}
+        names |= {"scoring", "n_estimators", "early_stopping_rounds"}
+        for name in variant.parameters:
+            if name not in names:
+                what = f"variant {variant.name} of {self.label}: the parameter"
+                raise HarnessError(unknown(what, name, sorted(names)))
+
+    def fit(
         self,
         dataset: SearchData,
-        config: dict[str, Any],
+        parameters: dict[str, Any],
         seed: int,
         device: str,
-        time_limit: float | None,
+        time_limit: float | None = None,
         should_prune: Callable[[int, float], bool] | None = None,
     ) -> Fit:
         """Return a fit.
@@ -86,16 +117,23 @@ class Model:
         ----------
         dataset : SearchData
             Has no test rows.
-        config : dict
-            The parameters that differ from ``defaults``.
-        time_limit : float or None
+        parameters : dict
+            All of the configuration.
+        seed : int
+        device : str
+        time_limit : float, optional
             Seconds.
         should_prune : callable, optional
             From an epoch and its validation score to whether to give up a trial.
         """
         make = self.estimator(dataset.is_regression)
-        parameters = self.defaults(dataset) | config
         return self.train(make, dataset, parameters, seed, device, time_limit, should_prune)
+
+
+def _names_of(cls):
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(cls).parameters.values() if cls is not object else ()
+    return [parameter.name for parameter in parameters if parameter.kind in kinds]
 
 
 TREE_UNITS = ("leaves", "trees")
@@ -106,7 +144,7 @@ MODELS: dict[str, Model] = {
         tabdl.FTTransformerRegressor,
         label="FT-Transformer",
         colour="#0072b2",
-        defaults=networks.paper_ft_transformer,
+        paper=networks.paper_ft_transformer,
         space=spaces.ft_transformer,
         n_trials=spaces.ft_transformer_trials,
         presets=("quick", "paper"),
@@ -116,7 +154,7 @@ MODELS: dict[str, Model] = {
         tabdl.TabResNetRegressor,
         label="ResNet",
         colour="#d55e00",
-        defaults=networks.plain_numbers,
+        paper=networks.plain_numbers,
         space=spaces.resnet,
         presets=("quick", "paper"),
     ),
@@ -125,7 +163,7 @@ MODELS: dict[str, Model] = {
         tabdl.TabMLPRegressor,
         label="MLP",
         colour="#009e73",
-        defaults=networks.plain_numbers,
+        paper=networks.plain_numbers,
         space=spaces.mlp,
         presets=("quick", "paper", "smoke"),
     ),
@@ -142,7 +180,7 @@ MODELS: dict[str, Model] = {
         tabdl.RealMLPRegressor,
         label="RealMLP",
         colour="#e69f00",
-        defaults=networks.robust_numbers,
+        protocol=networks.protocol_of_realmlp,
         space=spaces.realmlp,
     ),
     "gmlp": Model(
@@ -153,11 +191,13 @@ MODELS: dict[str, Model] = {
         space=spaces.gmlp,
     ),
     "xgboost": Model(
-        trees.lazily("xgboost", "XGBClassifier"),
-        trees.lazily("xgboost", "XGBRegressor"),
+        trees.Lazy("xgboost", "XGBClassifier"),
+        trees.Lazy("xgboost", "XGBRegressor"),
         label="XGBoost",
         colour="#8c564b",
-        defaults=trees.many_trees,
+        own=trees.many_trees_of_categories,
+        paper=trees.one_hot,
+        protocol=trees.protocol,
         space=spaces.xgboost,
         train=trees.train_xgboost,
         library="xgboost",
@@ -165,39 +205,31 @@ MODELS: dict[str, Model] = {
         presets=("quick", "paper", "smoke"),
     ),
     "catboost": Model(
-        trees.lazily("catboost", "CatBoostClassifier"),
-        trees.lazily("catboost", "CatBoostRegressor"),
+        trees.Lazy("catboost", "CatBoostClassifier"),
+        trees.Lazy("catboost", "CatBoostRegressor"),
         label="CatBoost",
         colour="#000000",
-        defaults=trees.many_trees,
+        own=trees.many_trees,
+        protocol=trees.protocol,
         space=spaces.catboost,
         train=trees.train_catboost,
         library="catboost",
         units=TREE_UNITS,
         presets=("quick", "paper"),
+        evaluation_device="cpu",
     ),
     "lightgbm": Model(
-        trees.lazily("lightgbm", "LGBMClassifier"),
-        trees.lazily("lightgbm", "LGBMRegressor"),
+        trees.Lazy("lightgbm", "LGBMClassifier"),
+        trees.Lazy("lightgbm", "LGBMRegressor"),
         label="LightGBM",
         colour="#7f7f7f",
-        defaults=trees.many_trees,
+        own=trees.many_trees,
+        protocol=trees.protocol,
         space=spaces.lightgbm,
         train=trees.train_lightgbm,
         library="lightgbm",
         units=TREE_UNITS,
         presets=("paper",),
-    ),
-    "xgboost-native": Model(
-        trees.lazily("xgboost", "XGBClassifier"),
-        trees.lazily("xgboost", "XGBRegressor"),
-        label="XGBoost, native categories",
-        colour="#c49c94",
-        defaults=trees.many_trees_of_categories,
-        space=spaces.xgboost,
-        train=trees.train_xgboost,
-        library="xgboost",
-        units=TREE_UNITS,
     ),
 }
 """By the name that the command line takes; the order is that of the reports."""

@@ -76,7 +76,8 @@ def test_every_model_fits_every_dataset(name, model):
         for part in ("train", "val", "test")
     }
     small = type(dataset)(dataset.name, dataset.task, **small)
-    fit = MODELS[model](small, {}, 0, "cpu", 0.2)
+    parameters = MODELS[model].parameters(small, "default", "paper")
+    fit = MODELS[model].fit(small, parameters, 0, "cpu", 0.2)
     predictions = np.asarray(fit.predict(small.test[0])).ravel()
     assert predictions.shape == (400,) and fit.n_parameters > 0 and fit.n_iter >= fit.best_iter > 0
     if dataset.is_regression:
@@ -122,8 +123,8 @@ def test_an_interrupt_ends_the_harness_not_the_fit_alone(tmp_path, monkeypatch, 
         (
             ["evalute"],
             (
-                "stage 'evalute' is unknown .there are: all, tune, evaluate, ensemble, report.; "
-                "did you mean evaluate"
+                "stage 'evalute' is unknown .there are: all, tune, evaluate, ensemble, report, "
+                "study.; did you mean evaluate"
             ),
         ),
         (["--preset", "papers"], "'papers' is unknown .* did you mean paper"),

@@ -24,7 +24,7 @@ from benchmarks.executors import Executor
 from benchmarks.files import locked
 from benchmarks.results import Experiment, done, read, write
 from benchmarks.sources import dataset_name
-from benchmarks.table import collect, complete_scores, summary, win_rates
+from benchmarks.table import collect, complete_scores, label, summary, win_rates
 
 ROOT = Path(__file__).parent.parent.parent
 HOUSING = Source("smoke_housing")
@@ -337,7 +337,7 @@ def test_damaged_files_are_named_and_made_again(tmp_path, capsys):
     (folder / "predictions.npz").write_bytes(b"PK")
     assert evaluate(here, 0)["metrics"] == whole
     assert "evaluation/0/predictions.npz is damaged (" in capsys.readouterr().err
-    for damage in ("", '{"identity": ', "[]", '{"identity": {"format": 3, "stage": "evaluation"}}'):
+    for damage in ("", '{"identity": ', "[]", '{"identity": {"format": 4, "stage": "evaluation"}}'):
         (folder / "report.json").write_text(damage)
         assert len(collect(tmp_path)) == 0
         assert evaluate(here, 0)["metrics"] == whole
@@ -351,7 +351,7 @@ def test_strangers_reports_are_left_out(tmp_path, capsys):
     whole = json.loads((folder / "report.json").read_text())
     identity = whole["identity"]
     for place, changed, line in (
-        ("1", {"format": 1}, "has a report of layout 1, this is layout 3: left out"),
+        ("1", {"format": 1}, "has a report of layout 1, this is layout 4: left out"),
         ("2", {"model": "../../x"}, "identity.model '../../x' is no name"),
         ("3", {"model": "catboost"}, "has a report that does not belong there"),
         ("four", {}, "has a report that does not belong there"),
@@ -466,7 +466,10 @@ def table_of(scores):
         {
             "dataset": dataset,
             "model": model,
+            "name": label(model, "paper-tuned"),
             "config": "paper-tuned",
+            "variant": "",
+            "protocol": "paper",
             "stage": "evaluation",
             "index": i,
             "test_score": score,
@@ -506,8 +509,8 @@ def test_wins_ranks_and_missing_cells(tmp_path):
         }
         | {("a", "catboost"): [1.0, 1.0], ("a", "w"): [5.0]}
     )
-    rates = win_rates(table).set_index("model")["rate"]
-    assert (rates["w"], rates["x"], rates["y"]) == (1.0, 0.25, 0.75)
+    rates = win_rates(table).set_index("name")["rate"]
+    assert [rates[f"{name} (paper-tuned)"] for name in "wxy"] == [1.0, 0.25, 0.75]
     assert list(complete_scores(table).columns) == [
         "x (paper-tuned)",
         "y (paper-tuned)",
@@ -515,7 +518,7 @@ def test_wins_ranks_and_missing_cells(tmp_path):
     ]
     report.write(table, tmp_path)
     text = (tmp_path / "report" / "report.md").read_text()
-    assert "| catboost | paper-tuned | 0 | missing |" in text and "ranks.png" in text
+    assert "| catboost (paper-tuned) | 0 | missing |" in text and "ranks.png" in text
     assert (tmp_path / "report" / "ranks.png").stat().st_size > 5000
     assert "No critical-difference figure" not in text
     assert figures.draw(table_of({("a", "x"): [1.0]}), tmp_path).keys() == {
