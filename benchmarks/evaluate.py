@@ -79,6 +79,12 @@ def _fit(experiment, seed, parameters):
         "device": fit.device,
         "history": columns_of(fit.history),
     }
+    seconds.update(fit.seconds or {})
+    if fit.members:
+        report["members"] = {
+            name: metrics(dataset.test[1], predictions(member, dataset.test[0]), member.classes)
+            for name, member in fit.members.items()
+        }
     arrays = {"val": val, "test": test}
     if fit.classes is not None:
         arrays["classes"] = np.array(fit.classes.tolist())  # texts as numpy's, not as objects

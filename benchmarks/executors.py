@@ -86,7 +86,10 @@ class Executor:
             root = str(Path(__file__).parent.parent)
             path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
             place = {"address": self.ray_address} if self.ray_address else self._this_machine()
-            ray.init(**place, runtime_env={"env_vars": {"PYTHONPATH": path}}, log_to_driver=False)
+            names = ("TABDL_MODEL_FILE", "TABDL_PYTABKIT", "TABDL_DATA")
+            variables = {name: os.environ[name] for name in names if name in os.environ}
+            variables["PYTHONPATH"] = path
+            ray.init(**place, runtime_env={"env_vars": variables}, log_to_driver=False)
         remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)(_attempt)
         waiting = {remote.remote(i, task, self.gpu_share): i for i, task in enumerate(tasks)}
         while waiting:

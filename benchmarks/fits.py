@@ -17,7 +17,7 @@ class Fit:
     predict : callable
         From X to predictions, (N,): values, or classes.
     n_parameters : int
-        Trained weights of a net; leaves of boosted trees.
+        Trained weights of a net; leaves of boosted trees; 0 where nobody knows.
     n_iter, best_iter : int
         Epochs, or trees: trained, and kept.
     hit_time_limit : bool
@@ -29,17 +29,23 @@ class Fit:
         Where it was trained.
     history : list of dict
         A record an epoch or tree: ``val_score`` (higher is better) and what else the model tells.
+    members : dict of Fit
+        Of an ensemble, by name; they only predict.
+    seconds : dict, optional
+        ``fit`` and ``cpu``, where it was trained in another process.
     """
 
     predict: Callable[[pd.DataFrame], np.ndarray]
-    n_parameters: int
-    n_iter: int
-    best_iter: int
-    hit_time_limit: bool
+    n_parameters: int = 0
+    n_iter: int = 1
+    best_iter: int = 1
+    hit_time_limit: bool = False
     predict_proba: Callable[[pd.DataFrame], np.ndarray] | None = None
     classes: np.ndarray | None = None
     device: str = "cpu"
     history: list[dict] = field(default_factory=list)
+    members: dict[str, "Fit"] = field(default_factory=dict)
+    seconds: dict[str, float] | None = None
 
 
 @dataclass

@@ -16,6 +16,7 @@ import tabdl
 from benchmarks.datasets import Source, load
 from benchmarks.errors import HarnessError
 from benchmarks.files import new_folder, read_json
+from benchmarks.models.registry import MODELS
 from benchmarks.provenance import provenance
 
 FORMAT = 4
@@ -169,6 +170,7 @@ class Experiment:
             "config": self.config,
             "variant": self.variant_name,
             "protocol": self.protocol,
+            "model_file": MODELS[self.model].checksum if self.model in MODELS else None,
             "device": self.device,
             "time_limit": self.time_limit,
             "checksums": load(self.source).checksums,

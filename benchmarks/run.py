@@ -26,7 +26,7 @@ from benchmarks.datasets import ELEVEN, SMOKE, Source
 from benchmarks.errors import HarnessError, unknown
 from benchmarks.executors import Executor
 from benchmarks.files import writable_file, writable_folder, write_text
-from benchmarks.models.registry import MODELS, of_preset
+from benchmarks.models.registry import MODELS, add_models_of, of_preset
 from benchmarks.results import CONFIGS, PAPER, PROTOCOLS, Experiment, Variant
 from benchmarks.sources import dataset_name
 from benchmarks.studies import find_study, frame_of, runs_of, study_names
@@ -88,6 +88,7 @@ def arguments(argv=None):
     _add_how(parser)
     _add_study(parser)
     options = parser.parse_args(argv)
+    _choose_models(parser, options)
     if options.stage == "study":
         return options
     if options.study is not None:
@@ -100,6 +101,18 @@ def arguments(argv=None):
     if options.data and options.target is None and not options.data.startswith("openml:"):
         parser.error("--data FILE needs --target COLUMN")
     return options
+
+
+def _choose_models(parser, options):
+    """Add the models of a file, and check the names of models."""
+    try:
+        added = add_models_of(options.model_file) if options.model_file else None
+    except HarnessError as error:
+        parser.error(str(error))
+    options.models = options.models or added
+    for name in options.models or ():
+        if name not in MODELS:
+            parser.error(f"argument --models: {unknown('model', name, list(MODELS))}")
 
 
 def _add_what(parser):
@@ -125,7 +138,12 @@ def _add_what(parser):
     parser.add_argument(
         "--archive", metavar="FOLDER", help="the paper's arrays, instead of downloads"
     )
-    parser.add_argument("--models", nargs="+", type=_one_of("model", MODELS), metavar="NAME")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help=", ".join(MODELS))
+    parser.add_argument(
+        "--model-file",
+        metavar="FILE.py",
+        help='scikit-learn estimators of yours: MODELS = {"NAME": (classifier, regressor)}',
+    )
     help = "parameters: the defaults, the paper's tuned ones, or the best of the stage tune"
     parser.add_argument("--config", type=_one_of("configuration", CONFIGS), help=help)
     help = "plain: as a user of each model trains it; paper: as the paper does"

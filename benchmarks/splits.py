@@ -101,7 +101,7 @@ def _row_hashes(X, y):
     return hashes
 
 
-def split_rows(y, task, seed=0, n_rows=None):
+def split_rows(y, task, seed=0, n_rows=None, val_seed=None):
     """Return the numbers of the training, validation and test rows: a fifth for test, a fifth of
     the rest for validation.
 
@@ -113,6 +113,8 @@ def split_rows(y, task, seed=0, n_rows=None):
     y : array-like of shape (N,)
     task : {"regression", "binary", "multiclass"}
     seed : int
+    val_seed : int, optional
+        Parts validation from training rows; that of the test rows by default.
     n_rows : int, optional
         Training and validation rows together, at most four fifths of the table; the test rows are
         then at most 3,000 of the others.
@@ -123,7 +125,7 @@ def split_rows(y, task, seed=0, n_rows=None):
         kept = min(n_rows, len(y) * 4 // 5)
         test_size = min(len(y) - kept, SMALL_TEST)
     train, test = _split(np.arange(len(y)), y, task, seed, test_size, kept)
-    train, val = _split(train, y, task, seed)
+    train, val = _split(train, y, task, seed if val_seed is None else val_seed)
     return train, val, test
 
 

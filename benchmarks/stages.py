@@ -81,9 +81,9 @@ def check(plan, stages):
             f"the stage report needs {', '.join(absent)}: pip install 'tabdl[bench]'"
         )
     for experiment in plan.experiments:
-        absent = _not_installed(MODELS[experiment.model].library)
-        if absent and stages != ("report",):
-            plan.fail(_name(experiment), f"it needs {absent[0]}: pip install 'tabdl[bench]'")
+        missing = MODELS[experiment.model].missing()
+        if missing and stages != ("report",):
+            plan.fail(_name(experiment), missing)
         elif experiment.variant is not None:
             MODELS[experiment.model].check_parameters(experiment.variant)
 

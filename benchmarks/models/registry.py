@@ -4,7 +4,9 @@ The harness, its reports and figures, the speed benchmark and the studies find t
 To add an architecture, add an entry; its name is also the name of its folder of results.
 """
 
+import importlib.util
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +14,18 @@ from typing import Any
 import tabdl
 from benchmarks.errors import HarnessError, unknown
 from benchmarks.fits import Fit
-from benchmarks.models import networks, spaces, trees
+from benchmarks.models import blend, foreign, networks, peers, spaces, trees
 from benchmarks.splits import SearchData
 
 
 def no_parameters(dataset: SearchData) -> dict[str, Any]:
     """Return no parameters: the estimator's own defaults."""
     return {}
+
+
+def nothing() -> None:
+    """Return that a model lacks nothing."""
+    return
 
 
 def hundred_trials(data: SearchData) -> int:
@@ -62,10 +69,14 @@ class Model:
         The module that it needs.
     evaluation_device : str or None
         Where it is evaluated, whatever device the command names.
+    lacks : callable
+        Returns what it needs besides ``library`` and how to get it, or None.
+    checksum : str or None
+        sha256 of the model file that it comes from; a part of a run's identity.
     """
 
-    classifier: Callable[..., Any]
-    regressor: Callable[..., Any]
+    classifier: Callable[..., Any] | None
+    regressor: Callable[..., Any] | None
     label: str
     colour: str
     own: Callable[[SearchData], dict[str, Any]] = no_parameters
@@ -78,10 +89,28 @@ class Model:
     presets: tuple[str, ...] = ()
     library: str = "tabdl"
     evaluation_device: str | None = None
+    lacks: Callable[[], str | None] = nothing
+    checksum: str | None = None
 
     def estimator(self, is_regression: bool) -> Callable[..., Any]:
-        """Return the constructor for a task."""
-        return self.regressor if is_regression else self.classifier
+        """Return the constructor for a task.
+
+        Raises
+        ------
+        HarnessError
+            When the model has none.
+        """
+        make = self.regressor if is_regression else self.classifier
+        if make is None:
+            kind = "regressor" if is_regression else "classifier"
+            raise HarnessError(f"{self.label} has no {kind}")
+        return make
+
+    def missing(self) -> str | None:
+        """Return what has to be installed, and the command for it; None where all is there."""
+        if importlib.util.find_spec(self.library) is None:
+            return f"it needs {self.library}: pip install 'tabdl[bench]'"
+        return self.lacks()
 
     def parameters(self, dataset: SearchData, config: str, protocol: str) -> dict[str, Any]:
         """Return what a kind of configuration is trained with, before its own parameters."""
@@ -92,13 +121,22 @@ class Model:
             found |= self.protocol(dataset, config)
         return found
 
+    def parameter_names(self) -> set[str]:
+        """Return the parameters that a variant may have; none where only the library knows."""
+        make = self.classifier or self.regressor
+        if isinstance(make, foreign.Copies):
+            return set(make.estimator.get_params())
+        cls = make.load() if isinstance(make, trees.Lazy) else make
+        if not isinstance(cls, type):
+            return set()
+        names = {name for base in cls.__mro__ for name in _names_of(base)}
+        return names | self.own(None).keys() | {"scoring"}
+
     def check_parameters(self, variant: Any) -> None:
         """Raise HarnessError where a variant has a parameter that the model has not."""
-        cls = getattr(self.classifier, "load", lambda: self.classifier)()
-        names = {name for base in cls.__mro__ for name in _names_of(base)}
-        names |= {"scoring", "n_estimators", "early_stopping_rounds"}
+        names = self.parameter_names()
         for name in variant.parameters:
-            if name not in names:
+            if names and name not in names:
                 what = f"variant {variant.name} of {self.label}: the parameter"
                 raise HarnessError(unknown(what, name, sorted(names)))
 
@@ -231,8 +269,58 @@ MODELS: dict[str, Model] = {
         units=TREE_UNITS,
         presets=("paper",),
     ),
+    "blend": Model(
+        tabdl.GreedyEnsembleClassifier,
+        tabdl.GreedyEnsembleRegressor,
+        label="greedy blend",
+        colour="#b2182b",
+        own=blend.settings,
+        train=blend.train,
+        library="lightgbm",
+    ),
+    "pytabkit-realmlp": Model(
+        *peers.named("RealMLP_TD"),
+        label="RealMLP (pytabkit)",
+        colour="#fdae61",
+        own=peers.log_loss_without_smoothing,
+        train=peers.train,
+        lacks=peers.missing,
+    ),
+    "pytabkit-tabm": Model(
+        *peers.named("TabM_D"),
+        label="TabM (pytabkit)",
+        colour="#e7d4e8",
+        train=peers.train,
+        lacks=peers.missing,
+    ),
+    "pytabkit-ftt": Model(
+        *peers.named("FTT_D"),
+        label="FT-Transformer (pytabkit)",
+        colour="#abd9e9",
+        own=peers.log_loss,
+        train=peers.train,
+        lacks=peers.missing,
+    ),
 }
 """By the name that the command line takes; the order is that of the reports."""
+
+
+def add_models_of(path: str) -> list[str]:
+    """Add the models of a Python file, also in the processes that this one starts; return their
+    names. See :func:`benchmarks.models.foreign.read_models`.
+    """
+    found = foreign.read_models(path, Model)
+    for name in found:
+        if name in MODELS and MODELS[name].checksum is None:
+            raise HarnessError(f"--model-file {path}: {name} is a model already; call it otherwise")
+    MODELS.update(found)
+    os.environ[MODEL_FILE] = os.path.abspath(path)
+    return list(found)
+
+
+MODEL_FILE = "TABDL_MODEL_FILE"
+if MODEL_FILE in os.environ:  # in a worker
+    add_models_of(os.environ[MODEL_FILE])
 
 
 def network_names(preset: str | None = None) -> tuple[str, ...]:

@@ -8,13 +8,13 @@ name is that of the command.
 
 import importlib
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.datasets import DATA, ELEVEN, Source, sample
+from benchmarks.datasets import DATA, ELEVEN, sample, with_split
 from benchmarks.errors import HarnessError, unknown
 from benchmarks.evaluate import folder_of
 from benchmarks.report import as_markdown
@@ -89,8 +89,10 @@ class Study:
         own split, with the same rows for every seed.
     n_seeds : int
         A seed draws the part of the table and is the fit's.
-    changes : tuple of (str or None)
-        What is done to the tables, see :data:`benchmarks.datasets.CHANGES`.
+    changed : dict
+        What is done to which tables, see :data:`benchmarks.datasets.CHANGES`.
+    split : {"paper", "later"}
+        Of whole tables: see :func:`benchmarks.datasets.with_split`.
     """
 
     question: str
@@ -99,7 +101,8 @@ class Study:
     tables: tuple[str, ...] = SHIPPED
     rows: tuple[int | None, ...] = (1000,)
     n_seeds: int = 3
-    changes: tuple[str | None, ...] = (None,)
+    changed: Mapping[str, str] = field(default_factory=dict)
+    split: str = "paper"
 
 
 def study_names():
@@ -170,14 +173,10 @@ def _sources(study, name, options):
     for rows in options.rows or study.rows:
         for seed in seeds:
             for table in tables:
-                for change in study.changes:
-                    yield table, _source(table, folder, rows, seed, change), seed
-
-
-def _source(table, folder, rows, seed, change):
-    if rows is None and folder == DATA and table in ELEVEN:
-        return Source(table)
-    return sample(table, folder, rows, seed, change)
+                if rows is None and folder == DATA and table in ELEVEN:
+                    yield table, with_split(table, study.split), seed
+                else:
+                    yield table, sample(table, folder, rows, seed, study.changed.get(table)), seed
 
 
 def frame_of(runs):
