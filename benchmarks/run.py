@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from benchmarks import report, stages
-from benchmarks.datasets import ELEVEN, SMOKE, Source
+from benchmarks.datasets import ELEVEN, SMOKE, Source, with_split
 from benchmarks.errors import HarnessError, unknown
 from benchmarks.executors import Executor
 from benchmarks.files import writable_file, writable_folder, write_text
@@ -128,7 +128,8 @@ def _add_what(parser):
     parser.add_argument(
         "--split",
         metavar="COLUMN",
-        help="the column of --data with train, val and test (default: at random)",
+        help="the column of --data with train, val and test (default: at random); without --data "
+        "paper or later, the split of the later papers of its authors",
     )
     parser.add_argument(
         "--task",
@@ -136,7 +137,10 @@ def _add_what(parser):
         help="of --data (default: by the target)",
     )
     parser.add_argument(
-        "--archive", metavar="FOLDER", help="the paper's arrays, instead of downloads"
+        "--archive",
+        metavar="FOLDER",
+        help="the paper's arrays instead of public sources: a folder, authors or autogluon (both "
+        "are downloaded)",
     )
     parser.add_argument("--models", nargs="+", metavar="NAME", help=", ".join(MODELS))
     parser.add_argument(
@@ -161,6 +165,9 @@ def _add_what(parser):
     )
     parser.add_argument(
         "--prune", action="store_true", help="end poor trials early (the paper does not)"
+    )
+    parser.add_argument(
+        "--search-seed", type=_at_least(int, 0), default=0, metavar="SEED", help="another search"
     )
     parser.add_argument(
         "--time-limit",
@@ -275,7 +282,7 @@ def experiments(options):
         name = f"my_{name}" if name in ELEVEN else name  # the paper's figures are not of this table
         sources = [Source(name, None, options.data, options.target, options.split, options.task)]
     else:
-        sources = [Source(name, options.archive) for name in options.datasets]
+        sources = [_source(name, options) for name in options.datasets]
     settings = options.config, str(options.device), options.time_limit or None, str(options.out)
     found = [
         Experiment(source, model, *settings, variant, options.protocol)
@@ -283,14 +290,28 @@ def experiments(options):
         for model in options.models
         for variant in (None, *options.variant)
     ]
-    left_out = [e for e in found if options.config == "paper-tuned" and e.published is None]
-    reasons = {
-        e: PAPER["unsupported"].get(e.source.name, {}).get(e.model, "the paper has none")
-        for e in left_out
-    }
+    reasons = {e: reason for e in found if (reason := why_not(e)) is not None}
     return [e for e in found if e not in reasons], [
         f"{e.source.name} {e.name}: {reason}" for e, reason in reasons.items()
     ]
+
+
+def _source(name, options):
+    split = options.split or "paper"
+    if split not in ("paper", "later"):
+        raise HarnessError(f"--split COLUMN is of --data; else it is paper or later, not {split!r}")
+    if split == "later":
+        return with_split(name, split)
+    return Source(name, options.archive)
+
+
+def why_not(experiment):
+    """Return why the paper's protocol leaves an experiment out; None where it does not."""
+    here = PAPER["unsupported"].get(experiment.source.name, {}).get(experiment.model, {})
+    kind = "search" if experiment.config == "tuned" else experiment.config
+    if experiment.config == "paper-tuned" and experiment.published is None:
+        return here.get(kind, here.get("all", "the paper has none"))
+    return here.get(kind, here.get("all")) if experiment.protocol == "paper" else None
 
 
 def execute(options, console):
@@ -369,7 +390,7 @@ def plan_of(options, progress, wanted, seeds):
     def say(line):
         progress.console.print(line, highlight=False)
 
-    search = options.trials, options.prune, options.storage
+    search = options.trials, options.prune, options.search_seed, options.storage
     return stages.Plan(wanted, seeds, *search, executor, say, step)
 
 

@@ -4,6 +4,7 @@ never half-written."""
 import json
 import os
 import sys
+import tarfile
 import warnings
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def data_home():
     return Path(os.environ.get("TABDL_DATA") or pooch.os_cache("tabdl"))
 
 
-def download(url, name, sha256=None, timeout=TIMEOUT_S):
+def download(url, name, checksum=None, timeout=TIMEOUT_S):
     """Return the path of a downloaded file in :func:`data_home`; a file that is there and whole is
     not fetched again.
 
@@ -35,9 +36,9 @@ def download(url, name, sha256=None, timeout=TIMEOUT_S):
     ----------
     url, name : str
         Where it is, and what it is called here.
-    sha256 : str, optional
-        The published checksum. Without one, that of the first download is recorded and holds from
-        then on.
+    checksum : str, optional
+        The published one: sha256, or "sha1:…". Without one, that of the first download is recorded
+        and holds from then on.
     timeout : float
         Seconds without a byte after which the server counts as gone.
 
@@ -50,7 +51,7 @@ def download(url, name, sha256=None, timeout=TIMEOUT_S):
     home = data_home()
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / f".{name}.lock"):
-        known = sha256 or _recorded(home).get(name)
+        known = checksum or _recorded(home).get(name)
         hooks = {"response": _close_refused}
         downloader = pooch.HTTPDownloader(
             progressbar=sys.stderr.isatty(), timeout=timeout, hooks=hooks
@@ -120,6 +121,17 @@ def read_archive(folder, name, numeric_transform="quantile"):
             f"{folder} cannot be read as the authors' archive: {type(error).__name__}: {error}"
         ) from error
     return Dataset(name, task, *train_val_test, numeric_transform=numeric_transform)
+
+
+def unpack(path, folder):
+    """Return a folder with what a tar file holds, unpacked once."""
+    if not folder.exists():
+        try:
+            with new_folder(folder) as new, tarfile.open(path) as archive:
+                archive.extractall(new, filter="data")
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise HarnessError(f"{path} cannot be unpacked: {error}") from error
+    return folder
 
 
 def _archived_part(folder, part):

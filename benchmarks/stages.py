@@ -30,6 +30,7 @@ class Plan:
     n_trials : int or None
         None: the paper's number.
     prune : bool
+    search_seed : int
     storage : str or None
     executor : Executor
     say : callable
@@ -44,6 +45,7 @@ class Plan:
     seeds: list[int]
     n_trials: int | None
     prune: bool
+    search_seed: int
     storage: str | None
     executor: Executor
     say: object
@@ -131,7 +133,11 @@ def _search(plan, experiment):
             f"use --config default"
         )
     number = plan.n_trials or model.n_trials(load(experiment.source).search_data)
-    return tuning.Search(number, plan.prune, plan.storage)
+    return _search_of(plan, number)
+
+
+def _search_of(plan, n_trials=1):
+    return tuning.Search(n_trials, plan.prune, plan.search_seed, plan.storage)
 
 
 def _trials(plan, searches):
@@ -232,7 +238,9 @@ def _remove(*folders):
 
 def _remove_study(plan, experiment):
     try:
-        optuna.delete_study(study_name=tuning.study_name(experiment), storage=plan.storage)
+        optuna.delete_study(
+            study_name=tuning.study_name(experiment, _search_of(plan)), storage=plan.storage
+        )
     except KeyError:
         return
     except Exception as error:

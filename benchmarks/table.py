@@ -144,9 +144,10 @@ def published(dataset, model, config, stage, variant="", protocol="paper"):
 
 
 def later(dataset):
-    """Return what later papers publish for a dataset: rows of study, model, single,
-    ensemble_of_5."""
-    studies = PAPER["later"].get(dataset, {})
+    """Return what later papers publish for a dataset in their split: rows of study, model, single,
+    ensemble_of_5; none for the paper's split, whose validation rows are others."""
+    table, _, split = dataset.partition(".")
+    studies = PAPER["later"].get(table, {}) if split == "later" else {}
     lines = [
         {"study": study, "model": model} | figures
         for study, models in studies.items()
@@ -178,11 +179,12 @@ def summary(table):
 
 
 def _of_runs(group):
-    scores = group["test_score"]
+    scores, is_papers = group["test_score"], group["protocol"].iloc[0] == "paper"
     return {
         "n": len(scores),
         "mean": scores.mean(),
-        "std": scores.std(ddof=1) if len(scores) > 1 else np.nan,
+        # The paper's deviations are the population's.
+        "std": scores.std(ddof=int(not is_papers)) if len(scores) > 1 else np.nan,
         "hit_time_limit": bool(group["hit_time_limit"].fillna(False).any()),
         "device": listed(group["device"]),
     } | {name: group[name].median() for name in MEDIANS}
