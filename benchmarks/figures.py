@@ -6,7 +6,8 @@ import numpy as np
 
 from benchmarks.files import new_file
 from benchmarks.models.registry import colour_of
-from benchmarks.table import complete_scores, later, published
+from benchmarks.ranking import complete_scores
+from benchmarks.table import later, published
 
 MARKERS = {"default": "o", "paper-tuned": "s", "tuned": "D"}
 MIN_DATASETS = 3

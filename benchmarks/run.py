@@ -11,18 +11,11 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 
 from benchmarks import report, stages
 from benchmarks.datasets import ELEVEN, SMOKE, Source, with_split
+from benchmarks.display import Display
 from benchmarks.errors import HarnessError, unknown
 from benchmarks.executors import Executor
 from benchmarks.files import writable_file, writable_folder, write_text
@@ -317,8 +310,8 @@ def why_not(experiment):
 def execute(options, console):
     """Do the stages; return the plan with what failed."""
     wanted = STAGES if options.stage == "all" else (options.stage,)
-    with progress_of(console) as progress:
-        plan = make_plan(options, progress)
+    with Display(console, options.workers) as display:
+        plan = make_plan(options, display)
         stages.check(plan, wanted)
         if options.force:
             stages.remove(plan, wanted)
@@ -339,8 +332,8 @@ def study(options, console):
     """Make the runs of a study that are not there and print its answer; return the plan."""
     asked = find_study(options.study)
     runs = runs_of(asked, options.study, options)
-    with progress_of(console) as progress:
-        plan = plan_of(options, progress, list(dict.fromkeys(e for e, _ in runs)), [])
+    with Display(console, options.workers) as display:
+        plan = plan_of(options, display, list(dict.fromkeys(e for e, _ in runs)), [])
         stages.check(plan, ("evaluate",))
         if options.force:
             stages.remove_runs(runs)
@@ -356,42 +349,22 @@ def study(options, console):
     return plan
 
 
-def progress_of(console):
-    """Return the display of what is running."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    return Progress(*columns, console=console, disable=not console.is_terminal)
-
-
-def make_plan(options, progress):
+def make_plan(options, display):
     """Return what the command line asks for; say what is left out."""
     wanted, left_out = experiments(options)
     if not wanted:
         raise HarnessError(f"nothing to do: {'; '.join(left_out)}")
     for line in left_out:
-        progress.console.print(f"left out: {line}", highlight=False)
-    return plan_of(options, progress, wanted, list(options.seeds))
+        display.say(f"left out: {line}")
+    return plan_of(options, display, wanted, list(options.seeds))
 
 
-def plan_of(options, progress, wanted, seeds):
+def plan_of(options, display, wanted, seeds):
     """Return a plan for experiments."""
     gpus = float(options.device.startswith("cuda")) if options.gpus is None else options.gpus
     executor = Executor(options.executor, options.workers, options.ray_address, options.cpus, gpus)
-    bar = progress.add_task("", total=None)
-
-    def step(what, n_done, n_total):
-        progress.update(bar, description=what, completed=n_done, total=n_total)
-
-    def say(line):
-        progress.console.print(line, highlight=False)
-
     search = options.trials, options.prune, options.search_seed, options.storage
-    return stages.Plan(wanted, seeds, *search, executor, say, step)
+    return stages.Plan(wanted, seeds, *search, executor, display)
 
 
 def show(table, plan, as_markdown, console):

@@ -11,6 +11,7 @@ import optuna
 
 from benchmarks import ensemble as ensembles, tune as tuning
 from benchmarks.datasets import load
+from benchmarks.display import Display
 from benchmarks.errors import HarnessError
 from benchmarks.evaluate import evaluate as evaluate_one, folder_of
 from benchmarks.executors import Executor
@@ -33,10 +34,7 @@ class Plan:
     search_seed : int
     storage : str or None
     executor : Executor
-    say : callable
-        Takes a line for the user.
-    step : callable
-        Takes (what is done now, how much is done, of how much).
+    display : Display
     failures : dict
         From what failed to why; the other runs go on.
     """
@@ -48,8 +46,7 @@ class Plan:
     search_seed: int
     storage: str | None
     executor: Executor
-    say: object
-    step: object
+    display: Display
     failures: dict = field(default_factory=dict)
 
     def going(self):
@@ -118,7 +115,7 @@ def tune(plan):
                 del searches[experiment]
             elif report is not None:
                 best = report["best"]
-                plan.say(
+                plan.display.say(
                     f"{_name(experiment)}: best of {search.n_trials} trials "
                     f"{best['val_score']:.4f} (validation)"
                 )
@@ -147,13 +144,24 @@ def _trials(plan, searches):
         for e, search in searches.items()
         for _ in range(search.n_trials)
     ]
-    for n_done, (i, number, error) in enumerate(plan.executor.run([task for _, task in tasks]), 1):
+    for i, number, error in run_all(plan, [(f"{_name(e)} trial", e, task) for e, task in tasks]):
         name = _name(tasks[i][0])
-        plan.step(f"{name} trial", n_done, len(tasks))
         if error is not None:
             plan.fail(name, error)
         elif number is not None:
-            plan.say(f"{name}: trial {number}")
+            plan.display.say(f"{name}: trial {number}")
+
+
+def run_all(plan, tasks):
+    """Yield (i, result, error) of each task as it ends, and show what is running.
+
+    ``tasks`` are (name, experiment, function).
+    """
+    limits = [experiment.time_limit for _, experiment, _ in tasks]
+    plan.display.begin([name for name, _, _ in tasks], limits, "tasks")
+    for i, result, error in plan.executor.run([call for _, _, call in tasks], plan.display.start):
+        plan.display.end(i)
+        yield i, result, error
 
 
 def evaluate(plan):
@@ -163,10 +171,9 @@ def evaluate(plan):
 
 def evaluate_runs(plan, tasks):
     """Fit (experiment, seed), each of a list."""
-    calls = [partial(evaluate_one, *task) for task in tasks]
-    for n_done, (i, report, error) in enumerate(plan.executor.run(calls), 1):
+    named = [(f"{_name(e)} seed {seed}", e, partial(evaluate_one, e, seed)) for e, seed in tasks]
+    for i, report, error in run_all(plan, named):
         experiment, seed = tasks[i]
-        plan.step(f"{_name(experiment)} seed {seed}", n_done, len(tasks))
         if error is not None:
             plan.fail(_name(experiment), error)
             continue
@@ -175,7 +182,7 @@ def evaluate_runs(plan, tasks):
             " (cut)" if report["hit_time_limit"] else "",
         )
         note = "found" if report["was_there"] else f"{report['seconds']['fit']:.1f} s"
-        plan.say(f"{_name(experiment)} seed {seed}: {score:.4f}{cut}, {note}")
+        plan.display.say(f"{_name(experiment)} seed {seed}: {score:.4f}{cut}, {note}")
 
 
 def ensemble(plan):
@@ -202,10 +209,9 @@ def ensemble(plan):
             "nothing to average: an ensemble is of five seeds (--seeds 0 1 2 3 4), a greedy "
             "one of two models or more"
         )
-    for n_done, (name, task) in enumerate(tasks, 1):
-        plan.step(f"{name} ensemble", n_done, len(tasks))
+    for name, task in tasks:
         try:
-            plan.say(f"{name} ensemble: {task()['metrics']['test']['score']:.4f}")
+            plan.display.say(f"{name} ensemble: {task()['metrics']['test']['score']:.4f}")
         except HarnessError as error:
             plan.fail(name, str(error))
 

@@ -214,25 +214,3 @@ def label(model, config, variant=None):
     variant."""
     notes = [config] * (config != "tuned") + [variant] * bool(variant)
     return f"{model} ({', '.join(notes)})" if notes else model
-
-
-def complete_scores(table):
-    """Return the mean test scores of single fits: a row a dataset, a column a model that was run on
-    every dataset."""
-    single = table[table["stage"] == "evaluation"]
-    return single.pivot_table("test_score", "dataset", "name", "mean").dropna(axis="columns")
-
-
-def win_rates(table, opponent="catboost"):
-    """Return how often a fit beats one of the opponent with the same kind of configuration, mean
-    over datasets; a tie is half."""
-    single = table[table["stage"] == "evaluation"]
-    wins = {}
-    for (_, config), group in single.groupby(["dataset", "config"]):
-        theirs = group.loc[group["name"] == label(opponent, config), "test_score"].to_numpy()
-        for name, ours in group.groupby("name")["test_score"]:
-            if name != label(opponent, config) and len(theirs):
-                ahead = np.sign(ours.to_numpy()[:, None] - theirs) / 2 + 0.5
-                wins.setdefault(name, []).append(ahead.mean())
-    lines = [(name, len(rates), float(np.mean(rates))) for name, rates in wins.items()]
-    return pd.DataFrame(lines, columns=["name", "datasets", "rate"])

@@ -319,7 +319,7 @@ def add_models_of(path: str) -> list[str]:
 
 
 MODEL_FILE = "TABDL_MODEL_FILE"
-if MODEL_FILE in os.environ:  # in a worker
+if os.environ.get(MODEL_FILE):  # in a worker
     add_models_of(os.environ[MODEL_FILE])
 
 
