@@ -67,11 +67,7 @@ def arguments(argv=None):
         prog="python -m benchmarks.run", description=__doc__.splitlines()[0]
     )
     parser.add_argument(
-        "stage",
-        nargs="?",
-        default="all",
-        type=_one_of("stage", COMMANDS),
-        help=", ".join(COMMANDS),
+        "stage", nargs="?", default="all", type=_one_of("stage", COMMANDS), help=", ".join(COMMANDS)
     )
     parser.add_argument("study", nargs="?", metavar="STUDY", help=", ".join(study_names()))
     parser.add_argument(

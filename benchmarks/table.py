@@ -194,11 +194,7 @@ def _beside_the_paper(group, facts):
     paper = published(**{key: value for key, value in facts.items() if key != "name"})
     if paper is None:
         return {}
-    figures = {
-        "paper_mean": paper["mean"],
-        "paper_std": paper["std"],
-        "paper_n": paper["runs"],
-    }
+    figures = {"paper_mean": paper["mean"], "paper_std": paper["std"], "paper_n": paper["runs"]}
     if paper["std"] > 0:
         figures["difference"] = (group["test_score"].mean() - paper["mean"]) / paper["std"]
     return figures

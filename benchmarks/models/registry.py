@@ -222,11 +222,7 @@ MODELS: dict[str, Model] = {
         space=spaces.realmlp,
     ),
     "gmlp": Model(
-        tabdl.GMLPClassifier,
-        tabdl.GMLPRegressor,
-        label="gMLP",
-        colour="#56b4e9",
-        space=spaces.gmlp,
+        tabdl.GMLPClassifier, tabdl.GMLPRegressor, label="gMLP", colour="#56b4e9", space=spaces.gmlp
     ),
     "xgboost": Model(
         trees.Lazy("xgboost", "XGBClassifier"),
