@@ -18,6 +18,7 @@ from benchmarks import public
 from benchmarks.errors import HarnessError, unknown
 from benchmarks.sources import (
     data_home,
+    described,
     download,
     fetch_openml_table,
     from_table,
@@ -39,6 +40,7 @@ __all__ = [
     "california_housing",
     "load",
     "sample",
+    "tables_of",
     "with_split",
 ]
 
@@ -195,7 +197,7 @@ def sample(table, folder=DATA, rows=None, draw=0, change=None):
     ----------
     table : str
         The name of a parquet file in ``folder``, and its key in ``datasets.json`` there.
-    folder : path
+    folder : path, or "openml"
     rows : int, optional
         Training and validation rows, 80 and 20 per cent of these; all by default.
     draw : int
@@ -249,6 +251,11 @@ def _later(name):
         rows = known[train], known[val], np.flatnonzero(table["split"] == "test")
     X, y = table.drop(columns=["target", "split"]), table["target"]
     return [(X.iloc[r].reset_index(drop=True), y.iloc[r].reset_index(drop=True)) for r in rows]
+
+
+def tables_of(folder):
+    """Return the names of the tables of a folder, or of the small public ones ("openml")."""
+    return list(public.OPENML if folder == "openml" else described(folder))
 
 
 def without_large_numbers(X, seed):
@@ -340,7 +347,10 @@ def _checked(dataset):
 
 
 def _drawn(source):
-    X, y, task = read_table(source.folder, source.table)
+    if source.folder == "openml":
+        X, y, task = public.small_table(source.table)
+    else:
+        X, y, task = read_table(source.folder, source.table)
     if source.change is not None:
         X = CHANGES[source.change](X, source.draw)
     task = "regression" if task == "regression" else "classes"

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.errors import HarnessError
-from benchmarks.sources import data_home, download, fetch_openml_table
-from benchmarks.splits import split_rows, split_train
+from benchmarks.sources import check_recorded, data_home, download, fetch_openml_table
+from benchmarks.splits import rows_checksum, split_rows, split_train
 
 UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases"
 LIBSVM = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/binary"
@@ -61,6 +61,46 @@ AUTOGLUON_SHA1 = {
     ),
 }
 """AutoGluon's mirror of the paper's splits: of train.csv, val.csv and test.csv."""
+
+
+OPENML = {
+    "phoneme": (1489, "binary", 5404),
+    "magic": (1120, "binary", 19_020),
+    "credit_g": (31, "binary", 1000),
+    "spambase": (44, "binary", 4601),
+    "jm1": (1053, "binary", 10_885),
+    "bank_marketing": (1461, "binary", 45_211),
+    "telco_churn": (42178, "binary", 7043),
+    "letter": (6, "multiclass", 20_000),
+    "optdigits": (28, "multiclass", 5620),
+    "nursery": (26, "multiclass", 12_960),
+    "splice": (46, "multiclass", 3190),
+    "connect_4": (40668, "multiclass", 67_557),
+    "cpu_act": (197, "regression", 8192),
+    "wine_quality": (287, "regression", 6497),
+    "bike_sharing": (42712, "regression", 17_379),
+    "diamonds": (42225, "regression", 53_940),
+}
+"""Small public tables, by the names of the studies: the number of OpenML, task and rows."""
+
+
+def small_table(name):
+    """Return X, y and the task of one of :data:`OPENML`.
+
+    Raises
+    ------
+    HarnessError
+        When it cannot be had, has another number of rows, or is not what it was at the first
+        download.
+    """
+    number, task, n_rows = OPENML[name]
+    X, y = fetch_openml_table(number)
+    if len(X) != n_rows:
+        raise HarnessError(
+            f"OpenML dataset {number} has {len(X)} rows, {name} should have {n_rows}"
+        )
+    check_recorded(f"openml {number}", rows_checksum(X, y))
+    return X, y, task
 
 
 def autogluon(name):

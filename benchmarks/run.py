@@ -207,7 +207,8 @@ def _add_study(parser):
     group = parser.add_argument_group("of a study")
     group.add_argument(
         "--folder",
-        help="tables NAME.parquet and their datasets.json (default: the two shipped tables)",
+        help="tables NAME.parquet and their datasets.json, or openml, which downloads small public "
+        "tables (default: the two shipped tables)",
     )
     group.add_argument("--tables", nargs="+", metavar="NAME", help="in that folder")
     group.add_argument(

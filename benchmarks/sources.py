@@ -75,6 +75,20 @@ def download(url, name, checksum=None, timeout=TIMEOUT_S):
     return path
 
 
+def check_recorded(name, sha256):
+    """Record a checksum in :func:`data_home`, or raise HarnessError where another is recorded."""
+    home = data_home()
+    home.mkdir(parents=True, exist_ok=True)
+    known = _recorded(home).get(name)
+    if known is None:
+        _record(home, name, sha256)
+    elif known != sha256:
+        raise HarnessError(
+            f"{name} is not what it was when it was first downloaded; if that is right, remove its "
+            f"line from {home / 'checksums.json'}"
+        )
+
+
 def _close_refused(response, **kwargs):
     """Close the connection of an answer that nobody will read."""
     if not response.ok:

@@ -84,11 +84,19 @@ class Dataset(SearchData):
         """``data``: sha256 of the rows, whatever their order; ``split``: of which of them stand
         where in which part."""
         hashes = [_row_hashes(*part) for part in self.train_val_test]
-        data = hashlib.sha256(np.sort(np.concatenate(hashes)).tobytes())
         split = hashlib.sha256()
         for part in hashes:
             split.update(f"{len(part)}:".encode() + part.tobytes())
-        return {"data": data.hexdigest(), "split": split.hexdigest()}
+        return {"data": _sorted_checksum(np.concatenate(hashes)), "split": split.hexdigest()}
+
+
+def rows_checksum(X, y):
+    """Return the sha256 of rows, whatever their order."""
+    return _sorted_checksum(_row_hashes(X, y))
+
+
+def _sorted_checksum(hashes):
+    return hashlib.sha256(np.sort(hashes).tobytes()).hexdigest()
 
 
 def _row_hashes(X, y):

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from benchmarks.datasets import DATA, ELEVEN, sample, with_split
+from benchmarks.datasets import DATA, ELEVEN, sample, tables_of, with_split
 from benchmarks.errors import HarnessError, unknown
 from benchmarks.evaluate import folder_of
 from benchmarks.report import as_markdown
 from benchmarks.results import Experiment, Variant, read
-from benchmarks.sources import described
 
 SHIPPED = ("california_housing", "adult")
 
@@ -161,13 +160,17 @@ def _chosen(study, only):
 def _sources(study, name, options):
     tables, folder = options.tables, options.folder or DATA
     if tables is None:
-        tables = study.tables if options.folder else [t for t in study.tables if t in SHIPPED]
+        there = study.tables if options.folder != "openml" else tables_of("openml")
+        tables = [t for t in study.tables if t in (there if options.folder else SHIPPED)]
         tables = tables or SHIPPED
-    absent = [table for table in tables if table not in described(folder)]
+    absent = [table for table in tables if table not in tables_of(folder)]
     if absent:
         raise HarnessError(
             f"study {name} lacks {', '.join(absent)}, which {folder} has not. "
-            f"Give the folder that has them: python -m benchmarks.run study {name} --folder FOLDER"
+            f"Give the folder that has them: python -m benchmarks.run study {name} "
+            "--folder FOLDER, "
+            "or --folder openml, which downloads "
+            f"{', '.join(t for t in absent if t in tables_of('openml')) or 'none of them'}"
         )
     seeds = range(study.n_seeds) if options.seeds is None else options.seeds
     for rows in options.rows or study.rows:

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import datasets, public, sources
-from benchmarks.datasets import ELEVEN, Source, load
+from benchmarks.datasets import ELEVEN, Source, load, sample
 from benchmarks.errors import HarnessError
 from benchmarks.results import PAPER
 from benchmarks.splits import SearchData, split_rows
@@ -297,6 +297,17 @@ def test_openml_from_its_cache(tmp_path, monkeypatch):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(gzip.compress(content.encode()))
     dataset = load(Source("openml_7", data="openml:7"))
+    monkeypatch.setitem(public.OPENML, "seven", (7, "binary", 50))
+    drawn = load(sample("seven", "openml", 20))
+    assert [len(X) for X, _ in drawn.train_val_test] == [16, 4, 30]
+    monkeypatch.setitem(public.OPENML, "seven", (7, "binary", 51))
+    with pytest.raises(HarnessError, match="7 has 50 rows, seven should have 51"):
+        load(sample("seven", "openml", 30))
+    recorded = sources.data_home() / "checksums.json"
+    recorded.write_text(json.dumps({"openml 7": "0" * 64}))
+    monkeypatch.setitem(public.OPENML, "seven", (7, "binary", 50))
+    with pytest.raises(HarnessError, match="openml 7 is not what it was when it was first"):
+        load(sample("seven", "openml", 30))
     assert dataset.task == "binary" and dataset.name == "openml_7"
     assert [len(X) for X, _ in (dataset.train, dataset.val, dataset.test)] == [32, 8, 10]
 
