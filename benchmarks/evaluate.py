@@ -36,10 +36,17 @@ def evaluate(experiment, seed):
         report = done(folder, identity)
         if report is not None and read_predictions(folder) is not None:
             return report | {"was_there": True}
+        begun = time.perf_counter()
         report, arrays = _fit(experiment, seed, identity["parameters"])
         report = {"identity": identity} | report
+        report["seconds"]["harness"] = time.perf_counter() - begun - sum_of_work(report["seconds"])
         write(folder, report, {"predictions.npz": lambda path: np.savez_compressed(path, **arrays)})
     return report | {"was_there": False}
+
+
+def sum_of_work(seconds):
+    """Return the seconds of a fit and its predictions, which are not the harness's."""
+    return sum(seconds[name] for name in ("fit", "predict", "predict_others"))
 
 
 def _fit(experiment, seed, parameters):
