@@ -12,7 +12,7 @@ from benchmarks.evaluate import folder_of
 from benchmarks.models.registry import MODELS
 from benchmarks.results import Experiment, Variant, read
 from benchmarks.splits import split_rows
-from benchmarks.studies import SHIPPED, changes_of, find_study, frame_of, study_names
+from benchmarks.studies import SHIPPED, changes_of, find_study, frame_of, runs_of, study_names
 
 TINY = '{"d_block": 8, "max_epochs": 3}'
 
@@ -126,8 +126,6 @@ def test_what_a_study_lacks(folder, tmp_path, capsys):
 @pytest.mark.parametrize("name", study_names())
 def test_every_study_can_begin_with_what_is_shipped(name, tmp_path):
     options = run.arguments(["study", name, "--out", str(tmp_path)])
-    from benchmarks.studies import runs_of
-
     study = find_study(name)
     runs = runs_of(study, name, options)
     assert {(e.source.table or e.source.name) for e, _ in runs} <= set(SHIPPED)
@@ -149,3 +147,38 @@ def test_changes_are_means_of_tables():
     [found] = changes_of(pd.DataFrame(lines), "base").itertuples()
     assert found.change == pytest.approx(-0.0375) and found.seconds == 2
     assert (found.better, found.neither, found.worse) == (1, 1, 0)
+
+
+def report_of(experiment, seed):
+    """Return a report as a fit of a study leaves it, with numbers that say nothing."""
+    rng = np.random.default_rng([seed, len(experiment.name), *map(ord, experiment.source.name)])
+    is_regression = "california" in experiment.source.name
+    error = rng.uniform(0.3, 0.6)
+    metrics = {"rmse": error} if is_regression else {"log_loss": error, "accuracy": 0.8}
+    metrics |= {} if is_regression else {"roc_auc": 0.9}
+    names = ("tabm", "ft_transformer", "resnet", "catboost", "xgboost", "lightgbm")
+    members = dict.fromkeys(names, metrics) if experiment.model == "blend" else {}
+    counted = {"n_parameters": 10, "n_iter": 7, "best_iter": 5, "hit_time_limit": False}
+    seconds = {"fit": 1.0 + error, "cpu": 1.0 + error, "predict": 0.1}
+    scores = {"metrics": {"test": metrics, "val": metrics}, "members": members}
+    return scores | counted | {"seconds": seconds, "history": {}}
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_every_study_answers(name, tmp_path, monkeypatch):
+    """With reports that are made up, so that nothing is trained."""
+    study = find_study(name)
+    runs = runs_of(study, name, run.arguments(["study", name, "--out", str(tmp_path)]))
+    made_up = {folder_of(*pair): report_of(*pair) for pair in runs}
+    monkeypatch.setattr("benchmarks.studies.read", made_up.get)
+    frame = frame_of(runs)
+    assert len(frame) == len(runs)
+    answer = study.answer(frame)
+    lines = [line for line in answer.splitlines() if line.startswith("|")]
+    assert len(lines) >= 3 and "nan" not in answer
+    if name == "options":
+        assert "mlp muon" in answer and "better" in lines[0]
+    if name == "published":
+        assert "0.4275" in answer
+    if name == "blend":
+        assert "better than its best member on 0 of 2" in answer
