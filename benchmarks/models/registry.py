@@ -23,6 +23,11 @@ def no_parameters(dataset: SearchData) -> dict[str, Any]:
     return {}
 
 
+def no_protocol(dataset: SearchData, config: str) -> dict[str, Any]:
+    """Return no parameters: the paper's protocol says nothing about the model."""
+    return {}
+
+
 def nothing() -> None:
     """Return that a model lacks nothing."""
     return
@@ -81,7 +86,7 @@ class Model:
     colour: str
     own: Callable[[SearchData], dict[str, Any]] = no_parameters
     paper: Callable[[SearchData], dict[str, Any]] = no_parameters
-    protocol: Callable[[SearchData, str], dict[str, Any]] = networks.protocol
+    protocol: Callable[[SearchData, str], dict[str, Any]] = no_protocol
     space: Callable[[Any, SearchData], dict[str, Any]] | None = None
     n_trials: Callable[[SearchData], int] = hundred_trials
     train: Callable[..., Fit] = networks.train
@@ -174,12 +179,27 @@ def _names_of(cls):
     return [parameter.name for parameter in parameters if parameter.kind in kinds]
 
 
-TREE_UNITS = ("leaves", "trees")
+def network(name: str, **facts: Any) -> Model:
+    """Return the entry of one of tabdl's networks."""
+    pair = [getattr(tabdl, f"{name}{task}") for task in ("Classifier", "Regressor")]
+    return Model(*pair, **{"protocol": networks.protocol} | facts)
+
+
+def boosted(library: str, prefix: str, **facts: Any) -> Model:
+    """Return the entry of boosted trees; their library is imported when it is used."""
+    pair = [trees.Lazy(library, f"{prefix}{task}") for task in ("Classifier", "Regressor")]
+    common = {"library": library, "protocol": trees.protocol, "units": ("leaves", "trees")}
+    return Model(*pair, **{"own": trees.many_trees} | common | facts)
+
+
+def peer(name: str, **facts: Any) -> Model:
+    """Return the entry of a network of pytabkit."""
+    return Model(*peers.named(name), train=peers.train, lacks=peers.missing, **facts)
+
 
 MODELS: dict[str, Model] = {
-    "ft_transformer": Model(
-        tabdl.FTTransformerClassifier,
-        tabdl.FTTransformerRegressor,
+    "ft_transformer": network(
+        "FTTransformer",
         label="FT-Transformer",
         colour="#0072b2",
         paper=networks.paper_ft_transformer,
@@ -187,115 +207,76 @@ MODELS: dict[str, Model] = {
         n_trials=spaces.ft_transformer_trials,
         presets=("quick", "paper"),
     ),
-    "resnet": Model(
-        tabdl.TabResNetClassifier,
-        tabdl.TabResNetRegressor,
+    "resnet": network(
+        "TabResNet",
         label="ResNet",
         colour="#d55e00",
         paper=networks.plain_numbers,
         space=spaces.resnet,
         presets=("quick", "paper"),
     ),
-    "mlp": Model(
-        tabdl.TabMLPClassifier,
-        tabdl.TabMLPRegressor,
+    "mlp": network(
+        "TabMLP",
         label="MLP",
         colour="#009e73",
         paper=networks.plain_numbers,
         space=spaces.mlp,
         presets=("quick", "paper", "smoke"),
     ),
-    "tabm": Model(
-        tabdl.TabMClassifier,
-        tabdl.TabMRegressor,
-        label="TabM",
-        colour="#cc79a7",
-        space=spaces.tabm,
-        presets=("quick",),
-    ),
-    "realmlp": Model(
-        tabdl.RealMLPClassifier,
-        tabdl.RealMLPRegressor,
+    "tabm": network("TabM", label="TabM", colour="#cc79a7", space=spaces.tabm, presets=("quick",)),
+    "realmlp": network(
+        "RealMLP",
         label="RealMLP",
         colour="#e69f00",
         protocol=networks.protocol_of_realmlp,
         space=spaces.realmlp,
     ),
-    "gmlp": Model(
-        tabdl.GMLPClassifier, tabdl.GMLPRegressor, label="gMLP", colour="#56b4e9", space=spaces.gmlp
-    ),
-    "xgboost": Model(
-        trees.Lazy("xgboost", "XGBClassifier"),
-        trees.Lazy("xgboost", "XGBRegressor"),
+    "gmlp": network("GMLP", label="gMLP", colour="#56b4e9", space=spaces.gmlp),
+    "xgboost": boosted(
+        *("xgboost", "XGB"),
         label="XGBoost",
         colour="#8c564b",
         own=trees.many_trees_of_categories,
         paper=trees.one_hot,
-        protocol=trees.protocol,
         space=spaces.xgboost,
         train=trees.train_xgboost,
-        library="xgboost",
-        units=TREE_UNITS,
         presets=("quick", "paper", "smoke"),
     ),
-    "catboost": Model(
-        trees.Lazy("catboost", "CatBoostClassifier"),
-        trees.Lazy("catboost", "CatBoostRegressor"),
+    "catboost": boosted(
+        *("catboost", "CatBoost"),
         label="CatBoost",
         colour="#000000",
-        own=trees.many_trees,
-        protocol=trees.protocol,
         space=spaces.catboost,
         train=trees.train_catboost,
-        library="catboost",
-        units=TREE_UNITS,
         presets=("quick", "paper"),
         evaluation_device="cpu",
     ),
-    "lightgbm": Model(
-        trees.Lazy("lightgbm", "LGBMClassifier"),
-        trees.Lazy("lightgbm", "LGBMRegressor"),
+    "lightgbm": boosted(
+        *("lightgbm", "LGBM"),
         label="LightGBM",
         colour="#7f7f7f",
-        own=trees.many_trees,
-        protocol=trees.protocol,
         space=spaces.lightgbm,
         train=trees.train_lightgbm,
-        library="lightgbm",
-        units=TREE_UNITS,
         presets=("paper",),
     ),
-    "blend": Model(
-        tabdl.GreedyEnsembleClassifier,
-        tabdl.GreedyEnsembleRegressor,
+    "blend": network(
+        "GreedyEnsemble",
         label="greedy blend",
         colour="#b2182b",
         own=blend.settings,
+        protocol=no_protocol,
         train=blend.train,
         library="lightgbm",
     ),
-    "pytabkit-realmlp": Model(
-        *peers.named("RealMLP_TD"),
+    "pytabkit-realmlp": peer(
+        "RealMLP_TD",
         label="RealMLP (pytabkit)",
         colour="#fdae61",
         own=peers.log_loss_without_smoothing,
-        train=peers.train,
-        lacks=peers.missing,
     ),
-    "pytabkit-tabm": Model(
-        *peers.named("TabM_D"),
-        label="TabM (pytabkit)",
-        colour="#e7d4e8",
-        train=peers.train,
-        lacks=peers.missing,
-    ),
-    "pytabkit-ftt": Model(
-        *peers.named("FTT_D"),
-        label="FT-Transformer (pytabkit)",
-        colour="#abd9e9",
-        own=peers.log_loss,
-        train=peers.train,
-        lacks=peers.missing,
+    "pytabkit-tabm": peer("TabM_D", label="TabM (pytabkit)", colour="#e7d4e8"),
+    "pytabkit-ftt": peer(
+        "FTT_D", label="FT-Transformer (pytabkit)", colour="#abd9e9", own=peers.log_loss
     ),
 }
 """By the name that the command line takes; the order is that of the reports."""
