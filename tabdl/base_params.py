@@ -168,7 +168,9 @@ class NetworkParams(BaseEstimator):
         OneOf(*NUMERIC_TRANSFORMS),
         default="quantile",
         doc="How numbers are scaled: 'quantile', to a normal distribution (as in 2106.11959); "
-        "'standard'; 'robust' (median, interquartile range, smooth clipping); or 'none'.",
+        "'standard'; 'robust' (median, interquartile range, smooth clipping); 'none'; or "
+        "'quantile_noise', to quantiles among training values with the random noise of the code "
+        "of 2106.11959, which hides differences that are small in the column's unit.",
     )
     numeric_missing: str = param(
         OneOf("impute", "indicator"),
