@@ -14,19 +14,12 @@ import torch
 
 from tabdl.data.categories import CategoryEncoder
 from tabdl.data.columns import Column
+from tabdl.data.scales import LARGEST, QuantileNormal, RobustClip, Standard, Unscaled
 from tabdl.data.table import Schema
 
 NUMERIC_TRANSFORMS = ("quantile", "standard", "robust", "none")
 
-# The tie-breaking noise of the quantile transform, in standard deviations of the column (the
-# authors' code: 1e-3).
-_TIE_NOISE = 1e-3
-# Probabilities are kept this far from 0 and 1, so that no number leaves +-5.2 (as scikit-learn's
-# QuantileTransformer does).
-_TAIL = 1e-7
 _BLOCK_ROWS = 32_768  # whose float64 numbers stay in a processor's caches
-# Beyond, squares and products of the network leave float32.
-_LARGEST = 1e12
 # Columns whose largest number lies outside these are rescaled, so that no difference or quotient of
 # theirs leaves float64.
 _USUAL = 2.0**-900, 2.0**1000
@@ -206,110 +199,9 @@ class NumberEncoder:
         with np.errstate(over="ignore"):  # numbers far beyond those of fit become infinite
             scaled = self.scale.transform(values if self.unit == 1 else values / self.unit)
         return [
-            np.clip(np.where(missing, self.scale.middle, scaled), -_LARGEST, _LARGEST),
+            np.clip(np.where(missing, self.scale.middle, scaled), -LARGEST, LARGEST),
             *indicators,
         ]
-
-
-class QuantileNormal:
-    """The quantile of a number among the training values, as a standard normal's (the paper's).
-
-    The authors add random noise to the training values before they take quantiles, which parts
-    equal values. Here the quantiles of that noise are computed: where a value holds a share of the
-    rows, the share is spread over the normal distribution around it. So nothing is random, and a
-    weight of 2 is the same as a row that stands twice.
-    """
-
-    middle = 0.0
-
-    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
-        # DIFF: quantiles of the noise, not random noise. The number of quantiles is the authors',
-        # where a weight of 2 counts as two rows (and weights that sum to less than the rows do not
-        # make the quantiles fewer).
-        n_rows = int(max(len(values), weight.sum()))
-        levels = np.linspace(0, 1, max(min(n_rows // 30, 1000), 10))
-        unique, share = _shares(values, weight)
-        upper = np.cumsum(share)
-        at = np.searchsorted(upper, levels * (1 - 1e-12)).clip(max=len(unique) - 1)
-        inside = (levels - (upper - share)[at]) / share[at]
-        noise = _TIE_NOISE * _mean_std(unique, share)[1]
-        # Beyond 0.01 the normal's tails would pass the neighbours.
-        quantiles = np.maximum.accumulate(
-            unique[at] + noise * _normal_quantile(inside.clip(0.01, 0.99))
-        )
-        self.quantiles, self.levels = _with_middles(quantiles, levels)
-        return self
-
-    def transform(self, values: np.ndarray) -> np.ndarray:
-        return _normal_quantile(
-            np.interp(values, self.quantiles, self.levels).clip(_TAIL, 1 - _TAIL)
-        )
-
-
-def _with_middles(quantiles, levels):
-    """Return points that interpolate to the middle level where several quantiles are one number.
-
-    There the levels jump: from the lowest just below that number, over the middle, to the highest
-    just above it.
-    """
-    starts = np.flatnonzero(np.diff(quantiles, prepend=-np.inf) > 0)
-    ends = np.append(starts[1:], len(quantiles)) - 1
-    number, low, high = quantiles[starts], levels[starts], levels[ends]
-    points = np.column_stack([np.nextafter(number, -np.inf), number, np.nextafter(number, np.inf)])
-    needed = np.column_stack([low < high, np.ones(len(starts), bool), low < high])
-    # Neighbouring floats have nothing between them.
-    return np.maximum.accumulate(points[needed]), np.column_stack([low, (low + high) / 2, high])[
-        needed
-    ]
-
-
-class Standard:
-    """Mean 0, standard deviation 1."""
-
-    middle = 0.0
-
-    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
-        self.mean, self.std = _mean_std(values, weight)
-        if self.std == 0:  # the weight of all values but one is nothing beside that one's
-            self.std = (values.max() - values.min()) / 2
-        return self
-
-    def transform(self, values: np.ndarray) -> np.ndarray:
-        return (values - self.mean) / self.std
-
-
-class RobustClip:
-    """Median 0, interquartile range 1, then smoothly clipped to +-3: ``z / sqrt(1 + (z / 3)^2)``.
-
-    Holzmüller, Grinsztajn, Steinwart: "Better by Default" (RealMLP, 2407.04491), section 3. A range
-    of zero falls back to half the distance of the extremes.
-    """
-
-    middle = 0.0
-
-    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
-        unique, share = _shares(values, weight)
-        low, self.median, high = unique[
-            np.searchsorted(np.cumsum(share), [0.25, 0.5, 0.75]).clip(max=len(unique) - 1)
-        ]
-        self.range = high - low if high > low else (unique[-1] - unique[0]) / 2
-        return self
-
-    def transform(self, values: np.ndarray) -> np.ndarray:
-        z = ((values - self.median) / self.range).clip(-_LARGEST, _LARGEST)
-        return z / np.sqrt(1 + (z / 3) ** 2)
-
-
-class Unscaled:
-    """Numbers as they are; a missing one becomes the training median."""
-
-    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
-        unique, share = _shares(values, weight)
-        self.middle = unique[np.searchsorted(np.cumsum(share), 0.5).clip(max=len(unique) - 1)]
-        return self
-
-    def transform(self, values: np.ndarray) -> np.ndarray:
-        return values
 
 
 class DatetimeEncoder:
@@ -387,28 +279,6 @@ def _unit(values):
     if largest > _USUAL[1]:
         return 4.0  # differences stay below the largest float64, and small numbers keep digits
     return 1.0 if largest >= _USUAL[0] else float(2.0 ** np.frexp(largest)[1])
-
-
-def _normal_quantile(probability):
-    return torch.special.ndtri(torch.from_numpy(np.ascontiguousarray(probability))).numpy()
-
-
-def _mean_std(values, weight):
-    """Return the weighted mean and standard deviation, without overflow of squares."""
-    largest = np.abs(values).max()
-    scaled = values / largest
-    mean = np.average(scaled, weights=weight)
-    return largest * mean, largest * np.sqrt(np.average((scaled - mean) ** 2, weights=weight))
-
-
-def _shares(values, weight):
-    """Return the distinct values in order, and each one's share of the weight."""
-    if weight.min() == weight.max():  # three times as fast
-        unique, mass = np.unique(values, return_counts=True)
-    else:
-        unique, inverse = np.unique(values, return_inverse=True)
-        mass = np.bincount(inverse, weights=weight)
-    return unique, mass / mass.sum()
 
 
 def _for_each(function, items, n_rows):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tabdl.base import TabularEstimator
-from tabdl.data.encoding import RobustClip
+from tabdl.data.scales import RobustClip
 from tabdl.devices import PRECISIONS
 from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, VECTOR_DOC, numeric_embedding
 from tabdl.network.contract import TabularNet
