@@ -13,12 +13,15 @@ import pandas as pd
 import torch
 
 from tabdl.data.categories import CategoryEncoder
-from tabdl.data.columns import Column
+from tabdl.data.columns import COLUMN_KINDS, Column
+from tabdl.data.forms import FORMS
 from tabdl.data.scales import LARGEST, QuantileNormal, RobustClip, Standard, Unscaled
+from tabdl.data.state import State
 from tabdl.data.table import Schema
 
 NUMERIC_TRANSFORMS = ("quantile", "standard", "robust", "none")
 
+_DATE_PARTS = ("days", "year", "month", "day", "day_of_week", "hour", "minute")
 _BLOCK_ROWS = 32_768  # whose float64 numbers stay in a processor's caches
 # Columns whose largest number lies outside these are rescaled, so that no difference or quotient of
 # theirs leaves float64.
@@ -67,16 +70,67 @@ class FeatureEncoder:
         self.column_names = [column.name for column in columns]
         self.forms = [column.form for column in columns]
         self.encoders: list[NumberEncoder | DatetimeEncoder | CategoryEncoder] = _for_each(
-            lambda column: self._encoder(column).fit(column.values[rows], weight),
+            lambda column: self._encoder(column.name, column.kind).fit(column.values[rows], weight),
             columns,
             len(rows),
         )
+        self.schema = self._schema()
+        return self
+
+    def _schema(self) -> Schema:
         names = {"num": [], "cat": []}
         for encoder in self.encoders:
             names[encoder.output] += encoder.names
         cardinalities = tuple(encoder.cardinality for encoder in self._of_categories)
-        self.schema = Schema(tuple(names["num"]), tuple(names["cat"]), cardinalities)
-        return self
+        return Schema(tuple(names["num"]), tuple(names["cat"]), cardinalities)
+
+    def state(self) -> dict[str, Any]:
+        """Return the fitted state as plain values, see ``data/state.py``."""
+        return {
+            "numeric_transform": self.numeric_transform,
+            "numeric_missing": self.numeric_missing,
+            "column_names": list(self.column_names),
+            "kinds": list(self.kinds),
+            "forms": list(self.forms),
+            "encoders": [encoder.state() for encoder in self.encoders],
+        }
+
+    @classmethod
+    def from_state(cls, state: Any, estimator_name: str) -> Self:
+        """Return the encoder of a state.
+
+        Raises
+        ------
+        ValueError
+            For a state that no fit leaves behind.
+        """
+        names = ("numeric_transform", "numeric_missing", "column_names", "kinds", "forms")
+        fields = State(state, (*names, "encoders"), f"{estimator_name}: encoder")
+        encoder = cls(
+            fields.text("numeric_transform", *NUMERIC_TRANSFORMS),
+            estimator_name,
+            fields.text("numeric_missing", "impute", "indicator"),
+        )
+        encoder.column_names = fields.items("column_names", str)
+        n_columns = len(encoder.column_names)
+        encoder.kinds = fields.items("kinds", str, n_columns)
+        encoder.forms = fields.items("forms", str, n_columns)
+        if n_columns == 0 or not {*encoder.kinds} <= {*COLUMN_KINDS}:
+            fields.refuse("kinds", f"one of {COLUMN_KINDS} for each column, and one at least")
+        if not {*encoder.forms} <= {"", *FORMS}:
+            fields.refuse("forms", f"one of {FORMS} or ''")
+        states = zip(
+            encoder.column_names,
+            encoder.kinds,
+            fields.items("encoders", dict, n_columns),
+            strict=True,
+        )
+        encoder.encoders = [
+            encoder._encoder(name, kind).restore(own, f"{estimator_name}: column {name!r}")
+            for name, kind, own in states
+        ]
+        encoder.schema = encoder._schema()
+        return encoder
 
     @property
     def _of_categories(self):
@@ -109,11 +163,11 @@ class FeatureEncoder:
             for encoder in self._of_categories
         ]
 
-    def _encoder(self, column):
-        if column.kind == "category":
-            return CategoryEncoder(column.name, self.estimator_name)
-        kind = DatetimeEncoder if column.kind == "datetime" else NumberEncoder
-        return kind(column.name, self.numeric_transform, self.numeric_missing == "indicator")
+    def _encoder(self, name, kind):
+        if kind == "category":
+            return CategoryEncoder(name, self.estimator_name)
+        encoder = DatetimeEncoder if kind == "datetime" else NumberEncoder
+        return encoder(name, self.numeric_transform, self.numeric_missing == "indicator")
 
     def transform(
         self,
@@ -178,11 +232,11 @@ class NumberEncoder:
     def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
         present = ~np.isnan(values)
         if self.indicator and not present.all():
-            self.names.append(f"{self.names[0]}.missing")
+            self._add_indicator()
         values, weight = values[present].astype(np.float64), weight[present]
         # A constant says nothing; left alone, a later other value would meet a weight that was
         # never trained.
-        self.constant = len(values) == 0 or values.min() == values.max()
+        self.constant = len(values) == 0 or bool(values.min() == values.max())
         self.unit = 1.0
         if not self.constant:
             if not isinstance(self.scale, Unscaled):
@@ -203,6 +257,30 @@ class NumberEncoder:
             *indicators,
         ]
 
+    def _add_indicator(self):
+        self.names.append(f"{self.names[0]}.missing")
+
+    def state(self) -> dict[str, Any]:
+        """Return the fitted state, see ``data/state.py``."""
+        return {
+            "has_indicator": len(self.names) > 1,
+            "unit": float(self.unit),
+            "scale": None if self.constant else self.scale.state(),
+        }
+
+    def restore(self, state: Any, where: str) -> Self:
+        """Set the fitted state."""
+        fields = State(state, ("has_indicator", "unit", "scale"), where)
+        if fields.flag("has_indicator"):
+            if not self.indicator:
+                fields.refuse("has_indicator", "False with numeric_missing='impute'")
+            self._add_indicator()
+        self.unit = fields.number("unit", above=0)
+        self.constant = state["scale"] is None
+        if not self.constant:
+            self.scale.restore(state["scale"], where)
+        return self
+
 
 class DatetimeEncoder:
     """A moment as numbers: days since 1970, and its parts that vary in training.
@@ -221,23 +299,42 @@ class DatetimeEncoder:
     def _parts(moments):
         index = pd.DatetimeIndex(moments)
         parts = {"days": (moments - np.datetime64(0, "us")) / np.timedelta64(1, "D")}
-        for part in ("year", "month", "day", "day_of_week", "hour", "minute"):
+        for part in _DATE_PARTS[1:]:
             parts[part] = getattr(index, part).to_numpy(dtype=np.float64)
         return parts
 
     def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
         encoders = {
-            part: NumberEncoder(
-                f"{self.name}.{part}", self.numeric_transform, self.indicator and part == "days"
-            ).fit(numbers, weight)
+            part: self._encoder(part).fit(numbers, weight)
             for part, numbers in self._parts(values).items()
         }
-        self.encoders = {
-            part: encoder
-            for part, encoder in encoders.items()
-            if part == "days" or not encoder.constant
-        }
-        self.names = [name for encoder in self.encoders.values() for name in encoder.names]
+        self._keep(
+            {
+                part: encoder
+                for part, encoder in encoders.items()
+                if part == "days" or not encoder.constant
+            }
+        )
+        return self
+
+    def _encoder(self, part):
+        return NumberEncoder(
+            f"{self.name}.{part}", self.numeric_transform, self.indicator and part == "days"
+        )
+
+    def _keep(self, encoders: dict[str, NumberEncoder]) -> None:
+        self.encoders = encoders
+        self.names = [name for encoder in encoders.values() for name in encoder.names]
+
+    def state(self) -> dict[str, Any]:
+        """Return the fitted state of each part, see ``data/state.py``."""
+        return {part: encoder.state() for part, encoder in self.encoders.items()}
+
+    def restore(self, state: Any, where: str) -> Self:
+        """Set the fitted state."""
+        parts = [part for part in _DATE_PARTS if part in state]
+        fields = State(state, {"days", *parts}, where).fields
+        self._keep({part: self._encoder(part).restore(fields[part], where) for part in parts})
         return self
 
     def transform(self, values: np.ndarray) -> list[np.ndarray]:

@@ -1,9 +1,11 @@
 """How one numeric column is scaled; each scale is fitted on training values only."""
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
+
+from tabdl.data.state import State
 
 # The tie-breaking noise of the quantile transform, in standard deviations of the column (the
 # authors' code: 1e-3).
@@ -49,6 +51,19 @@ class QuantileNormal:
             np.interp(values, self.quantiles, self.levels).clip(_TAIL, 1 - _TAIL)
         )
 
+    def state(self) -> dict[str, Any]:
+        """Return the fitted state, see ``data/state.py``."""
+        return {"quantiles": self.quantiles, "levels": self.levels}
+
+    def restore(self, state: Any, where: str) -> Self:
+        """Set the fitted state."""
+        fields = State(state, ("quantiles", "levels"), where)
+        self.quantiles = fields.array("quantiles", "f", (None,))
+        self.levels = fields.array("levels", "f", self.quantiles.shape)
+        if len(self.levels) == 0 or (np.diff(self.quantiles) < 0).any():
+            fields.refuse("quantiles", "numbers in ascending order")
+        return self
+
 
 def _with_middles(quantiles, levels):
     """Return points that interpolate to the middle level where several quantiles are one number.
@@ -81,6 +96,17 @@ class Standard:
     def transform(self, values: np.ndarray) -> np.ndarray:
         return (values - self.mean) / self.std
 
+    def state(self) -> dict[str, Any]:
+        """Return the fitted state, see ``data/state.py``."""
+        return {"mean": float(self.mean), "std": float(self.std)}
+
+    def restore(self, state: Any, where: str) -> Self:
+        """Set the fitted state."""
+        fields = State(state, ("mean", "std"), where)
+        self.mean = fields.number("mean")
+        self.std = fields.number("std", above=0)
+        return self
+
 
 class RobustClip:
     """Median 0, interquartile range 1, then smoothly clipped to +-3: ``z / sqrt(1 + (z / 3)^2)``.
@@ -103,6 +129,17 @@ class RobustClip:
         z = ((values - self.median) / self.range).clip(-LARGEST, LARGEST)
         return z / np.sqrt(1 + (z / 3) ** 2)
 
+    def state(self) -> dict[str, Any]:
+        """Return the fitted state, see ``data/state.py``."""
+        return {"median": float(self.median), "range": float(self.range)}
+
+    def restore(self, state: Any, where: str) -> Self:
+        """Set the fitted state."""
+        fields = State(state, ("median", "range"), where)
+        self.median = fields.number("median")
+        self.range = fields.number("range", above=0)
+        return self
+
 
 class Unscaled:
     """Numbers as they are; a missing one becomes the training median."""
@@ -114,6 +151,15 @@ class Unscaled:
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         return values
+
+    def state(self) -> dict[str, Any]:
+        """Return the fitted state, see ``data/state.py``."""
+        return {"middle": float(self.middle)}
+
+    def restore(self, state: Any, where: str) -> Self:
+        """Set the fitted state."""
+        self.middle = State(state, ("middle",), where).number("middle")
+        return self
 
 
 def _normal_quantile(probability):
