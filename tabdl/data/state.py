@@ -92,8 +92,10 @@ class State:
             self.refuse(name, "a dict from text")
         return value
 
-    def array(self, name: str, kinds: str, shape: tuple[int | None, ...]) -> np.ndarray:
-        """Return an array whose dtype has one of the ``kinds``; floats are finite.
+    def array(
+        self, name: str, kinds: str, shape: tuple[int | None, ...], finite: bool = True
+    ) -> np.ndarray:
+        """Return an array whose dtype has one of the ``kinds``.
 
         Parameters
         ----------
@@ -102,6 +104,8 @@ class State:
             Letters of numpy, such as "f".
         shape : tuple of int or None
             None: any length.
+        finite : bool
+            Whether floats must be finite.
         """
         value = self.fields[name]
         if not isinstance(value, np.ndarray) or value.dtype.kind not in kinds:
@@ -109,7 +113,7 @@ class State:
         sizes = zip(value.shape, shape, strict=False)
         if len(value.shape) != len(shape) or any(want not in (None, size) for size, want in sizes):
             self.refuse(name, f"an array of shape {shape}")
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
+        if finite and value.dtype.kind == "f" and not np.isfinite(value).all():
             self.refuse(name, "finite numbers")
         return value
 
