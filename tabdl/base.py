@@ -400,13 +400,17 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         results = [TrainingResult.from_state(r, self._name) for r in state.items("results", dict)]
         if not 1 <= len(networks) <= len(results) <= n_members:
             state.refuse("networks", f"at most as many as results, which are up to {n_members}")
-        nets = [self._blank_net(encoder, target) for _ in networks]
-        module = _joined(nets, n_members)  # as in a fit before it drops predictions
-        for net, own in zip(nets, networks, strict=True):
-            fill(net, own, self._name)
-        self.module_ = module
+        nets: list[TabularNet] = []
+        n_chunk = 0
+        for own in networks:
+            nets.append(self._blank_net(encoder, target))
+            n_chunk = nets[-1].cpu_chunk_rows
+            fill(nets[-1], own, self._name)
+        self.module_ = _joined(nets, n_members)
+        if n_members > 1:  # which keeps the chunks of networks that dropped predictions
+            self.module_.cpu_chunk_rows = n_chunk
         self._set_fitted(encoder, target, results, n_members)
-        self.n_parameters_ = _n_parameters(module)
+        self.n_parameters_ = _n_parameters(self.module_)
         self.n_features_in_ = len(encoder.column_names)
         if state.flag("has_column_names"):
             self.feature_names_in_ = np.array(encoder.column_names, dtype=object)
