@@ -24,6 +24,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import is_classifier
+from sklearn.utils import estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -33,6 +34,7 @@ from tabdl.data.encoding import FeatureEncoder
 from tabdl.data.splitting import train_val_split
 from tabdl.data.table import Schema, Table, TableView
 from tabdl.data.validation import read_dataset, read_X
+from tabdl.describe import facts_html
 from tabdl.devices import (
     Precision,
     choose_compile,
@@ -74,6 +76,8 @@ class FittedNetwork:
     stop_reason_: str
     member_results_: list[TrainingResult]
     n_parameters_: int
+    n_train_rows_: int
+    n_val_rows_: int
     module_: Any
     encoder_: FeatureEncoder
     n_features_in_: int
@@ -278,6 +282,11 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
 
+    def _html_repr(self) -> str:
+        """Return scikit-learn's picture of an estimator, and what there is to say of the fit."""
+        fit = facts_html(self) if self.__sklearn_is_fitted__() else ""
+        return estimator_html_repr(self) + fit
+
     @isolated_torch()
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for a pickle: parameters and fitted state, with weights on the CPU."""
@@ -427,6 +436,24 @@ class Preparation:
         return torch.from_numpy(self.positions(subset)).to(self.shared_table.x_num.device)
 
 
+def empty_net(
+    estimator: TabularEstimator, schema: Schema, n_outputs: int, train_table: Table
+) -> TabularNet:
+    """Return the network of an estimator on torch's meta device, where it takes no memory.
+
+    Parameters
+    ----------
+    estimator : TabularEstimator
+    schema : Schema
+    n_outputs : int
+        C.
+    train_table : Table
+        The training rows, on the CPU.
+    """
+    with torch.device("meta"):
+        return estimator._build_net(schema, n_outputs, train_table)
+
+
 class Fit:
     """The training of one estimator: networks and rows before, the fitted estimator after.
 
@@ -484,10 +511,9 @@ class Fit:
     def _new_net(self, seed: int) -> TabularNet:
         estimator = self.estimator
         preparation = self.preparation
-        with torch.device("meta"):  # init_weights fills the weights, from a generator of ours
-            net = estimator._build_net(
-                preparation.encoder.schema, self.target.n_outputs, preparation.table
-            )
+        schema = preparation.encoder.schema
+        net = empty_net(estimator, schema, self.target.n_outputs, preparation.table)
+        # init_weights fills the weights, from a generator of ours.
         net = materialize(net)
         generator = torch.Generator().manual_seed(seed)
         init_weights(net, generator)
@@ -529,6 +555,8 @@ class Fit:
             step.apply(net, self.target, self.val, self.precision(net))
         parameters = estimator.module_.parameters()
         estimator.n_parameters_ = sum(parameter.numel() for parameter in parameters)
+        estimator.n_train_rows_ = self.runs[0].n_rows
+        estimator.n_val_rows_ = 0 if self.val is None else len(self.val)
         self.is_trained = True
         self._warn_of_scores(results)
 
