@@ -37,11 +37,10 @@ def facts(estimator: Any) -> dict[str, str]:
         if kind in encoder.kinds
     }
     members = f", the mean of {estimator.n_members} networks" if estimator.n_members > 1 else ""
-    kept = "the best" if estimator.early_stopping else "kept"
     return {
         "Rows": f"{estimator.n_train_rows_:,} to train, {estimator.n_val_rows_:,} for validation",
         **kinds,
-        "Epochs": f"{estimator.n_iter_:,}, {kept} {estimator.best_epoch_:,}",
+        "Epochs": f"{estimator.n_iter_:,}, the weights are those of epoch {estimator.best_epoch_:,}",
         "Stopped by": _REASONS[estimator.stop_reason_],
         "Parameters": f"{estimator.n_parameters_:,}{members}",
         "Width": f"{net.width:,}",

@@ -16,3 +16,4 @@ from tabdl.inspection.displays import (
     ImportanceDisplay as ImportanceDisplay,
 )
 from tabdl.inspection.summary import summary as summary
+from tabdl.inspection.memory import estimate_memory as estimate_memory

@@ -64,7 +64,7 @@ class HistoryDisplay:
         >>> from tabdl import TabMLPClassifier
         >>> from tabdl.inspection import HistoryDisplay
         >>> X, y = load_iris(return_X_y=True)
-        >>> model = TabMLPClassifier(max_epochs=20, random_state=0).fit(X, y)
+        >>> model = TabMLPClassifier(max_epochs=5, random_state=0).fit(X, y)
         >>> len(HistoryDisplay.from_estimator(model).ax_)
         3
         """
@@ -192,7 +192,7 @@ class ImportanceDisplay:
         >>> from tabdl import TabMLPClassifier
         >>> from tabdl.inspection import ImportanceDisplay
         >>> X, y = load_iris(return_X_y=True, as_frame=True)
-        >>> model = TabMLPClassifier(max_epochs=20, random_state=0).fit(X, y)
+        >>> model = TabMLPClassifier(max_epochs=5, random_state=0).fit(X, y)
         >>> len(ImportanceDisplay.from_estimator(model, X).bars_)
         4
         """

@@ -83,7 +83,7 @@ def attention_importances(estimator: Any, X: Any) -> Importances:
     >>> from tabdl import FTTransformerClassifier
     >>> from tabdl.inspection import attention_importances
     >>> X, y = load_iris(return_X_y=True, as_frame=True)
-    >>> model = FTTransformerClassifier(n_blocks=1, d_block=32, max_epochs=20, random_state=0)
+    >>> model = FTTransformerClassifier(n_blocks=1, d_block=32, max_epochs=5, random_state=0)
     >>> found = attention_importances(model.fit(X, y), X)
     >>> found.names[0], found.values.shape, found.by_row.shape
     ('sepal length (cm)', (4,), (150, 4))
@@ -169,7 +169,7 @@ def gradient_importances(
     >>> from tabdl import TabMLPClassifier
     >>> from tabdl.inspection import gradient_importances
     >>> X, y = load_iris(return_X_y=True, as_frame=True)
-    >>> model = TabMLPClassifier(max_epochs=20, random_state=0).fit(X, y)
+    >>> model = TabMLPClassifier(max_epochs=5, random_state=0).fit(X, y)
     >>> gradient_importances(model, X).by_output.shape
     (4, 3)
     >>> gradient_importances(model, X, y, n_steps=8).by_row.shape

@@ -39,7 +39,7 @@ class ImportanceGetter:
     >>> from tabdl import TabMLPClassifier
     >>> from tabdl.inspection import ImportanceGetter
     >>> X, y = load_iris(return_X_y=True, as_frame=True)
-    >>> model = TabMLPClassifier(max_epochs=20, random_state=0)
+    >>> model = TabMLPClassifier(max_epochs=5, random_state=0)
     >>> selector = SelectFromModel(model, importance_getter=ImportanceGetter(X), max_features=2)
     >>> selector.fit(X, y).transform(X).shape
     (150, 2)
@@ -105,7 +105,7 @@ class WithImportances(MetaEstimatorMixin, BaseEstimator):
     >>> from tabdl import TabMLPClassifier
     >>> from tabdl.inspection import WithImportances
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = TabMLPClassifier(max_epochs=20, random_state=0)
+    >>> model = TabMLPClassifier(max_epochs=5, random_state=0)
     >>> RFE(WithImportances(model), n_features_to_select=2).fit(X, y).support_.sum()
     np.int64(2)
     """
