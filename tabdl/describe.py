@@ -31,7 +31,9 @@ def facts(estimator: Any) -> dict[str, str]:
     net = estimator.module_
     kinds = {
         f"Columns: {words}": _listed(
-            name for name, own in zip(encoder.column_names, encoder.kinds, strict=True) if own == kind
+            name
+            for name, own in zip(encoder.column_names, encoder.kinds, strict=True)
+            if own == kind
         )
         for kind, words in _KINDS.items()
         if kind in encoder.kinds
@@ -40,7 +42,7 @@ def facts(estimator: Any) -> dict[str, str]:
     return {
         "Rows": f"{estimator.n_train_rows_:,} to train, {estimator.n_val_rows_:,} for validation",
         **kinds,
-        "Epochs": f"{estimator.n_iter_:,}, the weights are those of epoch {estimator.best_epoch_:,}",
+        "Epochs": f"{estimator.n_iter_:,}, weights are those of epoch {estimator.best_epoch_:,}",
         "Stopped by": _REASONS[estimator.stop_reason_],
         "Parameters": f"{estimator.n_parameters_:,}{members}",
         "Width": f"{net.width:,}",

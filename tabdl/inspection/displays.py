@@ -64,7 +64,7 @@ class HistoryDisplay:
         >>> from tabdl import TabMLPClassifier
         >>> from tabdl.inspection import HistoryDisplay
         >>> X, y = load_iris(return_X_y=True)
-        >>> model = TabMLPClassifier(max_epochs=5, random_state=0).fit(X, y)
+        >>> model = TabMLPClassifier(d_block=32, max_epochs=5, random_state=0).fit(X, y)
         >>> len(HistoryDisplay.from_estimator(model).ax_)
         3
         """
@@ -192,7 +192,7 @@ class ImportanceDisplay:
         >>> from tabdl import TabMLPClassifier
         >>> from tabdl.inspection import ImportanceDisplay
         >>> X, y = load_iris(return_X_y=True, as_frame=True)
-        >>> model = TabMLPClassifier(max_epochs=5, random_state=0).fit(X, y)
+        >>> model = TabMLPClassifier(d_block=32, max_epochs=5, random_state=0).fit(X, y)
         >>> len(ImportanceDisplay.from_estimator(model, X).bars_)
         4
         """
@@ -206,7 +206,9 @@ class ImportanceDisplay:
         [ax] = new_axes(ax, "ImportanceDisplay", size=(7, 1.2 + 0.28 * len(chosen)))
         colors = [BLUE if value >= 0 else ORANGE for value in values[chosen]]
         self.bars_ = ax.barh(np.arange(len(chosen)), values[chosen], color=colors)
-        ax.set_yticks(np.arange(len(chosen)), [shortened(self.importances.names[j]) for j in chosen])
+        ax.set_yticks(
+            np.arange(len(chosen)), [shortened(self.importances.names[j]) for j in chosen]
+        )
         ax.set_xlabel(f"importance ({self.importances.method.replace('_', ' ')})")
         if len(chosen) < len(values):
             ax.set_title(f"{len(chosen)} of {len(values)} columns", fontsize="medium")
@@ -272,7 +274,7 @@ class EnsembleDisplay:
         >>> from tabdl import GreedyEnsembleClassifier, TabMLPClassifier
         >>> from tabdl.inspection import EnsembleDisplay
         >>> X, y = load_iris(return_X_y=True)
-        >>> members = [TabMLPClassifier(max_epochs=5), LogisticRegression(max_iter=1000)]
+        >>> members = [TabMLPClassifier(d_block=32, max_epochs=2), LogisticRegression(C=0.1)]
         >>> blend = GreedyEnsembleClassifier(members, cv=2, random_state=0).fit(X, y)
         >>> len(EnsembleDisplay.from_estimator(blend).ax_)
         2

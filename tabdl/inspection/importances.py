@@ -136,7 +136,8 @@ def gradient_importances(
     y : array-like of shape (N,) or (N, C), optional
         Without it the outputs are shared out: standardised targets, or logits, those of several
         classes less their mean. With it the decrease of the loss from the baseline to the row is. A
-        column that misleads then has a negative share.
+        column that misleads then has a negative share, and so may one of two columns that go
+        together, such as latitude and longitude. To rank columns, leave y out.
     method : {"integrated_gradients", "gradient_times_input"}
         The second takes the gradient at the row alone: ``n_steps`` times cheaper, and the shares
         do not sum to the difference.
@@ -169,7 +170,7 @@ def gradient_importances(
     >>> from tabdl import TabMLPClassifier
     >>> from tabdl.inspection import gradient_importances
     >>> X, y = load_iris(return_X_y=True, as_frame=True)
-    >>> model = TabMLPClassifier(max_epochs=5, random_state=0).fit(X, y)
+    >>> model = TabMLPClassifier(d_block=32, max_epochs=5, random_state=0).fit(X, y)
     >>> gradient_importances(model, X).by_output.shape
     (4, 3)
     >>> gradient_importances(model, X, y, n_steps=8).by_row.shape
@@ -228,8 +229,7 @@ def importances(estimator: Any, X: Any, y: Any = None, *, method: str = "gradien
         return attention_importances(estimator, X)
     if method != "permutation":
         raise ValueError(
-            "importances: method must be 'gradient', 'attention' or 'permutation', got "
-            f"{method!r}."
+            f"importances: method must be 'gradient', 'attention' or 'permutation', got {method!r}."
         )
     if y is None:
         raise ValueError(

@@ -1,12 +1,13 @@
 """How much memory a fit will take, before it takes it.
 
 The network is built, and two passes of a few rows go through it, forward and backward. Every tensor
-that they make is counted until it dies. The memory of a step lies on the line through the two.
+that they make is counted until it dies. The memory of a larger step lies on the line through both.
 """
 
 import weakref
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.base import is_classifier
 from torch import Tensor
@@ -19,12 +20,16 @@ from tabdl.devices import isolated_torch
 from tabdl.network.contract import TabularNet, init_weights, materialize
 from tabdl.training.defaults import choose_batch_size
 
-# What the first fit of a process loads beside the table: libraries and their buffers.
-_LIBRARIES = 90 * 2**20
+# What the first fit of a process loads beside the table, libraries and their buffers: in all, and
+# before the first step.
+_LIBRARIES = 105 * 2**20
+_FIRST_LIBRARIES = 40 * 2**20
+# A step takes more than its tensors: copies inside of operations, and gaps between blocks.
+_GAPS = 1.35
 # Rows from which embeddings learn bins, and by which weights are adapted: more add nothing.
 _MOST_BIN_ROWS = 5_000
 _MOST_ADAPT_ROWS = 20_000
-_FEW_ROWS = 32
+_FEW_ROWS = 64
 
 
 def estimate_memory(
@@ -75,24 +80,33 @@ def estimate_memory(
             f"estimate_memory: estimator must have a network of tabdl, got "
             f"{type(estimator).__name__}; of an ensemble, ask for its members."
         )
+    schema = Schema(
+        tuple(f"n{j}" for j in range(n_numbers)),
+        tuple(f"c{j}" for j in range(n_categories)),
+        (n_values + 1,) * n_categories,
+    )
+    size = 8 if estimator.precision == "float64" else 4
+    held_out = estimator.validation_fraction if estimator.early_stopping else 0.0
+    n_train = max(1, round(n_rows * (1 - held_out)))
     with isolated_torch():
-        schema = Schema(
-            tuple(f"n{j}" for j in range(n_numbers)),
-            tuple(f"c{j}" for j in range(n_categories)),
-            (n_values + 1,) * n_categories,
-        )
-        size = 8 if estimator.precision == "float64" else 4
-        rows = _rows_like(estimator, schema, n_rows, n_outputs)
-        net = empty_net(estimator, schema, n_outputs, rows)
-        net = materialize(net)
-        init_weights(net, torch.Generator().manual_seed(0))
-        net = net.double() if size == 8 else net
-        table = n_rows * (n_numbers * (size + 8) + n_categories * (8 + 1))
-        outputs = 2 * n_rows * net.n_batch_streams * n_outputs * size
+        net = _network(estimator, schema, n_train, n_outputs, size)
         weights = sum(parameter.numel() for parameter in net.parameters()) * size
-        # Weights and their best state of each member, two moments of one; a step has the gradients.
-        kept = weights * (2 * estimator.n_members + 2)
-        return _LIBRARIES + table + outputs + kept + _step(estimator, net, schema, n_rows)
+        step = _GAPS * _step(estimator, net, schema, n_train)
+        adapting = _adapting(net, schema, n_train)
+    # Numbers are read as float64; a category is an object, and its code mostly a byte.
+    table = n_rows * (n_numbers * (8 + size) + n_categories * (8 + 1))
+    outputs = 2 * (n_rows - n_train) * net.n_vectors_per_row * n_outputs * size
+    # Weights and their best state of each member, two moments of one; a step has the gradients.
+    training = _LIBRARIES + weights * (2 * estimator.n_members + 2) + outputs + step
+    return round(table + max(training, _FIRST_LIBRARIES + adapting))
+
+
+def _network(estimator: Any, schema: Schema, n_rows: int, n_outputs: int, size: int) -> TabularNet:
+    """Return the network with any weights, whose numbers have ``size`` bytes."""
+    net = empty_net(estimator, schema, n_outputs, _rows_like(estimator, schema, n_rows, n_outputs))
+    net = materialize(net)
+    init_weights(net, torch.Generator().manual_seed(0))
+    return net.double() if size == 8 else net
 
 
 def _rows_like(estimator: Any, schema: Schema, n_rows: int, n_outputs: int) -> Table:
@@ -108,36 +122,51 @@ def _rows_like(estimator: Any, schema: Schema, n_rows: int, n_outputs: int) -> T
 
 
 def _step(estimator: Any, net: TabularNet, schema: Schema, n_rows: int) -> int:
-    """Return the most memory that a step, or what adapts the first weights, takes at once."""
+    """Return the most memory that a step takes at once."""
     n_batch = estimator.batch_size
     n_batch = choose_batch_size(n_rows) if n_batch == "auto" else int(n_batch)
     n_batch = min(n_batch, n_rows) * net.n_batch_streams
     n_step = min(n_batch, net.cpu_step_rows or n_batch)
     batch = n_batch * (4 * schema.n_num + len(schema.cardinalities) + 8)
-    peak = batch + _peak(net.train(), schema, n_step, has_gradients=True)
-    if type(net).init_from_data is not TabularNet.init_from_data:
-        n_adapt = min(n_rows, _MOST_ADAPT_ROWS)
-        peak = max(peak, _peak(net.eval(), schema, n_adapt, has_gradients=False))
-    return peak
+    return batch + _peak(net.train(), schema, n_step, has_gradients=True)
+
+
+def _adapting(net: TabularNet, schema: Schema, n_rows: int) -> int:
+    """Return the most memory that it takes to adapt the first weights to the training rows."""
+    if type(net).init_from_data is TabularNet.init_from_data:
+        return 0
+    return _peak(net.eval(), schema, min(n_rows, _MOST_ADAPT_ROWS), has_gradients=False)
 
 
 def _peak(net: Any, schema: Schema, n_rows: int, has_gradients: bool) -> int:
-    """Return the peak of a pass of ``n_rows`` rows, on the line through two small passes."""
-    dtype = next(net.parameters()).dtype
-    sizes = [min(n_rows, _FEW_ROWS * factor * net.n_batch_streams) for factor in (1, 2)]
-    peaks = []
-    for size in sizes:
-        x_num = torch.zeros(size, schema.n_num, dtype=dtype)
-        x_cat = torch.zeros(size, len(schema.cardinalities), dtype=torch.int32)
-        # Dropout draws from torch's global generator here.
-        with torch.random.fork_rng(devices=[]), LiveTensors() as live:
-            outputs = net(x_num, x_cat)
-            if has_gradients:
-                outputs.sum().backward()
-        peaks.append(live.peak)
-    if sizes[0] == sizes[1]:
-        return peaks[1]
-    return peaks[0] + (peaks[1] - peaks[0]) * (n_rows - sizes[0]) // (sizes[1] - sizes[0])
+    """Return the peak of a pass of ``n_rows`` rows.
+
+    What lives after an operation grows with the rows on a line, which two small passes give.
+    """
+    few = min(n_rows, _FEW_ROWS * net.n_batch_streams)
+    low, high = (_course(net, schema, rows, has_gradients) for rows in (few, 2 * few))
+    if len(low) != len(high):
+        # Operations were chosen by the number of rows.
+        low, high = np.max(low, keepdims=True), np.max(high, keepdims=True)
+    return int(np.max(low + (high - low) * (n_rows / few - 1)))
+
+
+def _course(net: Any, schema: Schema, n_rows: int, has_gradients: bool) -> np.ndarray:
+    """Return how many bytes live after each operation of a pass, forward and backward."""
+    x_num = torch.zeros(n_rows, schema.n_num, dtype=next(net.parameters()).dtype)
+    x_cat = torch.zeros(n_rows, len(schema.cardinalities), dtype=torch.int32)
+    # So that each pass makes the gradients, and counts them.
+    net.zero_grad(set_to_none=True)
+    # Dropout draws from torch's global generator here.
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.set_grad_enabled(has_gradients),
+        LiveTensors() as live,
+    ):
+        outputs = net(x_num, x_cat)
+        if has_gradients:
+            outputs.sum().backward()
+    return np.array(live.course)
 
 
 class LiveTensors(TorchDispatchMode):
@@ -145,14 +174,14 @@ class LiveTensors(TorchDispatchMode):
 
     Attributes
     ----------
-    peak : int
-        The most bytes that lived at once.
+    course : list of int
+        The bytes that live after each operation.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = 0
-        self.peak = 0
+        self.course: list[int] = []
+        self._now = 0
         self._seen: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -161,6 +190,7 @@ class LiveTensors(TorchDispatchMode):
         for made in tree_leaves(result):
             if isinstance(made, Tensor):
                 self._count(made.untyped_storage())
+        self.course.append(self._now)
         return result
 
     def _count(self, storage):
@@ -169,10 +199,9 @@ class LiveTensors(TorchDispatchMode):
             return
         self._seen.add(number)
         n_bytes = storage.nbytes()
-        self.now += n_bytes
-        self.peak = max(self.peak, self.now)
+        self._now += n_bytes
         weakref.finalize(storage, self._forget, number, n_bytes)
 
     def _forget(self, number, n_bytes):
         self._seen.discard(number)
-        self.now -= n_bytes
+        self._now -= n_bytes

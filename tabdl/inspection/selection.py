@@ -39,7 +39,7 @@ class ImportanceGetter:
     >>> from tabdl import TabMLPClassifier
     >>> from tabdl.inspection import ImportanceGetter
     >>> X, y = load_iris(return_X_y=True, as_frame=True)
-    >>> model = TabMLPClassifier(max_epochs=5, random_state=0)
+    >>> model = TabMLPClassifier(d_block=32, max_epochs=5, random_state=0)
     >>> selector = SelectFromModel(model, importance_getter=ImportanceGetter(X), max_features=2)
     >>> selector.fit(X, y).transform(X).shape
     (150, 2)
@@ -87,7 +87,6 @@ class WithImportances(MetaEstimatorMixin, BaseEstimator):
     ----------
     estimator : estimator
     method : {"gradient", "attention", "permutation"}
-        "gradient" shares out the decrease of the loss.
     max_rows : int or None, default=1000
         So many training rows are looked at, drawn at random; None: all.
 
@@ -105,7 +104,7 @@ class WithImportances(MetaEstimatorMixin, BaseEstimator):
     >>> from tabdl import TabMLPClassifier
     >>> from tabdl.inspection import WithImportances
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = TabMLPClassifier(max_epochs=5, random_state=0)
+    >>> model = TabMLPClassifier(d_block=32, max_epochs=5, random_state=0)
     >>> RFE(WithImportances(model), n_features_to_select=2).fit(X, y).support_.sum()
     np.int64(2)
     """
@@ -120,7 +119,9 @@ class WithImportances(MetaEstimatorMixin, BaseEstimator):
     def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
         """Fit the estimator, and take the importances; ``fit_params`` go to its ``fit``."""
         self.estimator_ = clone(self.estimator).fit(X, y, **fit_params)
-        getter = ImportanceGetter(X, y, method=self.method, max_rows=self.max_rows)
+        # Shares of the loss may cancel out; those of the outputs rank the columns better.
+        given = y if self.method == "permutation" else None
+        getter = ImportanceGetter(X, given, method=self.method, max_rows=self.max_rows)
         self.feature_importances_ = getter(self.estimator_)
         return self
 
