@@ -26,6 +26,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import is_classifier
+from sklearn.utils import estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -36,6 +37,7 @@ from tabdl.data.splitting import train_val_split
 from tabdl.data.state import State
 from tabdl.data.table import Schema, Table, TableView
 from tabdl.data.validation import read_dataset, read_X
+from tabdl.describe import facts_html
 from tabdl.devices import (
     Precision,
     choose_compile,
@@ -62,6 +64,18 @@ from tabdl.training.loop import train_with_float32_fallback
 from tabdl.training.run import STOP_REASONS, TrainingConfig, TrainingResult, TrainingRun
 from tabdl.training.stacking import NetworkEnsemble, is_faster_together
 
+# What a pickle or a file holds of a fitted network.
+_STATE_NAMES = (
+    "params",
+    "encoder",
+    "has_column_names",
+    "n_train_rows",
+    "n_val_rows",
+    "target",
+    "results",
+    "networks",
+)
+
 
 class FittedNetwork:
     """The types of the fitted attributes of all networks.
@@ -75,6 +89,8 @@ class FittedNetwork:
     stop_reason_: str
     member_results_: list[TrainingResult]
     n_parameters_: int
+    n_train_rows_: int
+    n_val_rows_: int
     module_: Any
     encoder_: FeatureEncoder
     n_features_in_: int
@@ -328,6 +344,11 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         self.device = device
         return self
 
+    def _html_repr(self) -> str:
+        """Return scikit-learn's picture of an estimator, and what there is to say of the fit."""
+        fit = facts_html(self) if self.__sklearn_is_fitted__() else ""
+        return estimator_html_repr(self) + fit
+
     # --- pickling
 
     @isolated_torch()
@@ -375,6 +396,8 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
             "params": self._params_at_fit,
             "encoder": self.encoder_.state(),
             "has_column_names": hasattr(self, "feature_names_in_"),
+            "n_train_rows": self.n_train_rows_,
+            "n_val_rows": self.n_val_rows_,
             "target": self._target.state(),
             "results": [result.state() for result in self.member_results_],
             "networks": states,
@@ -392,8 +415,7 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
     @isolated_torch()
     def _restore(self, fitted: Any) -> None:
         """Set the fitted attributes from :meth:`_fitted_state`, of which nothing is trusted."""
-        names = ("params", "encoder", "has_column_names", "target", "results", "networks")
-        state = State(fitted, names, self._name)
+        state = State(fitted, _STATE_NAMES, self._name)
         networks = state.items("networks", dict)
         self._params_at_fit = self._checked_params(state, networks)
         n_members = self._params_at_fit["n_members"]
@@ -413,6 +435,8 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
             self.module_.cpu_chunk_rows = n_chunk
         self._set_fitted(encoder, target, results, n_members)
         self.n_parameters_ = _n_parameters(self.module_)
+        self.n_train_rows_ = state.integer("n_train_rows", 1)
+        self.n_val_rows_ = state.integer("n_val_rows", 0)
         self.n_features_in_ = len(encoder.column_names)
         if state.flag("has_column_names"):
             self.feature_names_in_ = np.array(encoder.column_names, dtype=object)
@@ -572,6 +596,24 @@ class Preparation:
         return torch.from_numpy(self.positions(subset)).to(self.shared_table.x_num.device)
 
 
+def empty_net(
+    estimator: TabularEstimator, schema: Schema, n_outputs: int, train_table: Table
+) -> TabularNet:
+    """Return the network of an estimator on torch's meta device, where it takes no memory.
+
+    Parameters
+    ----------
+    estimator : TabularEstimator
+    schema : Schema
+    n_outputs : int
+        C.
+    train_table : Table
+        The training rows, on the CPU.
+    """
+    with torch.device("meta"):
+        return estimator._build_net(schema, n_outputs, train_table)
+
+
 class Fit:
     """The training of one estimator: networks and rows before, the fitted estimator after.
 
@@ -629,10 +671,9 @@ class Fit:
     def _new_net(self, seed: int) -> TabularNet:
         estimator = self.estimator
         preparation = self.preparation
-        with torch.device("meta"):  # init_weights fills the weights, from a generator of ours
-            net = estimator._build_net(
-                preparation.encoder.schema, self.target.n_outputs, preparation.table
-            )
+        schema = preparation.encoder.schema
+        net = empty_net(estimator, schema, self.target.n_outputs, preparation.table)
+        # init_weights fills the weights, from a generator of ours.
         net = materialize(net)
         generator = torch.Generator().manual_seed(seed)
         init_weights(net, generator)
@@ -673,6 +714,8 @@ class Fit:
             net = estimator.module_
             step.apply(net, self.target, self.val, self.precision(net))
         estimator.n_parameters_ = _n_parameters(estimator.module_)
+        estimator.n_train_rows_ = self.runs[0].n_rows
+        estimator.n_val_rows_ = 0 if self.val is None else len(self.val)
         self.is_trained = True
         self._warn_of_scores(results)
 

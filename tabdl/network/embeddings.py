@@ -184,6 +184,10 @@ class FeatureTokenizer(nn.Module):
         """
         return own.unsqueeze(1)
 
+    def by_feature(self, x: Tensor) -> Tensor:
+        """Return the sum over the token of each feature, (B, Fn + Fc), of ``x`` (B, T, D)."""
+        return x[:, 1:].sum(-1)
+
     def forward(self, x_num: Tensor, x_cat: Tensor, linear: nn.Linear | None = None) -> Tensor:
         """Return the tokens, or ``linear(tokens)``, (B, 1 + Fn + Fc, D').
 
@@ -449,6 +453,12 @@ class FlatEmbedding(nn.Module):
         if self.cat is not None:
             parts.append(own[:, : self.cat.weight.shape[1]].repeat(1, len(self.embedded)))
         return torch.cat(parts, 1)
+
+    def by_feature(self, x: Tensor) -> Tensor:
+        """Return the sum over the numbers of each feature, (B, Fn + Fc), of ``x`` (B, d_out)."""
+        sums = torch.stack([part.sum(1) for part in x.split(self.widths, 1)], 1)
+        order = [*range(self.n_num), *[self.n_num + i for i in (*self.hot, *self.embedded)]]
+        return sums[:, torch.tensor(order).argsort()]
 
     def _vectors(self, sizes, d_embedding):
         return CategoryEmbedding(
