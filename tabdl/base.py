@@ -197,7 +197,11 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         """Return the :class:`TrainingConfig` for ``n_rows`` training rows."""
         batch_size = self._batch_size(n_rows)
         n_steps = math.ceil(n_rows / batch_size)
-        patience = choose_patience(n_steps) if self.patience == "auto" else int(self.patience)
+        patience = (
+            choose_patience(n_steps, self.lr_schedule)
+            if self.patience == "auto"
+            else int(self.patience)
+        )
         # Early stopping takes patience + 1 epochs at least.
         n_epochs = min(self.max_epochs, patience + 1) if self.early_stopping else self.max_epochs
         return TrainingConfig(

@@ -96,11 +96,13 @@ class NetworkParams(BaseEstimator):
         " AdamW for the rest.",
     )
     lr_schedule: str = param(
-        OneOf("constant", "cosine", "coslog4"),
+        OneOf("constant", "cooldown", "cosine", "coslog4"),
         default="constant",
-        doc="Course of the learning rate over ``max_epochs``, a value a step: 'constant'; "
-        "'cosine', from ``lr`` down to 0 (1608.03983); 'coslog4', four cycles of growing "
-        "length between 0 and ``lr`` (RealMLP, 2407.04491, section 3).",
+        doc="Course of the learning rate, a value a step. 'constant'. 'cooldown': constant; where "
+        "early stopping would stop, training goes on from the best weights, and the rate falls to "
+        "0 in 0.3 times as many epochs as led there, at least half of ``patience`` (2405.18392). "
+        "Over ``max_epochs``: 'cosine', from ``lr`` down to 0 (1608.03983); 'coslog4', four cycles "
+        "of growing length between 0 and ``lr`` (RealMLP, 2407.04491, section 3).",
     )
     warmup_epochs: float = param(
         Float("[0, inf)"),
@@ -138,8 +140,9 @@ class NetworkParams(BaseEstimator):
         OneOf("auto"),
         Int(1),
         default="auto",
-        doc="Epochs without a better validation score before training stops. 'auto': 16 (as in "
-        "2106.11959), on small tables as many as 832 steps take, at most 48.",
+        doc="Epochs without a better validation score before training stops, or cools down. "
+        "'auto': 16 (as in 2106.11959), on small tables as many as 832 steps take, at most 48; "
+        "with ``lr_schedule='cooldown'`` 8, or as many as 200 steps take.",
     )
     validation_fraction: float = param(
         Float("(0, 1)"),

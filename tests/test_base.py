@@ -561,7 +561,8 @@ def test_automatic_patience_waits_for_832_steps(batch_size, n_epochs):
 )
 def test_automatic_patience_and_batches(n_rows, n_epochs):
     """As in the paper from its smallest table on, 13,209 rows."""
-    assert choose_patience(math.ceil(n_rows / choose_batch_size(n_rows))) == n_epochs
+    n_steps = math.ceil(n_rows / choose_batch_size(n_rows))
+    assert choose_patience(n_steps, "constant") == n_epochs
 
 
 def test_without_early_stopping_all_rows_train(architecture):

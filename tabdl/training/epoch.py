@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tabdl.training.batches import make_batches
+from tabdl.training.cooldown import Cooldown
 from tabdl.training.cuda_graphs import CUDAGraphStep
 from tabdl.training.heap import HeapTrimGuard
 from tabdl.training.optimizers import Optimizer, WeightAverage
@@ -34,8 +35,6 @@ class EpochRunner:
 
     Attributes
     ----------
-    lr : float
-        The learning rate of the latest step.
     pace : Pace
     """
 
@@ -43,7 +42,9 @@ class EpochRunner:
         first = runs[0].net
         self.loss = loss
         self.config = config
-        self.lr = config.lr
+        # What the learning rate of the latest step was multiplied with, for each network.
+        self.lr_factors = [1.0] * len(runs)
+        self.cooldowns: list[Cooldown | None] = [None] * len(runs)
         self.device = next(first.parameters()).device
         self.n_batch_streams = first.n_batch_streams
         self.n_batch = config.batch_size * self.n_batch_streams
@@ -121,6 +122,15 @@ class EpochRunner:
         """
         return contextlib.nullcontext() if self.average is None else self.average.in_place()
 
+    def lr(self, number: int) -> float:
+        """Return the learning rate of a network in the latest step."""
+        return self.config.lr * self.lr_factors[number]
+
+    def cool_down(self, number: int, n_epochs: int) -> None:
+        """Let the learning rate of a network fall to zero from now on; 0 epochs: not yet."""
+        if n_epochs:
+            self.cooldowns[number] = Cooldown(self.pace.n_done, n_epochs * self.n_steps_epoch)
+
     def run_round(self) -> Tensor:
         """Take a step for each batch up to the next evaluation; return the mean losses, (M,).
 
@@ -160,12 +170,15 @@ class EpochRunner:
         config = self.config
         pace = self.pace
         n_warmup = config.warmup_epochs * self.n_steps_epoch
-        schedule = config.lr_schedule
+        schedule = "constant" if config.has_cooldown else config.lr_schedule
         factor = learning_rate_factor(schedule, pace.position, pace.n_steps, n_warmup)
         factor *= pace.lr_factor
-        self.lr = config.lr * factor
+        self.lr_factors = [
+            factor if cooldown is None else factor * cooldown.factor(pace.n_done)
+            for cooldown in self.cooldowns
+        ]
         t = pace.position / pace.n_steps
-        self.optimizer.set(factor, SCHEDULES[config.weight_decay_schedule](t))
+        self.optimizer.set(self.lr_factors, SCHEDULES[config.weight_decay_schedule](t))
         if self.dropout is not None:
             self.dropout.set(SCHEDULES[config.dropout_schedule](t))
 

@@ -116,5 +116,7 @@ def _train_together(monitors, loss, val_loss, config):
                 val_losses = [monitor.evaluate(val_loss).to(train_losses) for monitor in monitors]
                 # The epoch's one wait for the device.
                 numbers = torch.stack([train_losses, torch.stack(val_losses)]).T.tolist()
-                for monitor, losses in zip(monitors, numbers, strict=True):
-                    monitor.finish_epoch(*losses, runner.lr, epoch_start, runner.pace)
+                for i, (monitor, losses) in enumerate(zip(monitors, numbers, strict=True)):
+                    monitor.finish_epoch(*losses, runner.lr(i), epoch_start, runner.pace)
+            for i, monitor in enumerate(monitors):
+                runner.cool_down(i, monitor.begin_cooldown(runner.pace))

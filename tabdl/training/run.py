@@ -86,6 +86,11 @@ class TrainingConfig:
     callbacks: Sequence[Callable[[dict], bool | None]] = ()
     epoch_rows: int | None = None
 
+    @property
+    def has_cooldown(self) -> bool:
+        """Whether the learning rate falls when early stopping says so, not at a known step."""
+        return self.lr_schedule == "cooldown" and self.patience is not None
+
 
 @dataclass
 class TrainingRun:
