@@ -59,8 +59,8 @@ class EpochRunner:
         self.n_channels = first.embedding.n_channels if config.hidden_mix else None
         self.block_rows = first.cpu_step_rows if self.device.type == "cpu" else None
         # HiddenMix mixes the rows of a part, and draws for it itself.
-        is_split = self.block_rows and not config.hidden_mix and not config.is_compiled
-        self.part_rows = part_rows(first, config.batch_size) if is_split else self.block_rows
+        n_threads = 1 if config.hidden_mix or config.is_compiled else torch.get_num_threads()
+        self.part_rows = self.block_rows and part_rows(first, config.batch_size, n_threads)
 
     def _generator(self, seed):
         return torch.Generator(self.device).manual_seed(seed)

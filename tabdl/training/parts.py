@@ -15,29 +15,28 @@ from tabdl.training.stacking import StackedNetworks
 from tabdl.training.threads import Team
 
 # Multiplications of a part, forward and backward: fewer are not worth the addition of gradients.
-_PART_MACS = 250e6
+_PART_MACS = 200e6
 
 # ``(networks, rows (M, B, ...)) -> losses (M, B)``
 LossesOf = Callable[[Any, Table], Tensor]
 
 
-def part_rows(net: TabularNet, batch_size: int) -> int | None:
+def part_rows(net: TabularNet, batch_size: int, n_threads: int) -> int | None:
     """Return how many of the rows that a step takes go forward and backward at once on a CPU.
 
-    A batch becomes up to four parts, one for each core, or more where its activations would leave
-    the caches. The size depends on the network and the batch alone, so that the gradients of a fit
-    are the same, to the bit, on any number of cores.
+    A batch becomes one part for each thread, or more where its activations would leave the caches.
+    The size does not depend on how busy the machine is, so a fit is the same, to the bit, each time
+    that it has the same number of threads.
 
     Parameters
     ----------
     net : TabularNet
         Its ``cpu_step_rows`` is the largest size; None: all rows are one part.
-    batch_size : int
+    batch_size, n_threads : int
     """
     if net.cpu_step_rows is None:
         return None
-    macs = 3 * net.n_macs * batch_size
-    n_parts = next((n for n in (4, 2) if macs >= n * _PART_MACS), 1)
+    n_parts = max(1, min(n_threads, int(3 * net.n_macs * batch_size / _PART_MACS)))
     return min(net.cpu_step_rows, math.ceil(batch_size / n_parts) * net.n_batch_streams)
 
 
