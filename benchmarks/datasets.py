@@ -7,9 +7,10 @@ nothing but these.
 """
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 
@@ -17,13 +18,17 @@ from benchmarks import public
 from benchmarks.errors import HarnessError, unknown
 from benchmarks.sources import (
     data_home,
+    described,
+    download,
     fetch_openml_table,
     from_table,
     read_archive,
     read_file,
+    read_table,
+    unpack,
     write_archive,
 )
-from benchmarks.splits import Dataset, SearchData
+from benchmarks.splits import Dataset, SearchData, split_rows, split_train
 
 __all__ = [
     "DATASETS",
@@ -34,6 +39,9 @@ __all__ = [
     "adult",
     "california_housing",
     "load",
+    "sample",
+    "tables_of",
+    "with_split",
 ]
 
 DATA = Path(__file__).parent / "data"
@@ -84,6 +92,8 @@ class Entry:
     fetch : callable or None
         Returns three of (numbers (N, Fn), y (N,)) from the public source; None where the table is
         shipped.
+    totals : tuple of int
+        Rows of the first classes, in all three parts together, by the authors' run reports.
     """
 
     task: str
@@ -91,24 +101,48 @@ class Entry:
     n_features: int
     numeric_transform: str
     fetch: object
+    totals: tuple[int, ...] = ()
 
 
 ELEVEN = {
     "california_housing": Entry("regression", (13_209, 3_303, 4_128), 8, "quantile", None),
     "adult": Entry("binary", (26_048, 6_513, 16_281), 14, "quantile", None),
-    "helena": Entry("multiclass", (41_724, 10_432, 13_040), 27, "standard", public.helena),
-    "jannis": Entry("multiclass", (53_588, 13_398, 16_747), 54, "quantile", public.jannis),
-    "higgs_small": Entry("binary", (62_752, 15_688, 19_610), 28, "quantile", public.higgs_small),
+    "helena": Entry(
+        "multiclass",
+        (41_724, 10_432, 13_040),
+        27,
+        "standard",
+        public.helena,
+        (466, 291, 111, 479, 436, 385, 321, 541, 358, 2210),
+    ),
+    "jannis": Entry(
+        "multiclass",
+        (53_588, 13_398, 16_747),
+        54,
+        "quantile",
+        public.jannis,
+        (1687, 28790, 14734, 38522),
+    ),
+    "higgs_small": Entry(
+        "binary", (62_752, 15_688, 19_610), 28, "quantile", public.higgs_small, (46223, 51827)
+    ),
     "aloi": Entry("multiclass", (69_120, 17_280, 21_600), 128, "standard", public.aloi),
     "epsilon": Entry("binary", (320_000, 80_000, 100_000), 2000, "none", public.epsilon),
     "year": Entry("regression", (370_972, 92_743, 51_630), 90, "quantile", public.year),
-    "covtype": Entry("multiclass", (371_847, 92_962, 116_203), 54, "quantile", public.covtype),
+    "covtype": Entry(
+        "multiclass",
+        (371_847, 92_962, 116_203),
+        54,
+        "quantile",
+        public.covtype,
+        (211840, 283301, 35754, 2747, 9493, 17367, 20510),
+    ),
     "yahoo": Entry("regression", (473_134, 71_083, 165_660), 699, "quantile", public.yahoo),
     "microsoft": Entry(
         "regression", (723_412, 235_259, 241_521), 136, "quantile", public.microsoft
     ),
 }
-"""The paper's table 2. Its splits are fixed; the public sources are split by its rule
+"""The paper's table 7. Its splits are fixed; the public sources are split by its rule
 (``benchmarks/splits.py``)."""
 
 SMOKE = {
@@ -127,11 +161,20 @@ class Source:
     name : str
         One of :data:`ELEVEN`, of :data:`SMOKE`, or what to call the user's own table.
     archive : str, optional
-        A folder of the authors' layout, instead of the public source.
+        "authors" or "autogluon", which are downloaded, or a folder of the authors' layout; instead
+        of the public source.
     data : str, optional
         The user's own: a path, or ``openml:NUMBER``.
     target, split, task : str, optional
         For a table of the user's; see :func:`benchmarks.sources.read_file`.
+    folder, table : str, optional
+        A folder of tables with a ``datasets.json``, and which of them: see :func:`sample`.
+    rows : int, optional
+        Of ``table``: training and validation rows.
+    draw : int
+        Of ``table``: the seed that draws the split.
+    change : str, optional
+        Of ``table``: one of :data:`CHANGES`.
     """
 
     name: str
@@ -140,6 +183,95 @@ class Source:
     target: str | None = None
     split: str | None = None
     task: str | None = None
+    folder: str | None = None
+    table: str | None = None
+    rows: int | None = None
+    draw: int = 0
+    change: str | None = None
+
+
+def sample(table, folder=DATA, rows=None, draw=0, change=None):
+    """Return the source of a drawn part of a small table.
+
+    Parameters
+    ----------
+    table : str
+        The name of a parquet file in ``folder``, and its key in ``datasets.json`` there.
+    folder : path, or "openml"
+    rows : int, optional
+        Training and validation rows, 80 and 20 per cent of these; all by default.
+    draw : int
+        The seed that draws the split; runs of other draws stand in other folders.
+    change : str, optional
+        One of :data:`CHANGES`.
+    """
+    parts = [table, str(rows or "all"), f"draw{draw}", *([change] if change else [])]
+    return Source(
+        ".".join(parts), folder=str(folder), table=table, rows=rows, draw=draw, change=change
+    )
+
+
+def with_split(name, split="paper"):
+    """Return the source of a table of the paper.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`ELEVEN`.
+    split : {"paper", "later"}
+        The paper's; or that of the later papers of its authors, with the same test rows (seed 1
+        parts validation from training rows), known for the shipped tables.
+
+    Raises
+    ------
+    HarnessError
+        When the split is not known.
+    """
+    if split == "paper":
+        return Source(name)
+    if name not in DATASETS:
+        raise HarnessError(f"--split later is known for {', '.join(DATASETS)}, not for {name}")
+    return Source(f"{name}.later", table=name, split=split)
+
+
+def _later(name):
+    """Return a shipped table in the split of the later papers.
+
+    Rows in the order of their source: those of California Housing stand at the places from which
+    the rule took them, those of Adult were never moved.
+    """
+    table = pd.read_parquet(DATA / f"{name}.parquet")
+    if name == "california_housing":
+        places = np.concatenate(split_rows(np.arange(len(table)), "regression"))
+        table = table.set_index(places).sort_index()
+        rows = split_rows(table["target"], "regression", val_seed=1)
+    else:
+        known = np.flatnonzero(table["split"] != "test")
+        train, val = split_train(table["target"].iloc[known], "binary", seed=1)
+        rows = known[train], known[val], np.flatnonzero(table["split"] == "test")
+    X, y = table.drop(columns=["target", "split"]), table["target"]
+    return [(X.iloc[r].reset_index(drop=True), y.iloc[r].reset_index(drop=True)) for r in rows]
+
+
+def tables_of(folder):
+    """Return the names of the tables of a folder, or of the small public ones ("openml")."""
+    return list(public.OPENML if folder == "openml" else described(folder))
+
+
+def without_large_numbers(X, seed):
+    """Return X without most of the large numbers of a random half of its number columns, at least
+    two: those of the upper 40 per cent in 60 per cent of the rows, others in 5."""
+    rng = np.random.default_rng(seed)
+    numbers = list(X.select_dtypes("number").columns)
+    X = X.copy()
+    for name in rng.choice(numbers, min(len(numbers), max(2, len(numbers) // 2)), replace=False):
+        chance = np.where(X[name].rank(pct=True) > 0.6, 0.6, 0.05)
+        X[name] = X[name].astype(float).where(rng.random(len(X)) >= chance)
+    return X
+
+
+CHANGES = {"holes": without_large_numbers}
+"""What may be done to a drawn table before it is split; from X and a seed to X."""
 
 
 @lru_cache(maxsize=1)
@@ -154,30 +286,75 @@ def load(source):
     """
     if source.data is not None:
         return _of_the_user(source)
+    if source.folder is not None:
+        return _drawn(source)
+    if source.split == "later":
+        return Dataset(source.name, ELEVEN[source.table].task, *_later(source.table))
     if source.name in SMOKE:
         return _first_rows(*SMOKE[source.name], source.name)
     if source.name not in ELEVEN:
         raise HarnessError(unknown("dataset", source.name, [*ELEVEN, *SMOKE]))
     entry = ELEVEN[source.name]
-    if source.archive is not None:
+    if source.archive == "authors":
+        path = download(public.AUTHORS, "data.tar.gz")
+        folder = unpack(path, data_home() / "authors")
+        return _checked(read_archive(folder / "data", source.name, entry.numeric_transform))
+    if source.archive not in (None, "autogluon"):
         return read_archive(source.archive, source.name, entry.numeric_transform)
     if entry.fetch is None:
         return DATASETS[source.name]()
-    folder = data_home() / "prepared" / source.name
+    return _checked(_downloaded(source, entry))
+
+
+def _downloaded(source, entry):
+    """Return a table from its public source or the mirror, which is read once and kept as
+    arrays."""
+    fetch = entry.fetch if source.archive is None else partial(public.autogluon, source.name)
+    name = ".".join(filter(None, (source.name, source.archive)))
+    folder = data_home() / "prepared" / name
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(
-        folder.parent / f".{source.name}.lock"
-    ):  # the other workers wait for the one that downloads
+    # The other workers wait for the one that downloads.
+    with FileLock(folder.parent / f".{name}.lock"):
         if not folder.exists():
-            write_archive(folder, entry.task, entry.fetch())
-    dataset = read_archive(folder, source.name, entry.numeric_transform)
+            write_archive(folder, entry.task, fetch())
+    return read_archive(folder, source.name, entry.numeric_transform)
+
+
+def _checked(dataset):
+    """Return a dataset whose parts and classes have as many rows as the paper's.
+
+    Raises
+    ------
+    HarnessError
+        When they have not.
+    """
+    entry, name = ELEVEN[dataset.name], dataset.name
     sizes = tuple(len(X) for X, _ in dataset.train_val_test)
     if sizes != entry.sizes:
         raise HarnessError(
-            f"{source.name}: {folder} has {sizes} rows in its parts, the paper {entry.sizes}; "
-            f"delete that folder"
+            f"{name} has {sizes} rows in its parts, the paper {entry.sizes}; delete its folder in "
+            f"{data_home() / 'prepared'}"
         )
+    if entry.totals:
+        y = np.concatenate([np.asarray(y) for _, y in dataset.train_val_test])
+        totals = tuple(np.unique(y, return_counts=True)[1][: len(entry.totals)].tolist())
+        if totals != entry.totals:
+            raise HarnessError(
+                f"{name} has {totals} rows in its first classes, the paper {entry.totals}: it is "
+                "another table, or its classes stand in another order"
+            )
     return dataset
+
+
+def _drawn(source):
+    if source.folder == "openml":
+        X, y, task = public.small_table(source.table)
+    else:
+        X, y, task = read_table(source.folder, source.table)
+    if source.change is not None:
+        X = CHANGES[source.change](X, source.draw)
+    task = "regression" if task == "regression" else "classes"
+    return from_table(source.name, X, y, task=task, seed=source.draw, n_rows=source.rows)
 
 
 def _of_the_user(source):

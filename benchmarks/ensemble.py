@@ -1,6 +1,7 @@
 """The stage ensemble: means of saved predictions; nothing is trained."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from benchmarks.errors import HarnessError
 from benchmarks.evaluate import folder_of, read_predictions
 from benchmarks.files import locked
 from benchmarks.metrics import metrics
-from benchmarks.results import Experiment, done, read, write
+from benchmarks.results import done, read, write
 from tabdl import greedy_weights
 
 SIZE = 5
@@ -50,7 +51,7 @@ def greedy(experiments, i, seeds):
             f"stage evaluate first"
         )
     first = experiments[0]
-    own = Experiment(first.source, GREEDY, first.config, first.device, first.time_limit, first.out)
+    own = replace(first, model=GREEDY, variant=None)
     return _ensemble(own, i, members, _chosen)
 
 

@@ -36,27 +36,38 @@ def evaluate(experiment, seed):
         report = done(folder, identity)
         if report is not None and read_predictions(folder) is not None:
             return report | {"was_there": True}
+        begun = time.perf_counter()
         report, arrays = _fit(experiment, seed, identity["parameters"])
         report = {"identity": identity} | report
+        report["seconds"]["harness"] = time.perf_counter() - begun - sum_of_work(report["seconds"])
         write(folder, report, {"predictions.npz": lambda path: np.savez_compressed(path, **arrays)})
     return report | {"was_there": False}
+
+
+def sum_of_work(seconds):
+    """Return the seconds of a fit and its predictions, which are not the harness's."""
+    return sum(seconds[name] for name in ("fit", "predict", "predict_others"))
 
 
 def _fit(experiment, seed, parameters):
     """Return the report of a fit, and the predictions to keep."""
     dataset = load(experiment.source)
-    with peak_memory(experiment.device) as peaks:
-        start = time.perf_counter()
-        fit = MODELS[experiment.model](
-            dataset.search_data, parameters, seed, experiment.device, experiment.time_limit
-        )
-        fitted = time.perf_counter()
+    model = MODELS[experiment.model]
+    parameters = (
+        model.parameters(dataset.search_data, experiment.config, experiment.protocol) | parameters
+    )
+    device = model.evaluation_device or experiment.device
+    with peak_memory(device) as peaks:
+        start, cpu_start = time.perf_counter(), time.process_time()
+        fit = model.fit(dataset.search_data, parameters, seed, device, experiment.time_limit)
+        fitted, cpu_fitted = time.perf_counter(), time.process_time()
         test = predictions(fit, dataset.test[0])
         predicted = time.perf_counter()
         val = predictions(fit, dataset.val[0])
     train = predictions(fit, dataset.train[0])
     seconds = {
         "fit": fitted - start,
+        "cpu": cpu_fitted - cpu_start,
         "predict": predicted - fitted,
         "predict_others": time.perf_counter() - predicted,
     }
@@ -73,11 +84,24 @@ def _fit(experiment, seed, parameters):
         "best_iter": fit.best_iter,
         "hit_time_limit": bool(fit.hit_time_limit),
         "device": fit.device,
+        "history": columns_of(fit.history),
     }
+    seconds.update(fit.seconds or {})
+    if fit.members:
+        report["members"] = {
+            name: metrics(dataset.test[1], predictions(member, dataset.test[0]), member.classes)
+            for name, member in fit.members.items()
+        }
     arrays = {"val": val, "test": test}
     if fit.classes is not None:
         arrays["classes"] = np.array(fit.classes.tolist())  # texts as numpy's, not as objects
     return report, arrays
+
+
+def columns_of(history):
+    """Return records as a dict of lists, one a name; a record without it gives None."""
+    names = dict.fromkeys(name for record in history for name in record)
+    return {name: [record.get(name) for record in history] for name in names}
 
 
 def read_predictions(folder):

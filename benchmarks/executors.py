@@ -41,17 +41,22 @@ class Executor:
         """The part of a GPU's memory that a task may fill; ``TABDL_GPU_SHARE`` overrides it."""
         return gpu_share(min(self.gpus or 1, 1) if self.kind == "ray" else 1 / self.workers)
 
-    def run(self, tasks):
-        """Yield ``(i, result, error)`` for each task as it ends; ``error`` is None or a text."""
+    def run(self, tasks, start=None):
+        """Yield ``(i, result, error)`` for each task as it ends; ``error`` is None or a text.
+
+        ``start`` is told the number of a task that begins, where it runs in this process.
+        """
         if not tasks:
             return iter(())
         if self.kind == "ray":
             return self._ray(tasks)
-        return (
-            self._processes(tasks)
-            if self.workers > 1
-            else (_attempt(i, task) for i, task in enumerate(tasks))
-        )
+        return self._processes(tasks) if self.workers > 1 else self._here(tasks, start)
+
+    def _here(self, tasks, start):
+        for i, task in enumerate(tasks):
+            if start is not None:
+                start(i)
+            yield _attempt(i, task)
 
     def _processes(self, tasks):
         """Run in worker processes; when one is killed, joblib's pool is gone, and another does what
@@ -86,7 +91,10 @@ class Executor:
             root = str(Path(__file__).parent.parent)
             path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
             place = {"address": self.ray_address} if self.ray_address else self._this_machine()
-            ray.init(**place, runtime_env={"env_vars": {"PYTHONPATH": path}}, log_to_driver=False)
+            names = ("TABDL_MODEL_FILE", "TABDL_PYTABKIT", "TABDL_DATA")
+            variables = {name: os.environ[name] for name in names if name in os.environ}
+            variables["PYTHONPATH"] = path
+            ray.init(**place, runtime_env={"env_vars": variables}, log_to_driver=False)
         remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)(_attempt)
         waiting = {remote.remote(i, task, self.gpu_share): i for i, task in enumerate(tasks)}
         while waiting:

@@ -6,7 +6,8 @@ import numpy as np
 
 from benchmarks.files import new_file
 from benchmarks.models.registry import colour_of
-from benchmarks.table import complete_scores, later, names, published
+from benchmarks.ranking import complete_scores
+from benchmarks.table import later, published
 
 MARKERS = {"default": "o", "paper-tuned": "s", "tuned": "D"}
 MIN_DATASETS = 3
@@ -76,7 +77,7 @@ def scores(table, path):
     if runs.empty:
         return None
     datasets = list(runs["dataset"].unique())
-    n_rows = max(names(runs[runs["dataset"] == d]).nunique() for d in datasets)
+    n_rows = max(runs.loc[runs["dataset"] == d, "name"].nunique() for d in datasets)
     figure, axes = _axes(1, len(datasets), 5.5 * len(datasets), 1.6 + 0.42 * n_rows)
     for axis, dataset in zip(axes[0], datasets, strict=True):
         _scores(axis, runs[runs["dataset"] == dataset])
@@ -107,16 +108,15 @@ STAGES = {
 
 def _scores(axis, runs):
     dataset = runs["dataset"].iloc[0]
-    keys = ["name", "model", "config"]
-    runs = runs.assign(name=names(runs))
+    keys = ["name", "model", "config", "variant", "protocol"]
     order = runs.groupby(keys)["test_score"].mean().sort_values().reset_index()
-    for y, (name, model, config) in enumerate(order[keys].itertuples(index=False)):
+    for y, (name, model, config, *how) in enumerate(order[keys].itertuples(index=False)):
         for stage, (label, offset, colour) in STAGES.items():
             found = runs[(runs["name"] == name) & (runs["stage"] == stage)]["test_score"]
             if len(found):
                 line = {"color": colour, "markersize": 9, "label": label}
                 axis.plot(found, np.full(len(found), y + offset), "|", **line)
-            _paper(axis, published(dataset, model, config, stage), y + offset)
+            _paper(axis, published(dataset, model, config, stage, *how), y + offset)
     axis.set_yticks(range(len(order)), order["name"])
     axis.grid(axis="x", alpha=0.3)
     best = later(dataset)
@@ -142,7 +142,7 @@ def time(table, path):
     figure, axes = _axes(1, len(datasets), 5 * len(datasets), 3.8)
     for axis, dataset in zip(axes[0], datasets, strict=True):
         fits = single[single["dataset"] == dataset]
-        for (model, config), group in fits.groupby(["model", "config"]):
+        for (name, model, config), group in fits.groupby(["name", "model", "config"]):
             spread = group["test_score"].std(ddof=1) if len(group) > 1 else 0
             axis.errorbar(
                 group["fit_s"].median(),
@@ -151,7 +151,7 @@ def time(table, path):
                 fmt=MARKERS.get(config, "o"),
                 color=colour_of(model),
                 capsize=3,
-                label=names(group).iloc[0],
+                label=name,
             )
         axis.set(
             xscale="log",
@@ -177,9 +177,10 @@ def tuning(table, path):
     datasets = list(trials["dataset"].unique())
     figure, axes = _axes(len(datasets), 2, 10, 3.4 * len(datasets))
     for row, dataset in zip(axes, datasets, strict=True):
-        for model, group in trials[trials["dataset"] == dataset].groupby("model"):
+        searches = trials[trials["dataset"] == dataset].groupby(["name", "model"])
+        for (name, model), group in searches:
             best = group["val_score"].cummax()
-            style = {"where": "post", "label": model, "color": colour_of(model)}
+            style = {"where": "post", "label": name, "color": colour_of(model)}
             row[0].step(np.arange(1, len(best) + 1), best, **style)
             row[1].step(group["hours"], best, **style)
         values = trials.loc[trials["dataset"] == dataset, "val_score"]

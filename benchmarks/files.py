@@ -154,42 +154,6 @@ def read_json(path, check):
     return value
 
 
-def read_json_lines(path):
-    """Return the records of a file of JSON lines; none if it is not there.
-
-    A line that is damaged, for instance the last one of a command that was killed, is left out and
-    named.
-    """
-    path = Path(path)
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            if not isinstance(record, dict):
-                raise ValueError("it is no dict")
-            records.append(record)
-        except ValueError as error:
-            tell_damaged(f"{path}, line {number}", error)
-    return records
-
-
-def append_json_line(path, record):
-    """Add a record to a file of JSON lines, after a line break where the last line has none."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            starts_anew = file.read(1) == b"\n"
-        else:
-            starts_anew = True
-        file.write(b"" if starts_anew else b"\n")
-        file.write(json.dumps(record).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def tell_damaged(what, error):
     """Say that something in a folder cannot be read, once."""
     tell(f"{what} is damaged ({type(error).__name__}: {error}): it counts as absent")

@@ -17,7 +17,7 @@ class Fit:
     predict : callable
         From X to predictions, (N,): values, or classes.
     n_parameters : int
-        Trained weights of a net; leaves of boosted trees.
+        Trained weights of a net; leaves of boosted trees; 0 where nobody knows.
     n_iter, best_iter : int
         Epochs, or trees: trained, and kept.
     hit_time_limit : bool
@@ -27,16 +27,25 @@ class Fit:
     classes : ndarray or None
     device : str
         Where it was trained.
+    history : list of dict
+        A record an epoch or tree: ``val_score`` (higher is better) and what else the model tells.
+    members : dict of Fit
+        Of an ensemble, by name; they only predict.
+    seconds : dict, optional
+        ``fit`` and ``cpu``, where it was trained in another process.
     """
 
     predict: Callable[[pd.DataFrame], np.ndarray]
-    n_parameters: int
-    n_iter: int
-    best_iter: int
-    hit_time_limit: bool
+    n_parameters: int = 0
+    n_iter: int = 1
+    best_iter: int = 1
+    hit_time_limit: bool = False
     predict_proba: Callable[[pd.DataFrame], np.ndarray] | None = None
     classes: np.ndarray | None = None
     device: str = "cpu"
+    history: list[dict] = field(default_factory=list)
+    members: dict[str, "Fit"] = field(default_factory=dict)
+    seconds: dict[str, float] | None = None
 
 
 @dataclass
@@ -52,15 +61,19 @@ class Watch:
         From number and score to whether to give up; the pruning of a search.
     hit_time_limit, was_pruned : bool
         Why it asked to stop.
+    history : list of dict
+        What it was told: numbers, from 0 on, and scores.
     """
 
     time_limit: float | None = None
     should_prune: Callable[[int, float], bool] | None = None
     hit_time_limit: bool = False
     was_pruned: bool = False
+    history: list[dict] = field(default_factory=list)
     _start: float = field(default_factory=time.monotonic)
 
     def __call__(self, number, score):
+        self.history.append({"epoch": number + 1, "val_score": float(score)})
         self.hit_time_limit = (
             self.time_limit is not None and time.monotonic() - self._start > self.time_limit
         )

@@ -1,8 +1,9 @@
 """The most memory that a piece of work holds, of the host and of a GPU."""
 
+import gc
 import resource
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -22,29 +23,33 @@ def peak_memory(device):
         # Without it the next line fails where nothing has used the GPU yet, as with boosted trees.
         torch.cuda.init()
         torch.cuda.reset_peak_memory_stats(device)
-    _reset_host()
+    start_of_peak()
     try:
         yield peaks
     finally:
-        peaks["host_mb"] = _host_peak()
+        peaks["host_mb"] = peak_bytes() / 2**20
         peaks["gpu_mb"] = torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else None
 
 
-def _reset_host():
-    try:
+def start_of_peak():
+    """Let the peak begin now, where the system can do that; return the bytes in use."""
+    gc.collect()
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
+    return _status("VmRSS") or peak_bytes()
 
 
-def _host_peak():
+def peak_bytes():
+    """Return the largest memory of this process so far."""
+    # Linux hands ru_maxrss down from the process that started this one, so it can be that one's.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _status(name):
     try:
-        line = next(
-            line
-            for line in Path("/proc/self/status").read_text().splitlines()
-            if line.startswith("VmHWM")
-        )
-        return int(line.split()[1]) / 1024
-    except (OSError, StopIteration):
-        units = 2**20 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / units
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")]
+    return sizes[0] if sizes else None

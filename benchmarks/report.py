@@ -1,57 +1,66 @@
 """The stage report: Markdown and one HTML page, from one table that is saved beside them."""
 
 import base64
-import html
 import json
 from pathlib import Path
+
+import jinja2
+import numpy as np
 
 from benchmarks import figures
 from benchmarks.errors import HarnessError
 from benchmarks.files import locked, new_file, write_text
 from benchmarks.models.registry import MODELS
-from benchmarks.table import (
-    complete_scores,
-    later,
-    listed,
-    names,
-    published,
-    read_sound,
-    summary,
-    win_rates,
-)
+from benchmarks.ranking import complete_scores, leaderboard, not_worse_than_the_best, win_rates
+from benchmarks.table import label, later, listed, published, read_sound, summary
 
 HEADINGS = (
-    "dataset",
-    "model",
-    "config",
-    "seeds",
-    "score",
-    "paper: default",
-    "paper: tuned",
-    "fit s",
-    "predict s",
-    "parameters",
-    "epochs",
+    *("dataset", "model", "config", "seeds", "score", "paper: default", "paper: tuned"),
+    *("fit s", "predict s", "parameters", "epochs"),
+)
+SCORE_HEADINGS = ("score", "paper", "difference in its deviations")
+SCORES = (
+    "Scores are of the test rows: accuracy, or minus RMSE in the target's units; higher is better; "
+    "mean ± standard deviation of n fits with different seeds, or of n ensembles of five. * marks "
+    "the best model and those that it does not beat (one-sided Wilcoxon test over the seeds, 1 %; "
+    "it needs seven seeds). Paper: Gorishniy et al. 2021, 15 seeds and 3 ensembles. Difference: "
+    "ours minus the paper's mean, in the paper's standard deviations."
+)
+PROTOCOL = (
+    "Under the paper's protocol: its splits, transform with noise, patience and score to stop by; "
+    "CatBoost evaluated on the CPU; deviations of the population, as in its tables. What differs: "
+    "weight decay spares biases, norms and embeddings of MLP and ResNet; newer XGBoost, CatBoost "
+    "and Optuna (its univariate TPE, a sampler a trial); LightGBM's space is the paper's, its runs "
+    "are ours on all tables; a missing number is the middle of the training values; bfloat16 where "
+    "the processor has it."
+)
+LEADERBOARD = (
+    "Over the datasets on which every model was run: mean rank ± its deviation, Elo, the share of "
+    "wins against the others, and improvability, the part of the error that the best model of a "
+    "dataset would spare; in brackets 95 % intervals of a bootstrap over datasets (bencheval)."
+)
+WINS = (
+    "How often a fit beats one of CatBoost with the same kind of configuration, mean over datasets "
+    "(a tie is half)."
 )
 
 
 def lines_of(table, experiments):
     """Return a tuple of strings for each experiment, as under :data:`HEADINGS`."""
-    found = summary(table[table["stage"] == "evaluation"]).set_index(["dataset", "model", "config"])
-    return [_line(found, e.source.name, e.model, e.config) for e in experiments]
+    found = summary(table[table["stage"] == "evaluation"]).set_index(["dataset", "name"])
+    return [_line(found, experiment) for experiment in experiments]
 
 
-def _line(found, dataset, model, config):
+def _line(found, e):
+    dataset, model, name = e.source.name, e.model, label(e.model, e.config, e.variant_name)
+    config = ", ".join(filter(None, (e.config, e.variant_name)))
     paper = [_paper(published(dataset, model, kind, "evaluation")) for kind in ("default", "tuned")]
-    if (dataset, model, config) not in found.index:
+    if (dataset, name) not in found.index:
         return dataset, model, config, "0", "missing", *paper, "–", "–", "–", "–"
-    figures = found.loc[(dataset, model, config)]
+    figures = found.loc[(dataset, name)]
     size, length = MODELS[model].units
     return (
-        dataset,
-        model,
-        config,
-        str(figures["n"]),
+        *(dataset, model, config, str(figures["n"])),
         _spread(figures["mean"], figures["std"]) + (" cut" if figures["hit_time_limit"] else ""),
         *paper,
         f"{figures['fit_s']:.1f}",
@@ -66,31 +75,43 @@ def _spread(mean, std):
 
 
 def _paper(figure):
-    return "–" if figure is None else f"{figure['mean']:.4f} ± {figure['std']:.4f}"
+    return "–" if figure is None else _spread(figure["mean"], figure["std"])
 
 
 def footnote(table, experiments):
-    """Return what a reader of the printed table has to know."""
+    """Return what a reader of the printed table has to know, and what it means."""
     lines = [
-        "score: accuracy (classes) or minus RMSE (numbers) of the test rows; higher is "
-        "better; mean ± deviation of the seeds.",
-        "paper: Gorishniy et al. 2021, 15 seeds. Medians of seconds, parameters (trees: "
-        "leaves) and epochs.",
+        "score: accuracy (classes) or minus RMSE (numbers) of the test rows; higher is better; "
+        "mean ± deviation of the seeds.",
+        "paper: Gorishniy et al. 2021, 15 seeds. Medians of seconds, parameters (trees: leaves) "
+        "and epochs.",
     ]
-    asked = {(e.source.name, e.model, e.config) for e in experiments}
-    keys = table[["dataset", "model", "config"]].apply(tuple, axis=1) if len(table) else []
-    cut = (
-        table[[key in asked for key in keys] & table["hit_time_limit"].fillna(False).to_numpy(bool)]
-        if len(table)
-        else table
-    )
+    asked = {(e.source.name, label(e.model, e.config, e.variant_name)) for e in experiments}
+    single = table[table["stage"] == "evaluation"]
+    keys = zip(single["dataset"], single["name"], strict=True)
+    single = single[np.array([key in asked for key in keys], dtype=bool)]
+    cut = single[single["hit_time_limit"].fillna(False).to_numpy(bool)]
     if len(cut):
         limits = ", ".join(f"{limit:g}" for limit in sorted(cut["time_limit"].unique()))
         lines.append(
             f"cut: training was stopped after {limits} s (--time-limit 0 lifts that): not the "
             f"model's best score."
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_meaning(single)])
+
+
+def _meaning(single):
+    """Yield a sentence a dataset: the best model, the quickest, and what lies between them."""
+    for dataset, found in summary(single).groupby("dataset", sort=False):
+        best, quick = found.loc[found["mean"].idxmax()], found.loc[found["fit_s"].idxmin()]
+        text = f"{dataset}: {best['name']} is best ({best['mean']:.4f}, {best['fit_s']:.0f} s)"
+        if quick["name"] != best["name"]:
+            times = best["fit_s"] / max(quick["fit_s"], 0.01)
+            text += f"; {quick['name']} is {best['mean'] - quick['mean']:.4f} behind in "
+            text += f"{quick['fit_s']:.1f} s, {times:.0f} times as fast"
+        if len(found) > 1 and found["n"].min() < 3:
+            text += ". Other seeds differ by some 0.001 to 0.005: take smaller gaps for none"
+        yield f"{text}."
 
 
 def write(table, out):
@@ -104,26 +125,50 @@ def write(table, out):
                 table.to_parquet(new)
             captions = figures.draw(table, folder)
             blocks = [*_blocks(table, captions), *_searches(out)]
-            write_text(folder / "report.md", "\n\n".join(map(_markdown, blocks)) + "\n")
-            write_text(folder / "report.html", _page(blocks, folder))
+            for name in ("report.md", "report.html"):
+                write_text(folder / name, render(name, folder, blocks=blocks))
     except OSError as error:
         raise HarnessError(f"{folder} could not be written ({error})") from error
     return folder
 
 
+def render(name, folder, **values):
+    """Return the text of a template of ``templates/``; figures are read from ``folder``."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=name.endswith(".html"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+
+    def base64_of(figure):
+        return base64.b64encode((Path(folder) / figure).read_bytes()).decode()
+
+    template = environment.get_template(f"{name}.jinja")
+    return template.render(as_markdown=as_markdown, base64_of=base64_of, **values)
+
+
+def as_markdown(headings, lines):
+    """Return a table in Markdown."""
+    rows = [headings, ["---"] * len(headings), *lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in rows)
+
+
 def _blocks(table, captions):
-    """Return the report as (kind, contents): heading, text, table, figure."""
+    """Yield the report as (kind, contents): heading, text, table, figure, code."""
     yield "heading", "Deep tabular models and boosted trees"
     if table.empty:
         yield "text", "Nothing has been run in this folder yet."
         return
-    yield "text", _made_with(table)
+    named = (listed(table[name]) or "unknown" for name in ("tabdl", "commit", "processor"))
+    yield "text", "tabdl {}, commit {}. Processor: {}. ".format(*named) + SCORES
+    if (table["protocol"] == "paper").any():
+        yield "text", PROTOCOL
     yield from _scores(table)
-    yield from (
-        ("figure", (name, captions[name]))
-        for name in ("scores.png", "time.png")
-        if name in captions
-    )
+    for name in ("scores.png", "time.png"):
+        if name in captions:
+            yield "figure", (name, captions[name])
     yield from _ranking(table, captions)
     yield from _anchors(table)
     if "tuning.png" in captions:
@@ -131,49 +176,33 @@ def _blocks(table, captions):
         yield "figure", ("tuning.png", captions["tuning.png"])
 
 
-def _made_with(table):
-    tabdl, commits, processors = (
-        listed(table[name]) or "unknown" for name in ("tabdl", "commit", "processor")
-    )
-    return (
-        f"tabdl {tabdl}, commit {commits}. Processor: {processors}. Scores are of the test rows: "
-        "accuracy, or minus RMSE in the target's units; higher is better; mean ± standard "
-        "deviation of n fits with different seeds, or of n ensembles of five. Paper: Gorishniy et "
-        "al. 2021, 15 seeds and 3 ensembles. Difference: ours minus the paper's mean, in the "
-        "paper's standard deviations."
-    )
-
-
 def _scores(table):
     found, trials = summary(table), table[table["stage"] == "trial"]
-    models = dict.fromkeys(zip(found["model"], found["config"], strict=True))
-    models |= dict.fromkeys(zip(trials["model"], trials["config"], strict=True))
-    indexed = found.set_index(["dataset", "model", "config", "stage"])
-    scores = "score", "paper", "difference"
-    headings = ("model", "config", "n", *scores, "device", "fit s", "ensembles", *scores)
+    names = dict.fromkeys([*found["name"], *trials["name"]])
+    indexed = found.set_index(["dataset", "name", "stage"])
+    headings = ("model", "n", *SCORE_HEADINGS, "device", "fit s", "ensembles", *SCORE_HEADINGS)
     for dataset in table["dataset"].unique():
         yield "heading", dataset
+        top = not_worse_than_the_best(table, dataset)
         lines = []
-        for model, config in models:
-            single = _cells(indexed, (dataset, model, config, "evaluation"))
-            several = _cells(indexed, (dataset, model, config, "ensemble"))
-            lines.append((model, config, *single, *several[:-2]))
+        for name in names:
+            single = _cells(indexed, (dataset, name, "evaluation"))
+            several = _cells(indexed, (dataset, name, "ensemble"))
+            lines.append((f"{name} *" if name in top else name, *single, *several[:-2]))
         yield "table", (headings, lines)
 
 
 def _cells(found, key):
     """Return n, score, paper, difference, device and seconds of one kind of run."""
-    paper = _paper(published(*key))
     if key not in found.index:
-        return "0", "missing", paper, "–", "–", "–"
+        return "0", "missing", "–", "–", "–", "–"
     row = found.loc[key]
-    difference = f"{row['difference']:+.1f}" if row["difference"] == row["difference"] else "–"
-    cut = " cut" if row["hit_time_limit"] else ""
+    is_known = row["paper_mean"] == row["paper_mean"]
     return (
         str(row["n"]),
-        _spread(row["mean"], row["std"]) + cut,
-        paper,
-        difference,
+        _spread(row["mean"], row["std"]) + (" cut" if row["hit_time_limit"] else ""),
+        _spread(row["paper_mean"], row["paper_std"]) if is_known else "–",
+        f"{row['difference']:+.1f}" if row["difference"] == row["difference"] else "–",
         row["device"],
         f"{row['fit_s']:.1f}",
     )
@@ -181,31 +210,35 @@ def _cells(found, key):
 
 def _ranking(table, captions):
     yield "heading", "Ranks and wins"
-    scores = complete_scores(table)
     if "ranks.png" in captions:
         yield "figure", ("ranks.png", captions["ranks.png"])
     else:
-        needs = f"{figures.MIN_DATASETS} datasets and 3 models that were run on all of them"
-        there = f"{len(scores)} and {scores.shape[1]}"
-        yield "text", f"No critical-difference figure: it needs {needs}; here are {there}."
-    if scores.size:
-        ranks = scores.rank(axis="columns", ascending=False).mean().sort_values()
-        yield (
-            "table",
-            (("model", "average rank"), [(name, f"{rank:.2f}") for name, rank in ranks.items()]),
-        )
-    wins = win_rates(table)
-    if len(wins):
+        n_datasets, n_models = complete_scores(table).shape
         yield (
             "text",
-            "How often a fit beats one of CatBoost with the same kind of configuration, mean "
-            "over datasets (a tie is half).",
+            f"No critical-difference figure: it needs {figures.MIN_DATASETS} datasets and 3 models "
+            f"that were run on all of them; here are {n_datasets} and {n_models}.",
         )
-        lines = [
-            (row.model, row.config, str(row.datasets), f"{row.rate:.0%}")
-            for row in wins.itertuples()
-        ]
-        yield "table", (("model", "config", "datasets", "wins"), lines)
+    found = leaderboard(table)
+    if len(found):
+        headings = ("model", "mean rank", "Elo", "win rate", "improvability")
+        yield "text", LEADERBOARD
+        yield "table", (headings, [_standing(row) for row in found.to_dict("records")])
+    wins = win_rates(table)
+    if len(wins):
+        lines = [(row.name, str(row.datasets), f"{row.rate:.0%}") for row in wins.itertuples()]
+        yield "text", WINS
+        yield "table", (("model", "datasets", "wins"), lines)
+
+
+def _standing(row):
+    def interval(name, form):
+        low, high = row[name] - row[f"{name}-"], row[name] + row[f"{name}+"]
+        return f"{row[name]:{form}} ({low:{form}} to {high:{form}})"
+
+    rank = f"{row['rank']:.2f} ± {row['rank_std']:.2f}"
+    rates = f"{row['winrate']:.0%}", interval("improvability", ".1%")
+    return row["name"], rank, interval("elo", ".0f"), *rates
 
 
 def _anchors(table):
@@ -223,10 +256,8 @@ def _anchors(table):
         mine = ours[ours["dataset"] == dataset]
         lines = [
             (
-                anchor.study,
-                anchor.model,
-                _number(anchor.single),
-                _number(anchor.ensemble_of_5),
+                *(anchor.study, anchor.model),
+                *(_number(anchor.single), _number(anchor.ensemble_of_5)),
                 _differences(mine, anchor),
             )
             for anchor in anchors[is_shown].dropna(subset=["single"]).itertuples()
@@ -241,94 +272,25 @@ def _number(value):
 
 def _differences(mine, anchor):
     same = mine[(mine["model"] == anchor.model) & (mine["std"] > 0)]
-    return (
-        ", ".join(
-            f"{name} {(row.mean - anchor.single) / row.std:+.1f}" for name, row in _named(same)
-        )
-        or "–"
-    )
-
-
-def _named(found):
-    return zip(names(found), found[["mean", "std"]].itertuples(), strict=True)
+    figures = zip(same["name"], same["mean"], same["std"], strict=True)
+    texts = [f"{name} {(mean - anchor.single) / std:+.1f}" for name, mean, std in figures]
+    return ", ".join(texts) or "–"
 
 
 def _searches(out):
-    """The best configuration of each search."""
+    """Yield the best configuration of each search."""
     for path in sorted(Path(out).glob("*/*/tuning/report.json")):
         report = read_sound(path.parent)
         if report is None:
             continue
-        best, identity, counted = report["best"], report["identity"], report["trials"]
+        best, dataset = report["best"], report["identity"]["dataset"]
         states = ", ".join(
-            f"{number} {state.lower()}" for state, number in counted.items() if number
+            f"{number} {state.lower()}" for state, number in report["trials"].items() if number
         )
         yield (
             "text",
-            f"{identity['dataset']}, {identity['model']}: {states}; best validation score "
+            f"{dataset}, {path.parent.parent.name}: {states}; best validation score "
             f"{best['val_score']:.4f} in trial {best['number']}; "
             f"{report['seconds']['fit'] / 60:.1f} minutes of fitting.",
         )
         yield "code", json.dumps(report["parameters"])
-
-
-def as_markdown(headings, lines):
-    """Return a table in Markdown."""
-    return "\n".join(
-        "| " + " | ".join(line) + " |" for line in [headings, ["---"] * len(headings), *lines]
-    )
-
-
-def _markdown(block):
-    kind, contents = block
-    if kind == "heading":
-        return f"## {contents}"
-    if kind == "table":
-        return as_markdown(*contents)
-    if kind == "figure":
-        return f"![{contents[1]}]({contents[0]})\n\n{contents[1]}"
-    return f"`{contents}`" if kind == "code" else contents
-
-
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0
-1em;color:#222} table{border-collapse:collapse;margin:1em
-0;font-size:13px;display:block;overflow-x:auto} th,td{padding:.25em
-.7em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}
-th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}
-img{max-width:100%}figure{margin:1.5em 0}figcaption{color:#555;font-size:13px}
-code{font-size:12px;overflow-wrap:anywhere}.missing{color:#b00}"""
-
-
-def _page(blocks, folder):
-    body = "\n".join(_html(block, folder) for block in blocks)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>tabdl: the comparison</title><style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
-    )
-
-
-def _html(block, folder):
-    kind, contents = block
-    if kind == "table":
-        headings, lines = contents
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in headings)
-        return f"<table><tr>{head}</tr>{''.join(map(_html_line, lines))}</table>"
-    if kind == "figure":
-        name, caption = contents
-        data = base64.b64encode((folder / name).read_bytes()).decode()
-        text = html.escape(caption)
-        return (
-            f'<figure><img alt="{text}" src="data:image/png;base64,{data}">'
-            f"<figcaption>{text}</figcaption></figure>"
-        )
-    tag = {"heading": "h2", "text": "p", "code": "code"}[kind]
-    return f"<{tag}>{html.escape(contents)}</{tag}>"
-
-
-def _html_line(cells):
-    marked = (
-        f'<td class="missing">{cell}</td>' if cell == "missing" else f"<td>{html.escape(cell)}</td>"
-        for cell in cells
-    )
-    return f"<tr>{''.join(marked)}</tr>"

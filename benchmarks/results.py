@@ -7,20 +7,23 @@ folder do not do the same work twice. A damaged report counts as absent.
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import tabdl
 from benchmarks.datasets import Source, load
 from benchmarks.errors import HarnessError
 from benchmarks.files import new_folder, read_json
+from benchmarks.models.registry import MODELS
 from benchmarks.provenance import provenance
 
-FORMAT = 3
+FORMAT = 4
 """The version of the layout; raised when the meaning of a report changes."""
 PAPER = json.loads((Path(__file__).parent / "paper.json").read_text())
 CONFIGS = ("default", "paper-tuned", "tuned")
+PROTOCOLS = ("plain", "paper")
 NAME = re.compile(r"[\w][\w.-]*")
 """What a dataset, a model and a configuration may be called: they name folders."""
 
@@ -33,6 +36,8 @@ COMMON = {
         "dataset": str,
         "model": str,
         "config": str,
+        "variant": (str, type(None)),
+        "protocol": str,
         "device": str,
         "time_limit": (*NUMBER, type(None)),
     },
@@ -42,7 +47,8 @@ COMMON = {
 STAGES = {
     "evaluation": {
         "metrics": {"train": SCORE, "val": SCORE, "test": SCORE},
-        "seconds": {"fit": NUMBER, "predict": NUMBER},
+        "seconds": {"fit": NUMBER, "cpu": NUMBER, "predict": NUMBER},
+        "history": {},
         "peak_memory": {"host_mb": NUMBER, "gpu_mb": (*NUMBER, type(None))},
         "n_parameters": int,
         "n_iter": int,
@@ -66,6 +72,26 @@ STAGES = {
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A name for parameters that override those of a configuration.
+
+    Attributes
+    ----------
+    name : str
+        Names a folder: letters, digits, ``_``, ``-`` and ``.``.
+    parameters : dict
+        Values that JSON can hold.
+    """
+
+    name: str
+    parameters: dict[str, Any] = field(hash=False)
+
+    def __post_init__(self):
+        if not NAME.fullmatch(self.name):
+            raise HarnessError(f"{self.name!r} cannot name a variant: it has to name a folder")
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A model with one kind of configuration on one dataset.
 
@@ -82,6 +108,10 @@ class Experiment:
         Seconds of training.
     out : str
         The results folder.
+    variant : Variant, optional
+        What overrides the configuration.
+    protocol : {"plain", "paper"}
+        Whether models are trained as a user of theirs trains them, or as the paper does.
     """
 
     source: Source
@@ -90,11 +120,19 @@ class Experiment:
     device: str
     time_limit: float | None
     out: str
+    variant: Variant | None = None
+    protocol: str = "plain"
 
     @property
     def name(self):
-        """The model, with its kind of configuration where that is not the search's."""
-        return run_name(self.model, self.config)
+        """The model, with its kind of configuration where that is not the search's, and its
+        variant."""
+        return run_name(self.model, self.config, self.variant_name)
+
+    @property
+    def variant_name(self):
+        """The name of its variant; None without one."""
+        return None if self.variant is None else self.variant.name
 
     @property
     def folder(self):
@@ -108,17 +146,18 @@ class Experiment:
 
     def parameters(self):
         """Return the parameters that differ from the model's defaults."""
+        own = {} if self.variant is None else self.variant.parameters
         if self.config == "default":
-            return {}
+            return own
         if self.config == "paper-tuned":
-            return self.published
+            return self.published | own
         report = read(self.folder / "tuning")
         if report is None:
             raise HarnessError(
                 f"{self.folder} has no tuning/report.json: run the stage tune first, or use "
                 f"--config default"
             )
-        return report["parameters"]
+        return report["parameters"] | own
 
     def identity(self):
         """Return what every run of this must agree in; a report that says otherwise belongs to
@@ -129,15 +168,20 @@ class Experiment:
             "dataset": self.source.name,
             "model": self.model,
             "config": self.config,
+            "variant": self.variant_name,
+            "protocol": self.protocol,
+            "model_file": MODELS[self.model].checksum if self.model in MODELS else None,
             "device": self.device,
             "time_limit": self.time_limit,
             "checksums": load(self.source).checksums,
         }
 
 
-def run_name(model, config):
-    """Return the model, with its kind of configuration where that is not the search's."""
-    return model if config == "tuned" else f"{model}-{config}"
+def run_name(model, config, variant=None):
+    """Return what a folder of runs is called: the model, with its kind of configuration where that
+    is not the search's, and its variant."""
+    name = model if config == "tuned" else f"{model}-{config}"
+    return name if variant is None else f"{name}.{variant}"
 
 
 def read(folder):
@@ -157,9 +201,10 @@ def check(report):
     stage = report["identity"].get("stage")
     if stage in STAGES:
         _check_shape(report, COMMON | STAGES[stage], "")
-        for name in ("dataset", "model", "config"):
-            if not NAME.fullmatch(report["identity"][name]):
-                raise ValueError(f"identity.{name} {report['identity'][name]!r} is no name")
+        for name in ("dataset", "model", "config", "variant"):
+            value = report["identity"][name]
+            if value is not None and not NAME.fullmatch(value):
+                raise ValueError(f"identity.{name} {value!r} is no name")
 
 
 def _check_shape(value, shape, prefix):

@@ -5,36 +5,34 @@ minutes on two cores. The same command continues where it was stopped.
 """
 
 import argparse
+import json
+import shlex
 import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 
 from benchmarks import report, stages
-from benchmarks.datasets import ELEVEN, SMOKE, Source
+from benchmarks.datasets import ELEVEN, SMOKE, Source, with_split
+from benchmarks.display import Display
 from benchmarks.errors import HarnessError, unknown
 from benchmarks.executors import Executor
-from benchmarks.files import writable_folder
-from benchmarks.models.registry import MODELS, of_preset
-from benchmarks.results import CONFIGS, PAPER, Experiment
+from benchmarks.files import writable_file, writable_folder, write_text
+from benchmarks.models.registry import MODELS, add_models_of, of_preset
+from benchmarks.results import CONFIGS, PAPER, PROTOCOLS, Experiment, Variant
 from benchmarks.sources import dataset_name
+from benchmarks.studies import find_study, frame_of, runs_of, study_names
 from benchmarks.table import collect
 from tabdl.devices import choose_device, is_device
 
 STAGES = ("tune", "evaluate", "ensemble", "report")
+COMMANDS = ("all", *STAGES, "study")
 PRESETS = {
     "quick": {
         "datasets": ("california_housing", "adult"),
         "models": of_preset("quick"),
+        "protocol": "plain",
         "config": "default",
         "seeds": (0,),
         "time_limit": 100.0,
@@ -43,6 +41,7 @@ PRESETS = {
     "paper": {
         "datasets": tuple(ELEVEN),
         "models": of_preset("paper"),
+        "protocol": "paper",
         "config": "tuned",
         "seeds": tuple(range(15)),
         "time_limit": 0.0,
@@ -51,6 +50,7 @@ PRESETS = {
     "smoke": {
         "datasets": tuple(SMOKE),
         "models": of_preset("smoke"),
+        "protocol": "plain",
         "config": "tuned",
         "seeds": tuple(range(5)),
         "time_limit": 1.0,
@@ -67,24 +67,41 @@ def arguments(argv=None):
         prog="python -m benchmarks.run", description=__doc__.splitlines()[0]
     )
     parser.add_argument(
-        "stage",
-        nargs="?",
-        default="all",
-        type=_one_of("stage", ("all", *STAGES)),
-        help=", ".join(STAGES),
+        "stage", nargs="?", default="all", type=_one_of("stage", COMMANDS), help=", ".join(COMMANDS)
     )
+    parser.add_argument("study", nargs="?", metavar="STUDY", help=", ".join(study_names()))
     parser.add_argument(
         "--preset", default="quick", type=_one_of("preset", PRESETS), help=", ".join(PRESETS)
     )
     _add_what(parser)
     _add_how(parser)
+    _add_study(parser)
     options = parser.parse_args(argv)
+    _choose_models(parser, options)
+    if options.stage == "study":
+        return options
+    if options.study is not None:
+        parser.error(f"unrecognized arguments: {options.study}")
+    if options.protocol is None and options.config == "paper-tuned":
+        options.protocol = "paper"
     for name, value in PRESETS[options.preset].items():
         if getattr(options, name) is None:
             setattr(options, name, value)
     if options.data and options.target is None and not options.data.startswith("openml:"):
         parser.error("--data FILE needs --target COLUMN")
     return options
+
+
+def _choose_models(parser, options):
+    """Add the models of a file, and check the names of models."""
+    try:
+        added = add_models_of(options.model_file) if options.model_file else None
+    except HarnessError as error:
+        parser.error(str(error))
+    options.models = options.models or added
+    for name in options.models or ():
+        if name not in MODELS:
+            parser.error(f"argument --models: {unknown('model', name, list(MODELS))}")
 
 
 def _add_what(parser):
@@ -100,7 +117,8 @@ def _add_what(parser):
     parser.add_argument(
         "--split",
         metavar="COLUMN",
-        help="the column of --data with train, val and test (default: at random)",
+        help="the column of --data with train, val and test (default: at random); without --data "
+        "paper or later, the split of the later papers of its authors",
     )
     parser.add_argument(
         "--task",
@@ -108,11 +126,25 @@ def _add_what(parser):
         help="of --data (default: by the target)",
     )
     parser.add_argument(
-        "--archive", metavar="FOLDER", help="the paper's arrays, instead of downloads"
+        "--archive",
+        metavar="FOLDER",
+        help="the paper's arrays instead of public sources: a folder, authors or autogluon (both "
+        "are downloaded)",
     )
-    parser.add_argument("--models", nargs="+", type=_one_of("model", MODELS), metavar="NAME")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help=", ".join(MODELS))
+    parser.add_argument(
+        "--model-file",
+        metavar="FILE.py",
+        help='scikit-learn estimators of yours: MODELS = {"NAME": (classifier, regressor)}',
+    )
     help = "parameters: the defaults, the paper's tuned ones, or the best of the stage tune"
     parser.add_argument("--config", type=_one_of("configuration", CONFIGS), help=help)
+    help = "plain: as a user of each model trains it; paper: as the paper does"
+    parser.add_argument("--protocol", type=_one_of("protocol", PROTOCOLS), help=help)
+    help = """the models with other parameters as well: 'wide={"d_block": 512}' (may be repeated)"""
+    parser.add_argument(
+        "--variant", action="append", default=[], type=_variant, metavar="NAME=JSON", help=help
+    )
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED")
     parser.add_argument(
         "--trials",
@@ -122,6 +154,9 @@ def _add_what(parser):
     )
     parser.add_argument(
         "--prune", action="store_true", help="end poor trials early (the paper does not)"
+    )
+    parser.add_argument(
+        "--search-seed", type=_at_least(int, 0), default=0, metavar="SEED", help="another search"
     )
     parser.add_argument(
         "--time-limit",
@@ -168,6 +203,34 @@ def _add_how(parser):
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
 
 
+def _add_study(parser):
+    group = parser.add_argument_group("of a study")
+    group.add_argument(
+        "--folder",
+        help="tables NAME.parquet and their datasets.json, or openml, which downloads small public "
+        "tables (default: the two shipped tables)",
+    )
+    group.add_argument("--tables", nargs="+", metavar="NAME", help="in that folder")
+    group.add_argument(
+        "--rows", nargs="+", type=_at_least(int, 20), metavar="N", help="training and validation"
+    )
+    group.add_argument("--only", nargs="+", metavar="NAME", help="some of what it compares")
+    group.add_argument("--report", type=writable_file, metavar="FILE", help="the answer goes there")
+
+
+def _variant(text):
+    name, sign, settings = text.partition("=")
+    try:
+        parameters = json.loads(settings) if sign else None
+        if not isinstance(parameters, dict):
+            raise ValueError("no JSON object follows its name")
+        return Variant(name, parameters)
+    except (ValueError, HarnessError) as error:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is no variant: NAME={{"PARAMETER": VALUE}} ({error})'
+        ) from None
+
+
 def _one_of(what, choices):
     def name(text):
         if text in choices:
@@ -209,31 +272,43 @@ def experiments(options):
         name = f"my_{name}" if name in ELEVEN else name  # the paper's figures are not of this table
         sources = [Source(name, None, options.data, options.target, options.split, options.task)]
     else:
-        sources = [Source(name, options.archive) for name in options.datasets]
+        sources = [_source(name, options) for name in options.datasets]
     settings = options.config, str(options.device), options.time_limit or None, str(options.out)
-    found = [Experiment(source, model, *settings) for source in sources for model in options.models]
-    left_out = [e for e in found if options.config == "paper-tuned" and e.published is None]
-    reasons = {
-        e: PAPER["unsupported"].get(e.source.name, {}).get(e.model, "the paper has none")
-        for e in left_out
-    }
+    found = [
+        Experiment(source, model, *settings, variant, options.protocol)
+        for source in sources
+        for model in options.models
+        for variant in (None, *options.variant)
+    ]
+    reasons = {e: reason for e in found if (reason := why_not(e)) is not None}
     return [e for e in found if e not in reasons], [
         f"{e.source.name} {e.name}: {reason}" for e, reason in reasons.items()
     ]
 
 
+def _source(name, options):
+    split = options.split or "paper"
+    if split not in ("paper", "later"):
+        raise HarnessError(f"--split COLUMN is of --data; else it is paper or later, not {split!r}")
+    if split == "later":
+        return with_split(name, split)
+    return Source(name, options.archive)
+
+
+def why_not(experiment):
+    """Return why the paper's protocol leaves an experiment out; None where it does not."""
+    here = PAPER["unsupported"].get(experiment.source.name, {}).get(experiment.model, {})
+    kind = "search" if experiment.config == "tuned" else experiment.config
+    if experiment.config == "paper-tuned" and experiment.published is None:
+        return here.get(kind, here.get("all", "the paper has none"))
+    return here.get(kind, here.get("all")) if experiment.protocol == "paper" else None
+
+
 def execute(options, console):
     """Do the stages; return the plan with what failed."""
     wanted = STAGES if options.stage == "all" else (options.stage,)
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        plan = make_plan(options, progress)
+    with Display(console, options.workers) as display:
+        plan = make_plan(options, display)
         stages.check(plan, wanted)
         if options.force:
             stages.remove(plan, wanted)
@@ -250,25 +325,43 @@ def execute(options, console):
     return plan
 
 
-def make_plan(options, progress):
+def study(options, console):
+    """Make the runs of a study that are not there and print its answer; return the plan."""
+    asked = find_study(options.study)
+    runs = runs_of(asked, options.study, options)
+    with Display(console, options.workers) as display:
+        plan = plan_of(options, display, list(dict.fromkeys(e for e, _ in runs)), [])
+        stages.check(plan, ("evaluate",))
+        if options.force:
+            stages.remove_runs(runs)
+        stages.evaluate_runs(plan, [run for run in runs if not plan.has_failed(run[0])])
+    frame = frame_of(runs)
+    if frame.empty:
+        raise HarnessError(f"study {options.study}: none of {len(runs)} runs could be made")
+    command = shlex.join(["python", "-m", "benchmarks.run", *options.argv])
+    text = f"# {asked.question}\n\n`{command}`\n\n{asked.answer(frame)}\n"
+    path = options.report or options.out / "report" / f"{options.study}.md"
+    write_text(path, text)
+    print(f"{text}\n{path}")
+    return plan
+
+
+def make_plan(options, display):
     """Return what the command line asks for; say what is left out."""
-    gpus = float(options.device.startswith("cuda")) if options.gpus is None else options.gpus
-    executor = Executor(options.executor, options.workers, options.ray_address, options.cpus, gpus)
-    bar = progress.add_task("", total=None)
-
-    def step(what, n_done, n_total):
-        progress.update(bar, description=what, completed=n_done, total=n_total)
-
-    def say(line):
-        progress.console.print(line, highlight=False)
-
     wanted, left_out = experiments(options)
     if not wanted:
         raise HarnessError(f"nothing to do: {'; '.join(left_out)}")
     for line in left_out:
-        say(f"left out: {line}")
-    search = options.trials, options.prune, options.storage
-    return stages.Plan(wanted, list(options.seeds), *search, executor, say, step)
+        display.say(f"left out: {line}")
+    return plan_of(options, display, wanted, list(options.seeds))
+
+
+def plan_of(options, display, wanted, seeds):
+    """Return a plan for experiments."""
+    gpus = float(options.device.startswith("cuda")) if options.gpus is None else options.gpus
+    executor = Executor(options.executor, options.workers, options.ray_address, options.cpus, gpus)
+    search = options.trials, options.prune, options.search_seed, options.storage
+    return stages.Plan(wanted, seeds, *search, executor, display)
 
 
 def show(table, plan, as_markdown, console):
@@ -289,11 +382,12 @@ def show(table, plan, as_markdown, console):
 def main(argv=None):
     """Run what the command line asks for; return the exit status."""
     options = arguments(argv)
+    options.argv = sys.argv[1:] if argv is None else argv
     console = Console()
     if not console.is_terminal:
         console.width = 180  # a file or a pipe has no width of its own
     try:
-        plan = execute(options, console)
+        plan = (study if options.stage == "study" else execute)(options, console)
     except KeyboardInterrupt:
         console.print("interrupted; the same command continues from here")
         return 130

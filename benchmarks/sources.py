@@ -4,6 +4,7 @@ never half-written."""
 import json
 import os
 import sys
+import tarfile
 import warnings
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def data_home():
     return Path(os.environ.get("TABDL_DATA") or pooch.os_cache("tabdl"))
 
 
-def download(url, name, sha256=None, timeout=TIMEOUT_S):
+def download(url, name, checksum=None, timeout=TIMEOUT_S):
     """Return the path of a downloaded file in :func:`data_home`; a file that is there and whole is
     not fetched again.
 
@@ -35,9 +36,9 @@ def download(url, name, sha256=None, timeout=TIMEOUT_S):
     ----------
     url, name : str
         Where it is, and what it is called here.
-    sha256 : str, optional
-        The published checksum. Without one, that of the first download is recorded and holds from
-        then on.
+    checksum : str, optional
+        The published one: sha256, or "sha1:…". Without one, that of the first download is recorded
+        and holds from then on.
     timeout : float
         Seconds without a byte after which the server counts as gone.
 
@@ -50,7 +51,7 @@ def download(url, name, sha256=None, timeout=TIMEOUT_S):
     home = data_home()
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / f".{name}.lock"):
-        known = sha256 or _recorded(home).get(name)
+        known = checksum or _recorded(home).get(name)
         hooks = {"response": _close_refused}
         downloader = pooch.HTTPDownloader(
             progressbar=sys.stderr.isatty(), timeout=timeout, hooks=hooks
@@ -72,6 +73,20 @@ def download(url, name, sha256=None, timeout=TIMEOUT_S):
         if known is None:
             _record(home, name, pooch.file_hash(str(path), alg="sha256"))
     return path
+
+
+def check_recorded(name, sha256):
+    """Record a checksum in :func:`data_home`, or raise HarnessError where another is recorded."""
+    home = data_home()
+    home.mkdir(parents=True, exist_ok=True)
+    known = _recorded(home).get(name)
+    if known is None:
+        _record(home, name, sha256)
+    elif known != sha256:
+        raise HarnessError(
+            f"{name} is not what it was when it was first downloaded; if that is right, remove its "
+            f"line from {home / 'checksums.json'}"
+        )
 
 
 def _close_refused(response, **kwargs):
@@ -120,6 +135,17 @@ def read_archive(folder, name, numeric_transform="quantile"):
             f"{folder} cannot be read as the authors' archive: {type(error).__name__}: {error}"
         ) from error
     return Dataset(name, task, *train_val_test, numeric_transform=numeric_transform)
+
+
+def unpack(path, folder):
+    """Return a folder with what a tar file holds, unpacked once."""
+    if not folder.exists():
+        try:
+            with new_folder(folder) as new, tarfile.open(path) as archive:
+                archive.extractall(new, filter="data")
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise HarnessError(f"{path} cannot be unpacked: {error}") from error
+    return folder
 
 
 def _archived_part(folder, part):
@@ -180,9 +206,9 @@ def fetch_openml_table(number):
     return bunch.data, bunch.target
 
 
-def from_table(name, X, y, split=None, task=None):
+def from_table(name, X, y, split=None, task=None, seed=0, n_rows=None):
     """Return a dataset of a table: its split column's, or the paper's rule (see
-    :func:`benchmarks.splits.split_rows`).
+    :func:`benchmarks.splits.split_rows`, also for ``seed`` and ``n_rows``).
 
     Parameters
     ----------
@@ -206,7 +232,7 @@ def from_table(name, X, y, split=None, task=None):
             f"to learn"
         )
     task, y = _task_and_target(name, y, task)
-    rows = split_rows(y, task) if split is None else _rows_of(name, y, split, task)
+    rows = split_rows(y, task, seed, n_rows) if split is None else _rows_of(name, y, split, task)
     if min(len(r) for r in rows) == 0:
         raise HarnessError(f"{name}: {len(y)} rows are too few for three parts")
     train_val_test = [
@@ -245,6 +271,53 @@ def _rows_of(name, y, split, task):
         first, second = split_train(y.iloc[train], task)
         train, val = train[first], train[second]
     return train, val, test
+
+
+def described(folder):
+    """Return what ``datasets.json`` of a folder of tables says of each: a dict by name with its
+    ``task``.
+
+    Raises
+    ------
+    HarnessError
+        When the folder has none, or it cannot be read.
+    """
+    path = Path(folder) / "datasets.json"
+    found = read_json(path, _check_described)
+    if found is None:
+        raise HarnessError(
+            f"{folder} is no folder of tables: it needs datasets.json, "
+            '{"NAME": {"task": "regression"}, …}, and NAME.parquet with the column target'
+        )
+    return found
+
+
+def _check_described(found):
+    if not isinstance(found, dict):
+        raise ValueError("it is no dict")
+    for name, facts in found.items():
+        if not isinstance(facts, dict) or facts.get("task") not in TASK_TYPES.values():
+            raise ValueError(f"{name} has no task (one of {', '.join(TASK_TYPES.values())})")
+
+
+def read_table(folder, table):
+    """Return X, y and the task of a table in a folder that has a ``datasets.json``.
+
+    A column ``split`` is left out: the rows are drawn anew.
+    """
+    facts = described(folder)
+    path = Path(folder) / f"{table}.parquet"
+    if table not in facts or not path.exists():
+        there = [name for name in facts if (Path(folder) / f"{name}.parquet").exists()]
+        raise HarnessError(f"{folder}: {unknown('the table', table, there)}")
+    try:
+        frame = pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise HarnessError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    if "target" not in frame:
+        raise HarnessError(f"{path} has no column target")
+    X = frame.drop(columns=["target", "split"], errors="ignore")
+    return X, frame["target"], facts[table]["task"]
 
 
 def read_file(path, target, split=None, task=None):

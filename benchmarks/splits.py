@@ -8,6 +8,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+SMALL_TEST = 3000
+"""The most test rows of a drawn part of a table."""
+
 
 @dataclass(frozen=True)
 class SearchData:
@@ -81,11 +84,19 @@ class Dataset(SearchData):
         """``data``: sha256 of the rows, whatever their order; ``split``: of which of them stand
         where in which part."""
         hashes = [_row_hashes(*part) for part in self.train_val_test]
-        data = hashlib.sha256(np.sort(np.concatenate(hashes)).tobytes())
         split = hashlib.sha256()
         for part in hashes:
             split.update(f"{len(part)}:".encode() + part.tobytes())
-        return {"data": data.hexdigest(), "split": split.hexdigest()}
+        return {"data": _sorted_checksum(np.concatenate(hashes)), "split": split.hexdigest()}
+
+
+def rows_checksum(X, y):
+    """Return the sha256 of rows, whatever their order."""
+    return _sorted_checksum(_row_hashes(X, y))
+
+
+def _sorted_checksum(hashes):
+    return hashlib.sha256(np.sort(hashes).tobytes()).hexdigest()
 
 
 def _row_hashes(X, y):
@@ -98,15 +109,31 @@ def _row_hashes(X, y):
     return hashes
 
 
-def split_rows(y, task, seed=0):
+def split_rows(y, task, seed=0, n_rows=None, val_seed=None):
     """Return the numbers of the training, validation and test rows: a fifth for test, a fifth of
     the rest for validation.
 
-    With seed 0 this gives the paper's own split of California Housing, and the paper's sizes of its
-    other tables. Classes are stratified unless one has a single row.
+    With seed 0 this gives the paper's own split of California Housing and of ALOI, and the paper's
+    sizes of its other tables. Classes are stratified unless one has a single row.
+
+    Parameters
+    ----------
+    y : array-like of shape (N,)
+    task : {"regression", "binary", "multiclass"}
+    seed : int
+    val_seed : int, optional
+        Parts validation from training rows; that of the test rows by default.
+    n_rows : int, optional
+        Training and validation rows together, at most four fifths of the table; the test rows are
+        then at most 3,000 of the others.
     """
-    train, test = _split(np.arange(len(y)), y, task, seed)
-    train, val = _split(train, y, task, seed)
+    test_size = 0.2
+    kept = None
+    if n_rows is not None:
+        kept = min(n_rows, len(y) * 4 // 5)
+        test_size = min(len(y) - kept, SMALL_TEST)
+    train, test = _split(np.arange(len(y)), y, task, seed, test_size, kept)
+    train, val = _split(train, y, task, seed if val_seed is None else val_seed)
     return train, val, test
 
 
@@ -115,13 +142,17 @@ def split_train(y, task, seed=0):
     return _split(np.arange(len(y)), y, task, seed)
 
 
-def _split(rows, y, task, seed):
+def _split(rows, y, task, seed, test_size=0.2, train_size=None):
     from sklearn.model_selection import train_test_split
 
     labels = None
     if task != "regression":
-        _, labels = np.unique(np.asarray(y)[rows].astype(str), return_inverse=True)
+        # In the order of the values: train_test_split draws class by class, so that classes 0, 1,
+        # 10, 100 (sorted as text) would give other rows than the paper's.
+        _, labels = np.unique(np.asarray(y)[rows], return_inverse=True)
         counts = np.bincount(labels)
         if counts.min() < 2 or len(counts) > 0.2 * len(rows):
             labels = None
-    return train_test_split(rows, test_size=0.2, random_state=seed, stratify=labels)
+    return train_test_split(
+        rows, test_size=test_size, train_size=train_size, random_state=seed, stratify=labels
+    )

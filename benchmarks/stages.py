@@ -11,6 +11,7 @@ import optuna
 
 from benchmarks import ensemble as ensembles, tune as tuning
 from benchmarks.datasets import load
+from benchmarks.display import Display
 from benchmarks.errors import HarnessError
 from benchmarks.evaluate import evaluate as evaluate_one, folder_of
 from benchmarks.executors import Executor
@@ -30,12 +31,10 @@ class Plan:
     n_trials : int or None
         None: the paper's number.
     prune : bool
+    search_seed : int
     storage : str or None
     executor : Executor
-    say : callable
-        Takes a line for the user.
-    step : callable
-        Takes (what is done now, how much is done, of how much).
+    display : Display
     failures : dict
         From what failed to why; the other runs go on.
     """
@@ -44,22 +43,24 @@ class Plan:
     seeds: list[int]
     n_trials: int | None
     prune: bool
+    search_seed: int
     storage: str | None
     executor: Executor
-    say: object
-    step: object
+    display: Display
     failures: dict = field(default_factory=dict)
 
     def going(self):
         """Return the experiments that nothing has happened to."""
-        return [
-            experiment for experiment in self.experiments if _name(experiment) not in self.failures
-        ]
+        return [experiment for experiment in self.experiments if not self.has_failed(experiment)]
 
     def fail(self, name, reason):
         """Keep why something failed, and say it at once: the rest may take hours."""
         self.failures[name] = reason
         print(f"failed: {name}: {reason}", file=sys.stderr, flush=True)
+
+    def has_failed(self, experiment):
+        """Return whether something has happened to an experiment."""
+        return _name(experiment) in self.failures
 
 
 def _name(experiment):
@@ -79,9 +80,11 @@ def check(plan, stages):
             f"the stage report needs {', '.join(absent)}: pip install 'tabdl[bench]'"
         )
     for experiment in plan.experiments:
-        absent = _not_installed(MODELS[experiment.model].library)
-        if absent and stages != ("report",):
-            plan.fail(_name(experiment), f"it needs {absent[0]}: pip install 'tabdl[bench]'")
+        missing = MODELS[experiment.model].missing()
+        if missing and stages != ("report",):
+            plan.fail(_name(experiment), missing)
+        elif experiment.variant is not None:
+            MODELS[experiment.model].check_parameters(experiment.variant)
 
 
 def _not_installed(*modules):
@@ -112,7 +115,7 @@ def tune(plan):
                 del searches[experiment]
             elif report is not None:
                 best = report["best"]
-                plan.say(
+                plan.display.say(
                     f"{_name(experiment)}: best of {search.n_trials} trials "
                     f"{best['val_score']:.4f} (validation)"
                 )
@@ -127,7 +130,11 @@ def _search(plan, experiment):
             f"use --config default"
         )
     number = plan.n_trials or model.n_trials(load(experiment.source).search_data)
-    return tuning.Search(number, plan.prune, plan.storage)
+    return _search_of(plan, number)
+
+
+def _search_of(plan, n_trials=1):
+    return tuning.Search(n_trials, plan.prune, plan.search_seed, plan.storage)
 
 
 def _trials(plan, searches):
@@ -137,22 +144,36 @@ def _trials(plan, searches):
         for e, search in searches.items()
         for _ in range(search.n_trials)
     ]
-    for n_done, (i, number, error) in enumerate(plan.executor.run([task for _, task in tasks]), 1):
+    for i, number, error in run_all(plan, [(f"{_name(e)} trial", e, task) for e, task in tasks]):
         name = _name(tasks[i][0])
-        plan.step(f"{name} trial", n_done, len(tasks))
         if error is not None:
             plan.fail(name, error)
         elif number is not None:
-            plan.say(f"{name}: trial {number}")
+            plan.display.say(f"{name}: trial {number}")
+
+
+def run_all(plan, tasks):
+    """Yield (i, result, error) of each task as it ends, and show what is running.
+
+    ``tasks`` are (name, experiment, function).
+    """
+    limits = [experiment.time_limit for _, experiment, _ in tasks]
+    plan.display.begin([name for name, _, _ in tasks], limits, "tasks")
+    for i, result, error in plan.executor.run([call for _, _, call in tasks], plan.display.start):
+        plan.display.end(i)
+        yield i, result, error
 
 
 def evaluate(plan):
     """Fit every experiment with every seed."""
-    tasks = [(experiment, seed) for experiment in plan.going() for seed in plan.seeds]
-    calls = [partial(evaluate_one, *task) for task in tasks]
-    for n_done, (i, report, error) in enumerate(plan.executor.run(calls), 1):
+    evaluate_runs(plan, [(experiment, seed) for experiment in plan.going() for seed in plan.seeds])
+
+
+def evaluate_runs(plan, tasks):
+    """Fit (experiment, seed), each of a list."""
+    named = [(f"{_name(e)} seed {seed}", e, partial(evaluate_one, e, seed)) for e, seed in tasks]
+    for i, report, error in run_all(plan, named):
         experiment, seed = tasks[i]
-        plan.step(f"{_name(experiment)} seed {seed}", n_done, len(tasks))
         if error is not None:
             plan.fail(_name(experiment), error)
             continue
@@ -161,7 +182,7 @@ def evaluate(plan):
             " (cut)" if report["hit_time_limit"] else "",
         )
         note = "found" if report["was_there"] else f"{report['seconds']['fit']:.1f} s"
-        plan.say(f"{_name(experiment)} seed {seed}: {score:.4f}{cut}, {note}")
+        plan.display.say(f"{_name(experiment)} seed {seed}: {score:.4f}{cut}, {note}")
 
 
 def ensemble(plan):
@@ -188,10 +209,9 @@ def ensemble(plan):
             "nothing to average: an ensemble is of five seeds (--seeds 0 1 2 3 4), a greedy "
             "one of two models or more"
         )
-    for n_done, (name, task) in enumerate(tasks, 1):
-        plan.step(f"{name} ensemble", n_done, len(tasks))
+    for name, task in tasks:
         try:
-            plan.say(f"{name} ensemble: {task()['metrics']['test']['score']:.4f}")
+            plan.display.say(f"{name} ensemble: {task()['metrics']['test']['score']:.4f}")
         except HarnessError as error:
             plan.fail(name, str(error))
 
@@ -204,10 +224,15 @@ def remove(plan, stages):
                 _remove_study(plan, experiment)
             _remove(experiment.folder / "tuning", tuning.study_folder(experiment))
         if "evaluate" in stages:
-            _remove(*(folder_of(experiment, seed) for seed in plan.seeds))
+            remove_runs((experiment, seed) for seed in plan.seeds)
         if {"evaluate", "ensemble"} & set(stages):  # an ensemble does not outlive its members
             greedy = experiment.folder.parent / run_name(ensembles.GREEDY, experiment.config)
             _remove(experiment.folder / "ensemble", greedy / "ensemble")
+
+
+def remove_runs(runs):
+    """Remove the directories of (experiment, seed)."""
+    _remove(*(folder_of(*run) for run in runs))
 
 
 def _remove(*folders):
@@ -219,7 +244,9 @@ def _remove(*folders):
 
 def _remove_study(plan, experiment):
     try:
-        optuna.delete_study(study_name=tuning.study_name(experiment), storage=plan.storage)
+        optuna.delete_study(
+            study_name=tuning.study_name(experiment, _search_of(plan)), storage=plan.storage
+        )
     except KeyError:
         return
     except Exception as error:

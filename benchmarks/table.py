@@ -12,8 +12,11 @@ from benchmarks.results import FORMAT, PAPER, STAGES, read, run_name
 PARTS = ("train", "val", "test")
 COLUMNS = {
     "dataset": "str",
+    "name": "str",  # of the model, with its configuration and variant: see label
     "model": "str",
     "config": "str",
+    "variant": "str",
+    "protocol": "str",
     "stage": "str",  # evaluation, ensemble, trial
     "index": "int64",  # seed, number of the ensemble, number of the trial
     "train_score": "float64",
@@ -45,7 +48,7 @@ def collect(out):
     lines = [line for folder in _folders(out) for line in _lines(folder)]
     table = pd.DataFrame(lines, columns=list(COLUMNS)).astype(COLUMNS)
     return table.sort_values(
-        ["dataset", "model", "config", "stage", "index"], kind="stable", ignore_index=True
+        ["dataset", "name", "stage", "index"], kind="stable", ignore_index=True
     )
 
 
@@ -75,7 +78,7 @@ def read_sound(folder):
 def _is_in_its_place(folder, identity):
     """Return whether a directory is the one of a run: DATASET/NAME/STAGE, and a number."""
     stage_folder = folder if identity["stage"] == "tuning" else folder.parent
-    name = run_name(identity["model"], identity["config"])
+    name = run_name(identity["model"], identity["config"], identity["variant"])
     place = (identity["dataset"], name, identity["stage"])
     is_numbered = folder == stage_folder or re.fullmatch("[0-9]{1,9}", folder.name)
     return stage_folder.parts[-3:] == place and bool(is_numbered)
@@ -88,8 +91,10 @@ def _lines(folder):
     identity = report["identity"]
     common = {
         name: identity[name]
-        for name in ("dataset", "model", "config", "time_limit", "tabdl", "device", "stage")
+        for name in ("dataset", "model", "config", "protocol", "time_limit", "tabdl", "device")
     }
+    common |= {"stage": identity["stage"], "variant": identity["variant"] or ""}
+    common["name"] = label(identity["model"], identity["config"], identity["variant"])
     common |= {"commit": report["commit"], "processor": report["machine"]["processor"]}
     if identity["stage"] == "tuning":
         return _trials(folder / "trials.parquet", common)
@@ -127,9 +132,11 @@ def _trials(path, common):
         return []
 
 
-def published(dataset, model, config, stage):
+def published(dataset, model, config, stage, variant="", protocol="paper"):
     """Return the paper's figure for a kind of run, a dict with mean, std and runs; None where it
-    has none."""
+    has none: a variant, or an estimator with its own defaults, is another model."""
+    if variant or (config == "default" and protocol != "paper"):
+        return None
     kind = ("default" if config == "default" else "tuned") + (
         "_ensemble" if stage == "ensemble" else ""
     )
@@ -137,9 +144,10 @@ def published(dataset, model, config, stage):
 
 
 def later(dataset):
-    """Return what later papers publish for a dataset: rows of study, model, single,
-    ensemble_of_5."""
-    studies = PAPER["later"].get(dataset, {})
+    """Return what later papers publish for a dataset in their split: rows of study, model, single,
+    ensemble_of_5; none for the paper's split, whose validation rows are others."""
+    table, _, split = dataset.partition(".")
+    studies = PAPER["later"].get(table, {}) if split == "later" else {}
     lines = [
         {"study": study, "model": model} | figures
         for study, models in studies.items()
@@ -148,48 +156,45 @@ def later(dataset):
     return pd.DataFrame(lines, columns=["study", "model", "single", "ensemble_of_5"])
 
 
-KEY = ["dataset", "model", "config", "stage"]
+KEY = ["dataset", "name", "stage"]
+FACTS = ["model", "config", "variant", "protocol"]
 MEDIANS = ["fit_s", "predict_s", "n_parameters", "n_iter"]
 
 
 def summary(table):
-    """Return a line for each dataset, model, configuration and stage: n, mean and std of the test
-    score, and the paper's.
+    """Return a line for each dataset, name and stage: n, mean and std of the test score, and the
+    paper's.
 
     ``difference`` is in the paper's standard deviations; missing where the paper has no figure or
     no deviation.
     """
     runs = table[table["stage"] != "trial"]
-    groups = runs.groupby(KEY, sort=False)
-    lines = [
-        dict(zip(KEY, key, strict=True)) | _of_runs(group) | _beside_the_paper(group, key)
-        for key, group in groups
-    ]
+    lines = []
+    for key, group in runs.groupby(KEY, sort=False):
+        facts = dict(zip(KEY, key, strict=True)) | {name: group[name].iloc[0] for name in FACTS}
+        lines.append(facts | _of_runs(group) | _beside_the_paper(group, facts))
     own = ["n", "mean", "std", "hit_time_limit", "device", *MEDIANS]
     papers = ["paper_mean", "paper_std", "paper_n", "difference"]
-    return pd.DataFrame(lines, columns=[*KEY, *own, *papers])
+    return pd.DataFrame(lines, columns=[*KEY, *FACTS, *own, *papers])
 
 
 def _of_runs(group):
-    scores = group["test_score"]
+    scores, is_papers = group["test_score"], group["protocol"].iloc[0] == "paper"
     return {
         "n": len(scores),
         "mean": scores.mean(),
-        "std": scores.std(ddof=1) if len(scores) > 1 else np.nan,
+        # The paper's deviations are the population's.
+        "std": scores.std(ddof=int(not is_papers)) if len(scores) > 1 else np.nan,
         "hit_time_limit": bool(group["hit_time_limit"].fillna(False).any()),
         "device": listed(group["device"]),
     } | {name: group[name].median() for name in MEDIANS}
 
 
-def _beside_the_paper(group, key):
-    paper = published(*key)
+def _beside_the_paper(group, facts):
+    paper = published(**{key: value for key, value in facts.items() if key != "name"})
     if paper is None:
         return {}
-    figures = {
-        "paper_mean": paper["mean"],
-        "paper_std": paper["std"],
-        "paper_n": paper["runs"],
-    }
+    figures = {"paper_mean": paper["mean"], "paper_std": paper["std"], "paper_n": paper["runs"]}
     if paper["std"] > 0:
         figures["difference"] = (group["test_score"].mean() - paper["mean"]) / paper["std"]
     return figures
@@ -200,37 +205,8 @@ def listed(column):
     return ", ".join(sorted(column.dropna().unique()))
 
 
-def names(table):
-    """Return the model of each row, with its kind of configuration where that is not the
-    search's."""
-    return table["model"].where(
-        table["config"] == "tuned", table["model"] + " (" + table["config"] + ")"
-    )
-
-
-def complete_scores(table):
-    """Return the mean test scores of single fits: a row a dataset, a column a model that was run on
-    every dataset."""
-    single = table[table["stage"] == "evaluation"]
-    return (
-        single.assign(name=names(single))
-        .pivot_table("test_score", "dataset", "name", "mean")
-        .dropna(axis="columns")
-    )
-
-
-def win_rates(table, opponent="catboost"):
-    """Return how often a fit beats one of the opponent with the same kind of configuration, mean
-    over datasets; a tie is half."""
-    single = table[table["stage"] == "evaluation"]
-    wins = {}
-    for (dataset, config), group in single.groupby(["dataset", "config"]):
-        theirs = group.loc[group["model"] == opponent, "test_score"].to_numpy()
-        for model, ours in group.groupby("model")["test_score"]:
-            if model != opponent and len(theirs):
-                ahead = np.sign(ours.to_numpy()[:, None] - theirs) / 2 + 0.5
-                wins.setdefault((model, config), {})[dataset] = ahead.mean()
-    lines = [
-        (*key, len(rates), float(np.mean(list(rates.values())))) for key, rates in wins.items()
-    ]
-    return pd.DataFrame(lines, columns=["model", "config", "datasets", "rate"])
+def label(model, config, variant=None):
+    """Return the model, with its kind of configuration where that is not the search's, and its
+    variant."""
+    notes = [config] * (config != "tuned") + [variant] * bool(variant)
+    return f"{model} ({', '.join(notes)})" if notes else model

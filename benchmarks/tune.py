@@ -34,6 +34,8 @@ from benchmarks.results import done, read, write
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 FIT_SEED = 0
+SEEDS_APART = 1_000_003
+"""Between the samplers of two searches; a trial adds its place."""
 WORKER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.lock")
 """The names of workers' locks: a UUID each."""
 CLOSED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -48,6 +50,8 @@ class Search:
     n_trials : int
     prune : bool
         Whether Optuna's median pruner ends poor trials. The paper's protocol does not.
+    seed : int
+        Of the sampler.
     storage : str or None
         An Optuna storage URL, for workers on several machines; None: a journal in the results
         folder.
@@ -58,6 +62,7 @@ class Search:
 
     n_trials: int
     prune: bool = False
+    seed: int = 0
     storage: str | None = None
     heartbeat_s: int = 60
 
@@ -86,6 +91,7 @@ def identity(experiment, search):
         "stage": "tuning",
         "n_trials": search.n_trials,
         "prune": search.prune,
+        "search_seed": search.seed,
     }
 
 
@@ -94,13 +100,13 @@ def study_folder(experiment):
     return experiment.folder / "study"
 
 
-def study_name(experiment):
+def study_name(experiment, search):
     """Return the study's name in a storage; other data or another version is another study."""
     name = experiment.identity()
     checksums = name["checksums"]
     return (
-        f"tabdl {name['tabdl']} {experiment.source.name} {experiment.model} "
-        f"{checksums['data'][:12]} {checksums['split'][:12]}"
+        f"tabdl {name['tabdl']} {experiment.source.name} {experiment.name} {experiment.protocol} "
+        f"seed {search.seed} {checksums['data'][:12]} {checksums['split'][:12]}"
     )
 
 
@@ -119,7 +125,7 @@ def open_study(experiment, search):
         else optuna.pruners.NopPruner()
     )
     how = {
-        "study_name": study_name(experiment),
+        "study_name": study_name(experiment, search),
         "direction": "maximize",
         "pruner": pruner,
         "load_if_exists": True,
@@ -275,7 +281,10 @@ class _Objective:
                 raise _Surplus
             self.number = trial.number
             data = load(self.experiment.source).search_data
-            trial.study.sampler = optuna.samplers.TPESampler(seed=place)
+            # Univariate, as the paper's: Optuna's default has become another.
+            seed = self.search.seed * SEEDS_APART + place
+            sampler = optuna.samplers.TPESampler(seed=seed, multivariate=False)
+            trial.study.sampler = sampler
             config = MODELS[self.experiment.model].space(trial, data)
             trial.set_user_attr("config", config)
             if self.claim is not None:
@@ -296,15 +305,14 @@ class _Objective:
 
     def _score(self, trial, data, config):
         start = time.perf_counter()
+        here = self.experiment
+        model = MODELS[here.model]
+        parameters = model.parameters(data, here.config, here.protocol) | config
+        if here.variant is not None:
+            parameters |= here.variant.parameters
         try:
-            fit = MODELS[self.experiment.model](
-                data,
-                config,
-                FIT_SEED,
-                self.experiment.device,
-                self.experiment.time_limit,
-                self._pruning(trial),
-            )
+            pruning = self._pruning(trial)
+            fit = model.fit(data, parameters, FIT_SEED, here.device, here.time_limit, pruning)
             score = metrics(data.val[1], predictions(fit, data.val[0]), fit.classes)["score"]
         except Exception as error:
             trial.set_user_attr("error", f"{type(error).__name__}: {error}")

@@ -3,7 +3,7 @@
 ``fit`` makes values that several fits can share::
 
     dataset     = read_training_data(estimator, X, y, sample_weight)        # checked once
-    preparation = Preparation(estimator, train)                             # target, encoder, table
+    preparation = Preparation(estimator, train, start)                      # target, encoder, table
     fit         = Fit(estimator, preparation, train, val, seeds)            # its networks
     train_fits([fit, …])                                                    # one training for all
 
@@ -15,6 +15,7 @@ with ``y`` and with the outputs.
 import copy
 import math
 import secrets
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -126,12 +127,13 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         KeyboardInterrupt
             When Ctrl-C comes before the first epoch is done.
         """
+        start = time.perf_counter()
         check_params(self)
         with isolated_torch():
             seeds = MemberSeeds(self.random_state, self.n_members)
             dataset = read_training_data(self, X, y, sample_weight)
             train, val = self._given_or_held_out(dataset, (X_val, y_val, sample_weight_val), seeds)
-            fit = Fit(self, Preparation(self, train), train, val, seeds)
+            fit = Fit(self, Preparation(self, train, start), train, val, seeds)
             with progress(self._name, self.verbose, self.max_epochs, self.n_members) as callbacks:
                 train_fits([fit], callbacks)
         if self.stop_reason_ == "interrupted":
@@ -369,6 +371,8 @@ class Preparation:
     estimator : TabularEstimator
     train : Subset
         The rows from which quantiles, categories and the mean of y are learned.
+    start : float
+        When the fit began, by ``time.perf_counter``; a time limit counts from there.
 
     Attributes
     ----------
@@ -381,10 +385,11 @@ class Preparation:
         The rows, encoded, on the CPU.
     """
 
-    def __init__(self, estimator: TabularEstimator, train: Subset) -> None:
+    def __init__(self, estimator: TabularEstimator, train: Subset, start: float) -> None:
         name = type(estimator).__name__
         self.estimator = estimator
         self.train = train
+        self.start = start
         self.device = choose_device(estimator.device, name)
         self.dtype = choose_dtype(estimator.precision, self.device, name)
         self.target = estimator._make_target(train)
@@ -568,13 +573,17 @@ def train_fits(fits: list[Fit], callbacks: list[Callable[[dict], Any]]) -> None:
 
 
 def _config_of(fits: list[Fit], callbacks: list[Callable[[dict], Any]]) -> TrainingConfig:
-    """Return the config of one training for several fits; its time limit is the sum of theirs."""
+    """Return the config of one training for several fits.
+
+    Its time limit is what is left of the sum of theirs.
+    """
     first = fits[0]
     device, precision = first.preparation.device, first.precision(first.runs[0].net)
     config = first.estimator._training_config(_n_rows(fits), device, precision, callbacks)
     if config.time_limit is None:
         return config
-    return replace(config, time_limit=config.time_limit * len(fits))
+    elapsed = time.perf_counter() - first.preparation.start
+    return replace(config, time_limit=config.time_limit * len(fits) - elapsed)
 
 
 def _n_rows(fits: list[Fit]) -> int:

@@ -37,7 +37,10 @@ stop_reason_ : str
     Why training ended: "patience", "max_epochs", "time_limit", "callback" or "interrupted". With
     several members, the last of these reasons that ended the training of a member.
 member_results_ : list of TrainingResult, length ``n_members``
-    For each member: ``n_iter``, ``best_epoch``, ``stop_reason`` and ``history``.
+    For each member: ``n_iter``, ``best_epoch``, ``stop_reason``, ``history`` and ``plan``. The
+    latter is what became of ``time_limit``: ``seconds_step`` of the first steps, ``n_epochs`` that
+    fit, the epoch of the ``turn`` from which the clock led the schedules (None where it did not),
+    and the ``lr_factor`` that the learning rate grew to.
 n_parameters_ : int
     Number of trained parameters.
 module_ : torch.nn.Module
@@ -153,13 +156,21 @@ class NetworkParams(BaseEstimator):
         OneOf(None),
         Float("(0, inf)"),
         default=None,
-        doc="Seconds that training may take; no epoch begins that would probably end later.",
+        doc="Seconds that ``fit`` may take. The first steps say how many epochs fit. Where all of "
+        "``max_epochs`` fit, or early stopping comes in the first half of the time, the limit "
+        "changes nothing. Else training ends with the time: schedules end with it, a constant "
+        "learning rate falls to zero in the second half. Where early stopping cannot come in time, "
+        "the rate first grows to four times ``lr``, and an epoch that is too long is evaluated "
+        "several times, each as an epoch in ``history_``. Such a fit depends on the clock: the "
+        "same ``random_state`` does not make it the same.",
     )
     numeric_transform: str = param(
         OneOf(*NUMERIC_TRANSFORMS),
         default="quantile",
         doc="How numbers are scaled: 'quantile', to a normal distribution (as in 2106.11959); "
-        "'standard'; 'robust' (median, interquartile range, smooth clipping); or 'none'.",
+        "'standard'; 'robust' (median, interquartile range, smooth clipping); 'none'; or "
+        "'quantile_noise', to quantiles among training values with the random noise of the code "
+        "of 2106.11959, which hides differences that are small in the column's unit.",
     )
     numeric_missing: str = param(
         OneOf("impute", "indicator"),

@@ -1,22 +1,23 @@
 """How the comparison trains tabdl's networks, and the configurations of its paper."""
 
+import numpy as np
+
 from benchmarks.fits import Fit, Watch
-from tabdl import FTTransformerClassifier, FTTransformerRegressor
-from tabdl.embeddings import PiecewiseLinear
+from tabdl import FTTransformerClassifier, FTTransformerRegressor, embeddings
 
 
 def train(make, dataset, parameters, seed, device, time_limit, should_prune=None):
-    """Train a network with the paper's batch sizes and transforms, and its metric to stop by.
+    """Train a network.
 
-    A ``numeric_embedding`` that is a dict holds the settings of a piecewise-linear one, since a
-    configuration is kept as JSON.
+    A ``numeric_embedding`` that is a dict holds the settings of an embedding, since a configuration
+    is kept as JSON: its class in :mod:`tabdl.embeddings` as ``type`` (default PiecewiseLinear) and
+    the parameters of that.
     """
     watch = Watch(None, should_prune)
-    settings = {"numeric_transform": dataset.numeric_transform, "scoring": dataset.scoring}
-    settings |= parameters
-    settings |= {"random_state": seed, "device": device, "time_limit": time_limit}
+    settings = parameters | {"random_state": seed, "device": device, "time_limit": time_limit}
     if isinstance(settings.get("numeric_embedding"), dict):
-        settings["numeric_embedding"] = PiecewiseLinear(**settings["numeric_embedding"])
+        embedding = {"type": "PiecewiseLinear"} | settings["numeric_embedding"]
+        settings["numeric_embedding"] = getattr(embeddings, embedding.pop("type"))(**embedding)
     if should_prune is not None:
         settings["callbacks"] = [lambda record: watch(record["epoch"], record["val_score"])]
     X_val, y_val = dataset.val
@@ -32,21 +33,44 @@ def train(make, dataset, parameters, seed, device, time_limit, should_prune=None
         predict_proba=None if dataset.is_regression else estimator.predict_proba,
         classes=None if dataset.is_regression else estimator.classes_,
         device=str(device),
+        history=estimator.history_,
     )
+
+
+class FirstBest:
+    """Accuracy of which the first of equal ones is the best: each later call scores 1e-12 less.
+
+    The paper keeps the first best epoch, and counts an equal one as no better.
+    """
+
+    def __init__(self):
+        self.n_calls = 0
+
+    def __call__(self, estimator, X, y):
+        self.n_calls += 1
+        return float(np.mean(estimator.predict(X) == np.asarray(y))) - 1e-12 * self.n_calls
+
+
+def protocol(dataset, config):
+    """Return how the paper trains a network: its transform of the table's numbers, with its noise;
+    its score to stop by, after the 17th epoch in a row that is no better."""
+    noisy = dataset.numeric_transform == "quantile"
+    transform = "quantile_noise" if noisy else dataset.numeric_transform
+    return protocol_of_realmlp(dataset, config) | {"numeric_transform": transform}
+
+
+def protocol_of_realmlp(dataset, config):
+    """Return the same but the transform; RealMLP has one of its own."""
+    scoring = dataset.scoring if dataset.is_regression else FirstBest()
+    return {"scoring": scoring, "patience": 17, "max_epochs": 10_000}
 
 
 def paper_ft_transformer(dataset):
     """Return the paper's default configuration of FT-Transformer."""
     cls = FTTransformerRegressor if dataset.is_regression else FTTransformerClassifier
-    paper = {"numeric_transform": dataset.numeric_transform, "scoring": dataset.scoring}
-    return cls.paper_config(**paper).get_params()
+    return cls.paper_config().get_params()
 
 
 def plain_numbers(dataset):
     """Return the parameters of the paper's MLP and ResNet: numbers without an embedding."""
     return {"numeric_embedding": None}
-
-
-def robust_numbers(dataset):
-    """Return RealMLP's own transform of numbers, instead of the one that suits the table."""
-    return {"numeric_transform": "robust"}

@@ -4,19 +4,33 @@ The harness, its reports and figures, the speed benchmark and the studies find t
 To add an architecture, add an entry; its name is also the name of its folder of results.
 """
 
+import importlib.util
+import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import tabdl
+from benchmarks.errors import HarnessError, unknown
 from benchmarks.fits import Fit
-from benchmarks.models import networks, spaces, trees
+from benchmarks.models import blend, foreign, networks, peers, spaces, trees
 from benchmarks.splits import SearchData
 
 
 def no_parameters(dataset: SearchData) -> dict[str, Any]:
     """Return no parameters: the estimator's own defaults."""
     return {}
+
+
+def no_protocol(dataset: SearchData, config: str) -> dict[str, Any]:
+    """Return no parameters: the paper's protocol says nothing about the model."""
+    return {}
+
+
+def nothing() -> None:
+    """Return that a model lacks nothing."""
+    return
 
 
 def hundred_trials(data: SearchData) -> int:
@@ -36,9 +50,14 @@ class Model:
         What figures and reports call it.
     colour : str
         Of its points and lines, as matplotlib takes it.
-    defaults : callable
-        From a :class:`benchmarks.splits.SearchData` to the parameters of the configuration
-        "default" that are not the estimator's own: the paper's, where it has some.
+    own : callable
+        From a :class:`benchmarks.splits.SearchData` to the parameters of every configuration that
+        are not the library's own: the number of trees.
+    paper : callable
+        From the same to what makes the model the paper's; a search needs it too, and the default
+        configuration under the paper's protocol.
+    protocol : callable
+        From the same and the kind of configuration to how the paper trains it.
     space : callable or None
         The search space: from an Optuna trial and the data to parameters that JSON can hold; None
         where it cannot be searched.
@@ -53,31 +72,86 @@ class Model:
         The presets of ``python -m benchmarks.run`` that include it.
     library : str
         The module that it needs.
+    evaluation_device : str or None
+        Where it is evaluated, whatever device the command names.
+    lacks : callable
+        Returns what it needs besides ``library`` and how to get it, or None.
+    checksum : str or None
+        sha256 of the model file that it comes from; a part of a run's identity.
     """
 
-    classifier: Callable[..., Any]
-    regressor: Callable[..., Any]
+    classifier: Callable[..., Any] | None
+    regressor: Callable[..., Any] | None
     label: str
     colour: str
-    defaults: Callable[[SearchData], dict[str, Any]] = no_parameters
+    own: Callable[[SearchData], dict[str, Any]] = no_parameters
+    paper: Callable[[SearchData], dict[str, Any]] = no_parameters
+    protocol: Callable[[SearchData, str], dict[str, Any]] = no_protocol
     space: Callable[[Any, SearchData], dict[str, Any]] | None = None
     n_trials: Callable[[SearchData], int] = hundred_trials
     train: Callable[..., Fit] = networks.train
     units: tuple[str, str] = ("parameters", "epochs")
     presets: tuple[str, ...] = ()
     library: str = "tabdl"
+    evaluation_device: str | None = None
+    lacks: Callable[[], str | None] = nothing
+    checksum: str | None = None
 
     def estimator(self, is_regression: bool) -> Callable[..., Any]:
-        """Return the constructor for a task."""
-        return self.regressor if is_regression else self.classifier
+        """Return the constructor for a task.
 
-    def __call__(
+        Raises
+        ------
+        HarnessError
+            When the model has none.
+        """
+        make = self.regressor if is_regression else self.classifier
+        if make is None:
+            kind = "regressor" if is_regression else "classifier"
+            raise HarnessError(f"{self.label} has no {kind}")
+        return make
+
+    def missing(self) -> str | None:
+        """Return what has to be installed, and the command for it; None where all is there."""
+        if importlib.util.find_spec(self.library) is None:
+            return f"it needs {self.library}: pip install 'tabdl[bench]'"
+        return self.lacks()
+
+    def parameters(self, dataset: SearchData, config: str, protocol: str) -> dict[str, Any]:
+        """Return what a kind of configuration is trained with, before its own parameters."""
+        found = self.own(dataset)
+        if protocol == "paper" or config != "default":
+            found |= self.paper(dataset)
+        if protocol == "paper":
+            found |= self.protocol(dataset, config)
+        return found
+
+    def parameter_names(self) -> set[str]:
+        """Return the parameters that a variant may have; none where only the library knows."""
+        make = self.classifier or self.regressor
+        if isinstance(make, foreign.Copies):
+            return set(make.estimator.get_params())
+        cls = make.load() if isinstance(make, trees.Lazy) else make
+        if not isinstance(cls, type):
+            return set()
+        names = {name for base in cls.__mro__ for name in _names_of(base)}
+        return names | self.own(None).keys() | {"scoring"}
+
+    def check_parameters(self, variant: Any) -> None:
+        """Raise HarnessError where a variant has a parameter that the model has not."""
+        names = self.parameter_names()
+        for name in variant.parameters:
+            if names and name not in names:
+                what = f"variant {variant.name} of {self.label}: the parameter"
+                raise HarnessError(unknown(what, name, sorted(names)))
+
+    def fit(
         self,
         dataset: SearchData,
-        config: dict[str, Any],
+        parameters: dict[str, Any],
         seed: int,
         device: str,
-        time_limit: float | None,
+        time_limit: float | None = None,
         should_prune: Callable[[int, float], bool] | None = None,
     ) -> Fit:
         """Return a fit.
@@ -86,121 +160,144 @@ class Model:
         ----------
         dataset : SearchData
             Has no test rows.
-        config : dict
-            The parameters that differ from ``defaults``.
-        time_limit : float or None
+        parameters : dict
+            All of the configuration.
+        seed : int
+        device : str
+        time_limit : float, optional
             Seconds.
         should_prune : callable, optional
             From an epoch and its validation score to whether to give up a trial.
         """
         make = self.estimator(dataset.is_regression)
-        parameters = self.defaults(dataset) | config
         return self.train(make, dataset, parameters, seed, device, time_limit, should_prune)
 
 
-TREE_UNITS = ("leaves", "trees")
+def _names_of(cls):
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(cls).parameters.values() if cls is not object else ()
+    return [parameter.name for parameter in parameters if parameter.kind in kinds]
+
+
+def network(name: str, **facts: Any) -> Model:
+    """Return the entry of one of tabdl's networks."""
+    pair = [getattr(tabdl, f"{name}{task}") for task in ("Classifier", "Regressor")]
+    return Model(*pair, **{"protocol": networks.protocol} | facts)
+
+
+def boosted(library: str, prefix: str, **facts: Any) -> Model:
+    """Return the entry of boosted trees; their library is imported when it is used."""
+    pair = [trees.Lazy(library, f"{prefix}{task}") for task in ("Classifier", "Regressor")]
+    common = {"library": library, "protocol": trees.protocol, "units": ("leaves", "trees")}
+    return Model(*pair, **{"own": trees.many_trees} | common | facts)
+
+
+def peer(name: str, **facts: Any) -> Model:
+    """Return the entry of a network of pytabkit."""
+    return Model(*peers.named(name), train=peers.train, lacks=peers.missing, **facts)
+
 
 MODELS: dict[str, Model] = {
-    "ft_transformer": Model(
-        tabdl.FTTransformerClassifier,
-        tabdl.FTTransformerRegressor,
+    "ft_transformer": network(
+        "FTTransformer",
         label="FT-Transformer",
         colour="#0072b2",
-        defaults=networks.paper_ft_transformer,
+        paper=networks.paper_ft_transformer,
         space=spaces.ft_transformer,
         n_trials=spaces.ft_transformer_trials,
         presets=("quick", "paper"),
     ),
-    "resnet": Model(
-        tabdl.TabResNetClassifier,
-        tabdl.TabResNetRegressor,
+    "resnet": network(
+        "TabResNet",
         label="ResNet",
         colour="#d55e00",
-        defaults=networks.plain_numbers,
+        paper=networks.plain_numbers,
         space=spaces.resnet,
         presets=("quick", "paper"),
     ),
-    "mlp": Model(
-        tabdl.TabMLPClassifier,
-        tabdl.TabMLPRegressor,
+    "mlp": network(
+        "TabMLP",
         label="MLP",
         colour="#009e73",
-        defaults=networks.plain_numbers,
+        paper=networks.plain_numbers,
         space=spaces.mlp,
         presets=("quick", "paper", "smoke"),
     ),
-    "tabm": Model(
-        tabdl.TabMClassifier,
-        tabdl.TabMRegressor,
-        label="TabM",
-        colour="#cc79a7",
-        space=spaces.tabm,
-        presets=("quick",),
-    ),
-    "realmlp": Model(
-        tabdl.RealMLPClassifier,
-        tabdl.RealMLPRegressor,
+    "tabm": network("TabM", label="TabM", colour="#cc79a7", space=spaces.tabm, presets=("quick",)),
+    "realmlp": network(
+        "RealMLP",
         label="RealMLP",
         colour="#e69f00",
-        defaults=networks.robust_numbers,
+        protocol=networks.protocol_of_realmlp,
         space=spaces.realmlp,
     ),
-    "gmlp": Model(
-        tabdl.GMLPClassifier,
-        tabdl.GMLPRegressor,
-        label="gMLP",
-        colour="#56b4e9",
-        space=spaces.gmlp,
-    ),
-    "xgboost": Model(
-        trees.lazily("xgboost", "XGBClassifier"),
-        trees.lazily("xgboost", "XGBRegressor"),
+    "gmlp": network("GMLP", label="gMLP", colour="#56b4e9", space=spaces.gmlp),
+    "xgboost": boosted(
+        *("xgboost", "XGB"),
         label="XGBoost",
         colour="#8c564b",
-        defaults=trees.many_trees,
+        own=trees.many_trees_of_categories,
+        paper=trees.one_hot,
         space=spaces.xgboost,
         train=trees.train_xgboost,
-        library="xgboost",
-        units=TREE_UNITS,
         presets=("quick", "paper", "smoke"),
     ),
-    "catboost": Model(
-        trees.lazily("catboost", "CatBoostClassifier"),
-        trees.lazily("catboost", "CatBoostRegressor"),
+    "catboost": boosted(
+        *("catboost", "CatBoost"),
         label="CatBoost",
         colour="#000000",
-        defaults=trees.many_trees,
         space=spaces.catboost,
         train=trees.train_catboost,
-        library="catboost",
-        units=TREE_UNITS,
         presets=("quick", "paper"),
+        evaluation_device="cpu",
     ),
-    "lightgbm": Model(
-        trees.lazily("lightgbm", "LGBMClassifier"),
-        trees.lazily("lightgbm", "LGBMRegressor"),
+    "lightgbm": boosted(
+        *("lightgbm", "LGBM"),
         label="LightGBM",
         colour="#7f7f7f",
-        defaults=trees.many_trees,
         space=spaces.lightgbm,
         train=trees.train_lightgbm,
-        library="lightgbm",
-        units=TREE_UNITS,
         presets=("paper",),
     ),
-    "xgboost-native": Model(
-        trees.lazily("xgboost", "XGBClassifier"),
-        trees.lazily("xgboost", "XGBRegressor"),
-        label="XGBoost, native categories",
-        colour="#c49c94",
-        defaults=trees.many_trees_of_categories,
-        space=spaces.xgboost,
-        train=trees.train_xgboost,
-        library="xgboost",
-        units=TREE_UNITS,
+    "blend": network(
+        "GreedyEnsemble",
+        label="greedy blend",
+        colour="#b2182b",
+        own=blend.settings,
+        protocol=no_protocol,
+        train=blend.train,
+        library="lightgbm",
+    ),
+    "pytabkit-realmlp": peer(
+        "RealMLP_TD",
+        label="RealMLP (pytabkit)",
+        colour="#fdae61",
+        own=peers.log_loss_without_smoothing,
+    ),
+    "pytabkit-tabm": peer("TabM_D", label="TabM (pytabkit)", colour="#e7d4e8"),
+    "pytabkit-ftt": peer(
+        "FTT_D", label="FT-Transformer (pytabkit)", colour="#abd9e9", own=peers.log_loss
     ),
 }
 """By the name that the command line takes; the order is that of the reports."""
+
+
+def add_models_of(path: str) -> list[str]:
+    """Add the models of a Python file, also in the processes that this one starts; return their
+    names. See :func:`benchmarks.models.foreign.read_models`.
+    """
+    found = foreign.read_models(path, Model)
+    for name in found:
+        if name in MODELS and MODELS[name].checksum is None:
+            raise HarnessError(f"--model-file {path}: {name} is a model already; call it otherwise")
+    MODELS.update(found)
+    os.environ[MODEL_FILE] = os.path.abspath(path)
+    return list(found)
+
+
+MODEL_FILE = "TABDL_MODEL_FILE"
+if os.environ.get(MODEL_FILE):  # in a worker
+    add_models_of(os.environ[MODEL_FILE])
 
 
 def network_names(preset: str | None = None) -> tuple[str, ...]:

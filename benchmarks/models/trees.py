@@ -1,13 +1,14 @@
 """Boosted trees as in the paper: 2,000 trees, early stopping after 50 on the validation rows,
 targets of regression standardised.
 
-``early_stopping_rounds`` in a configuration overrides the 50; None is no early stopping. Each
-library keeps its own ``eval_metric``.
+``early_stopping_rounds`` in a configuration overrides the 50. ``scoring`` says what ends the
+training: None the loss, as with the libraries' own defaults, or the paper's metric.
 """
 
 import importlib
 import os
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,14 +24,27 @@ from benchmarks.boosted import (
 from benchmarks.executors import gpu_share
 from benchmarks.fits import Fit, Watch
 
+METRICS = {
+    "xgboost": ("rmse", ("logloss", "mlogloss"), ("error", "merror")),
+    "catboost": ("RMSE", ("Logloss", "MultiClass"), ("Accuracy", "Accuracy")),
+    "lightgbm": ("rmse", ("binary_logloss", "multi_logloss"), ("binary_error", "multi_error")),
+}
+"""Of numbers; log losses of two classes and of several; their errors."""
 
-def lazily(library, name):
-    """Return the constructor ``name`` of a library that is imported when it is called."""
 
-    def make(**parameters):
-        return getattr(importlib.import_module(library), name)(**parameters)
+@dataclass(frozen=True)
+class Lazy:
+    """The constructor ``name`` of a library that is imported when it is called."""
 
-    return make
+    library: str
+    name: str
+
+    def __call__(self, **parameters):
+        return self.load()(**parameters)
+
+    def load(self):
+        """Return the class."""
+        return getattr(importlib.import_module(self.library), self.name)
 
 
 def many_trees(dataset):
@@ -39,8 +53,20 @@ def many_trees(dataset):
 
 
 def many_trees_of_categories(dataset):
-    """Return the same with XGBoost's own splits over categories, which the paper's had not."""
+    """Return the same with XGBoost's own splits over categories."""
     return many_trees(dataset) | {"enable_categorical": True}
+
+
+def one_hot(dataset):
+    """Return what the paper's XGBoost has: a column a category."""
+    return {"enable_categorical": False}
+
+
+def protocol(dataset, config):
+    """Return the paper's score to stop by; its default configurations train all trees, and keep
+    those up to the best one."""
+    settings = {"scoring": dataset.scoring}
+    return settings | ({"early_stopping_rounds": N_TREES - 1} if config == "default" else {})
 
 
 class _Target:
@@ -60,11 +86,12 @@ class _Target:
             return (np.asarray(y, np.float64) - self.mean) / self.std
         return np.searchsorted(self.classes, y)
 
-    def choose(self, of_numbers, of_two_classes, of_classes):
-        """Return the one of three metrics that suits the target."""
+    def metric(self, scoring, library):
+        """Return a library's name of the metric to stop by: the loss, or what ``scoring`` is."""
+        rmse, log_losses, errors = METRICS[library]
         if self.classes is None:
-            return of_numbers
-        return of_two_classes if len(self.classes) == 2 else of_classes
+            return rmse
+        return (log_losses if scoring is None else errors)[len(self.classes) > 2]
 
     def finish(self, model, encode_table, **facts):
         """Return the fit; ``encode_table`` is from X to what the model takes."""
@@ -112,17 +139,18 @@ def train_xgboost(make, dataset, parameters, seed, device, time_limit, should_pr
             [scores] = evals_log["validation_0"].values()
             return watch(epoch, -scores[-1])
 
+    settings = dict(parameters)
     kind = "cuda" if str(device).startswith("cuda") else "cpu"
     if kind == "cuda":  # tables come from the host, of which it warns in each process
         warnings.filterwarnings("ignore", ".*Falling back to prediction using DMatrix", UserWarning)
     model = make(
-        eval_metric=target.choose("rmse", "error", "merror"),
+        eval_metric=target.metric(settings.pop("scoring", None), "xgboost"),
         random_state=seed,
         device=str(device) if kind == "cuda" else "cpu",
         callbacks=[Watched()],
-        **parameters,
+        **settings,
     )
-    has_categories = parameters.get("enable_categorical", False)
+    has_categories = settings.get("enable_categorical", False)
     encode_table = (
         Categories().fit(dataset.train[0]).transform
         if has_categories
@@ -131,9 +159,8 @@ def train_xgboost(make, dataset, parameters, seed, device, time_limit, should_pr
     eval_set = [(encode_table(dataset.val[0]), target.val)]
     model.fit(encode_table(dataset.train[0]), target.train, eval_set=eval_set, verbose=False)
     sizes = _sizes_of_xgboost(model.get_booster())
-    return target.finish(
-        model, encode_table, **sizes, hit_time_limit=watch.hit_time_limit, device=kind
-    )
+    facts = {"hit_time_limit": watch.hit_time_limit, "device": kind, "history": watch.history}
+    return target.finish(model, encode_table, **sizes, **facts)
 
 
 def _sizes_of_xgboost(booster):
@@ -151,12 +178,14 @@ def train_catboost(make, dataset, parameters, seed, device, time_limit, should_p
     report says which."""
     watch = Watch(time_limit, should_prune)
     target = _Target(dataset)
-    metric = target.choose("RMSE", "Accuracy", "Accuracy")
+    settings = dict(parameters)
+    metric = target.metric(settings.pop("scoring", None), "catboost")
+    sign = 1 if metric == "Accuracy" else -1
 
     class Watched:
         def after_iteration(self, info):
             score = info.metrics["validation"][metric][-1]
-            return not watch(info.iteration, -score if dataset.is_regression else score)
+            return not watch(info.iteration, sign * score)
 
     texts = Texts().fit(dataset.train[0])
     kind = "cuda" if str(device).startswith("cuda") else "cpu"
@@ -168,7 +197,7 @@ def train_catboost(make, dataset, parameters, seed, device, time_limit, should_p
         allow_writing_files=False,
         logging_level="Silent",
         **(_catboost_on_gpu(device) if kind == "cuda" else {"task_type": "CPU"}),
-        **parameters,
+        **settings,
     )
     model.fit(
         texts.transform(dataset.train[0]),
@@ -178,14 +207,15 @@ def train_catboost(make, dataset, parameters, seed, device, time_limit, should_p
         # CatBoost calls back on a CPU only: on a GPU there is no time limit and no pruning.
         callbacks=None if kind == "cuda" else [Watched()],
     )
+    scores = model.get_evals_result()["validation"][metric]
     sizes = {
         "n_parameters": int(np.sum(model.get_tree_leaf_counts())),
-        "n_iter": len(model.get_evals_result()["validation"][metric]),
+        "n_iter": len(scores),
         "best_iter": model.tree_count_,
     }
-    return target.finish(
-        model, texts.transform, **sizes, hit_time_limit=watch.hit_time_limit, device=kind
-    )
+    history = [{"epoch": i, "val_score": sign * score} for i, score in enumerate(scores, 1)]
+    facts = {"hit_time_limit": watch.hit_time_limit, "device": kind, "history": history}
+    return target.finish(model, texts.transform, **sizes, **facts)
 
 
 def _catboost_on_gpu(device):
@@ -209,6 +239,7 @@ def train_lightgbm(make, dataset, parameters, seed, device, time_limit, should_p
     target = _Target(dataset)
     encode_table = Categories().fit(dataset.train[0]).transform
     settings = dict(parameters)
+    metric = target.metric(settings.pop("scoring", None), "lightgbm")
     patience = settings.pop("early_stopping_rounds")
     seen = []
 
@@ -226,11 +257,12 @@ def train_lightgbm(make, dataset, parameters, seed, device, time_limit, should_p
         target.train,
         eval_X=encode_table(dataset.val[0]),
         eval_y=target.val,
-        eval_metric=target.choose("rmse", "binary_error", "multi_error"),
+        eval_metric=metric,
         callbacks=[watched] + ([early_stopping(patience, verbose=False)] if patience else []),
     )
     best_iter = model.best_iteration_ or len(seen)
     trees = model.booster_.dump_model(num_iteration=best_iter)["tree_info"]
     n_leaves = sum(tree["num_leaves"] for tree in trees)
     sizes = {"n_parameters": n_leaves, "n_iter": len(seen), "best_iter": best_iter}
-    return target.finish(model, encode_table, **sizes, hit_time_limit=watch.hit_time_limit)
+    facts = {"hit_time_limit": watch.hit_time_limit, "history": watch.history}
+    return target.finish(model, encode_table, **sizes, **facts)

@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.errors import HarnessError
 from benchmarks.files import locked, writable_folder
-from benchmarks.speed import california, memory, networks, others, scaling
+from benchmarks.speed import california, folds, memory, networks, others, scaling
 from benchmarks.speed.cases import NETWORKS, table
 from benchmarks.speed.figures import draw
 from benchmarks.speed.report import write_report
@@ -31,6 +31,7 @@ PARTS = {
     "overhead": memory.run_overhead,
     "scaling": scaling.run,
     "california": california.run,
+    "folds": folds.run,
 }
 REPORT = "report"
 DEFAULT_PARTS = {
@@ -49,7 +50,7 @@ def arguments(argv=None):
         "--parts",
         nargs="+",
         choices=[*PARTS, REPORT],
-        help="default: all; california on a GPU only, others on a CPU only",
+        help="default: all but folds; california on a GPU only, others on a CPU only",
     )
     add("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     add("--device", default="cpu", type=_device, help="cpu, cuda, cuda:1")

@@ -17,8 +17,7 @@ def run(options, results):
     except ImportError as error:
         print(f"california: {error}; --california-csv takes the table as a CSV file")
         return
-    warm_up = {"max_epochs": 1}
-    MODELS[NETWORK](_first_rows(dataset, 2000), warm_up, 0, options.device, None)
+    fit(_first_rows(dataset, 2000), {"max_epochs": 1}, 0, options.device)
     for precision in PRECISIONS:
         entry = {"precision": precision, "seconds": [], "rmse": [], "epochs": []}
         for seed in range(options.repeats):
@@ -59,14 +58,17 @@ def _first_rows(dataset, n_rows):
     return Dataset(dataset.name, dataset.task, *train_val_test)
 
 
+def fit(dataset, parameters, seed, device):
+    """Return a fit of the paper's default configuration under its protocol."""
+    model = MODELS[NETWORK]
+    return model.fit(
+        dataset, model.parameters(dataset, "default", "paper") | parameters, seed, device
+    )
+
+
 def measure(dataset, precision, seed, device):
     """Return the seconds of the fit, the error of the test rows, and the number of epochs."""
-    seconds, fit = timed(
-        lambda: MODELS[NETWORK](dataset, {"precision": precision}, seed, device, None), device
-    )
+    seconds, found = timed(lambda: fit(dataset, {"precision": precision}, seed, device), device)
     X_test, y_test = dataset.test
-    return (
-        seconds,
-        float(np.sqrt(np.mean((fit.predict(X_test) - y_test.to_numpy()) ** 2))),
-        fit.n_iter,
-    )
+    errors = found.predict(X_test) - y_test.to_numpy()
+    return seconds, float(np.sqrt(np.mean(errors**2))), found.n_iter

@@ -1,8 +1,6 @@
 """Memory, and what ``fit`` costs beside its loop: each measured in a Python of its own, which this
 module is the main of."""
 
-import contextlib
-import gc
 import itertools
 import json
 import os
@@ -16,6 +14,7 @@ import pandas as pd
 import torch
 
 from benchmarks.models.registry import MODELS
+from benchmarks.peak_memory import peak_bytes, start_of_peak
 from benchmarks.speed.cases import (
     NETWORKS,
     PLAIN,
@@ -107,12 +106,12 @@ def measure_memory(case, who):
     """Return the process's memory before the fit and at its peak, and the GPU's at its peak."""
     case = Case(**case)
     fit = _one_epoch(case, who)
-    before = _start_of_peak()
+    before = start_of_peak()
     fit()
     on_gpu = torch.device(case.device).type == "cuda"
     return {
         "before": before,
-        "peak": peak_memory(),
+        "peak": peak_bytes(),
         "gpu_peak": torch.cuda.max_memory_allocated() if on_gpu else None,
     }
 
@@ -137,43 +136,11 @@ def measure_overhead(network, early_stopping, n_rows, device):
     y = values[:, 0] * values[:, 1]
     model = MODELS[network].regressor(**SMALL, early_stopping=early_stopping, device=device)
     torch.ones(1, device=device)  # a GPU's start is no fit's
-    before = _start_of_peak()
+    before = start_of_peak()
     fit, _ = timed(lambda: model.fit(X, y), device)
     loop = sum(record["seconds"] for record in model.history_)
     table_bytes = int(X.memory_usage(index=False).sum())
-    return {"fit": fit, "loop": loop, "growth": peak_memory() - before, "table_bytes": table_bytes}
-
-
-def _start_of_peak():
-    """Return the memory in use, and let the peak begin there where the system can do that."""
-    gc.collect()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS") or peak_memory()
-
-
-def peak_memory():
-    """Return the largest memory of this process so far in bytes."""
-    # Linux hands ru_maxrss down from the process that started this one, so it can be that one's.
-    return _status("VmHWM") or _largest_resident_set()
-
-
-def _largest_resident_set():
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
-
-
-def _status(name):
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next(
-        (int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None
-    )
+    return {"fit": fit, "loop": loop, "growth": peak_bytes() - before, "table_bytes": table_bytes}
 
 
 def main(argv):

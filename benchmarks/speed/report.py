@@ -89,6 +89,7 @@ def _device(results, out, kind):
         "What fit costs beside its loop": ("overhead", _overhead),
         "Scaling": ("scaling", lambda entries: _scaling(entries, out, kind)),
         "The paper's FT-Transformer on California Housing": ("california", _california),
+        "Folds trained together": ("folds", _folds),
     }
     lines = [*_runs(results)]
     for title, (name, section) in parts.items():
@@ -366,3 +367,12 @@ def _california(entries):
         "",
         *_table(("precision", "seeds", "fit s", "RMSE", "epochs"), rows),
     ]
+
+
+def _folds(entries):
+    rows = [
+        (MODELS[entry["network"]].label, f"{entry['batch_size']}", spread(entry["ratios"]))
+        for entry in entries
+    ]
+    text = "Eight folds together against one after the other: how many times as quick."
+    return [text, "", *_table(("network", "batch", "ratio"), rows)]

@@ -16,11 +16,12 @@ from tabdl.data.categories import CategoryEncoder
 from tabdl.data.columns import Column
 from tabdl.data.table import Schema
 
-NUMERIC_TRANSFORMS = ("quantile", "standard", "robust", "none")
+NUMERIC_TRANSFORMS = ("quantile", "standard", "robust", "none", "quantile_noise")
 
-# The tie-breaking noise of the quantile transform, in standard deviations of the column (the
-# authors' code: 1e-3).
+# The tie-breaking noise of the quantile transform, in standard deviations of the column.
 _TIE_NOISE = 1e-3
+# That of the authors' code; see NoisyQuantileNormal.
+_PAPER_NOISE = 1e-3
 # Probabilities are kept this far from 0 and 1, so that no number leaves +-5.2 (as scikit-learn's
 # QuantileTransformer does).
 _TAIL = 1e-7
@@ -37,7 +38,7 @@ class FeatureEncoder:
 
     Parameters
     ----------
-    numeric_transform : {"quantile", "standard", "robust", "none"}
+    numeric_transform : {"quantile", "standard", "robust", "none", "quantile_noise"}
     estimator_name : str
         The estimator's name, for messages.
     numeric_missing : {"impute", "indicator"}
@@ -180,6 +181,7 @@ class NumberEncoder:
             "standard": Standard,
             "robust": RobustClip,
             "none": Unscaled,
+            "quantile_noise": NoisyQuantileNormal,
         }[numeric_transform]()
 
     def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
@@ -215,12 +217,13 @@ class QuantileNormal:
     """The quantile of a number among the training values, as a standard normal's (the paper's).
 
     The authors add random noise to the training values before they take quantiles, which parts
-    equal values. Here the quantiles of that noise are computed: where a value holds a share of the
+    equal values. Here the quantiles of a noise are computed: where a value holds a share of the
     rows, the share is spread over the normal distribution around it. So nothing is random, and a
     weight of 2 is the same as a row that stands twice.
     """
 
     middle = 0.0
+    tie_noise = _TIE_NOISE
 
     def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
         # DIFF: quantiles of the noise, not random noise. The number of quantiles is the authors',
@@ -232,7 +235,7 @@ class QuantileNormal:
         upper = np.cumsum(share)
         at = np.searchsorted(upper, levels * (1 - 1e-12)).clip(max=len(unique) - 1)
         inside = (levels - (upper - share)[at]) / share[at]
-        noise = _TIE_NOISE * _mean_std(unique, share)[1]
+        noise = self.tie_noise * _mean_std(unique, share)[1]
         # Beyond 0.01 the normal's tails would pass the neighbours.
         quantiles = np.maximum.accumulate(
             unique[at] + noise * _normal_quantile(inside.clip(0.01, 0.99))
@@ -244,6 +247,22 @@ class QuantileNormal:
         return _normal_quantile(
             np.interp(values, self.quantiles, self.levels).clip(_TAIL, 1 - _TAIL)
         )
+
+
+class NoisyQuantileNormal(QuantileNormal):
+    """The same quantiles among training values with the random noise of the authors' code.
+
+    Its standard deviation is 1e-3 / max(s, 1e-3), where s is the column's: the *inverse* of what
+    would be in proportion to it. A column whose values differ by less than the noise loses what it
+    says (rtdl-revisiting-models, ``lib/data.py``). The generator starts from 0 in every column.
+    """
+
+    tie_noise = 0.0
+
+    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
+        std = _PAPER_NOISE / max(_mean_std(*_shares(values, weight))[1], _PAPER_NOISE)
+        noise = std * np.random.default_rng(0).standard_normal(len(values))
+        return super().fit(values + noise, weight)
 
 
 def _with_middles(quantiles, levels):

@@ -6,6 +6,7 @@ from all training rows. Categories that the rows of a fold lack are unknown to i
 cases.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,10 +74,11 @@ def fits_of_folds(
         Whether the test rows of a fold are its validation rows. Else a part of its training rows
         is, by the parameters of the estimator.
     """
+    start = time.perf_counter()
     first = estimators[0]
     check_params(first)
     rows = read_training_data(first, dataset.X, dataset.y, dataset.sample_weight).used
-    preparation = Preparation(first, rows)
+    preparation = Preparation(first, rows, start)
     fits = []
     for estimator, (train_rows, test_rows) in zip(estimators, folds, strict=True):
         seeds = MemberSeeds(estimator.random_state, estimator.n_members)

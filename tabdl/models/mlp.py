@@ -23,7 +23,7 @@ class TabMLP(TabularEstimator):
 
     The paper has no defaults for it; width, depth and dropout are near those of the example in the
     authors' package. Its network has ``numeric_embedding=None``; with an embedding the error is
-    smaller (``python -m benchmarks.defaults``).
+    smaller (``python -m benchmarks.run study defaults``).
     """
 
     n_blocks: int = param(Int(1), default=3, doc="Number of hidden layers.")

@@ -62,7 +62,7 @@ class TabResNet(TabularEstimator):
 
     The paper has no defaults for it; width, depth and dropout are those of the example in the
     authors' package. Its network has ``numeric_embedding=None``; with an embedding the error is
-    smaller (``python -m benchmarks.defaults``).
+    smaller (``python -m benchmarks.run study defaults``).
     """
 
     n_blocks: int = param(Int(1), default=2, doc="Number of residual blocks.")

@@ -164,7 +164,7 @@ class TabM(TabularEstimator):
     """The hyper-parameters of TabM.
 
     The defaults are those of the authors' package but for the width, which is 512 there, and the
-    bins of the embedding: measured by ``python -m benchmarks.defaults``.
+    bins of the embedding: measured by ``python -m benchmarks.run study defaults``.
     """
 
     arch: str = param(

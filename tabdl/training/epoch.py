@@ -5,7 +5,7 @@ Nothing in them waits for the device.
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from tabdl.training.batches import make_batches
 from tabdl.training.cuda_graphs import CUDAGraphStep
 from tabdl.training.heap import HeapTrimGuard
 from tabdl.training.optimizers import Optimizer, WeightAverage
+from tabdl.training.pace import Pace, TimedPace
 from tabdl.training.parts import StepParts, part_rows
 from tabdl.training.run import Loss, TrainingConfig, TrainingRun
 from tabdl.training.schedules import SCHEDULES, DropoutSchedule, learning_rate_factor
@@ -35,6 +36,7 @@ class EpochRunner:
     ----------
     lr : float
         The learning rate of the latest step.
+    pace : Pace
     """
 
     def __init__(self, runs: Sequence[TrainingRun], loss: Loss, config: TrainingConfig) -> None:
@@ -48,7 +50,9 @@ class EpochRunner:
         self.batches = make_batches([run.table for run in runs], self.device, self.n_batch)
         self.n_visited = _visited(config.epoch_rows or min(run.n_rows for run in runs), config)
         self.n_steps_epoch = math.ceil(self.n_visited / config.batch_size)
-        self.n_done = 0
+        self.pace = self._new_pace(runs)
+        # The batches of this epoch that no step has taken yet.
+        self.left: Iterator[Tensor] | None = None
         self.indices = [None if run.index is None else run.index.to(self.device) for run in runs]
         self.sizes = [run.n_rows for run in runs]
         self.orders = [self._generator(run.seed) for run in runs]
@@ -61,6 +65,14 @@ class EpochRunner:
         # HiddenMix mixes the rows of a part, and draws for it itself.
         n_threads = 1 if config.hidden_mix or config.is_compiled else torch.get_num_threads()
         self.part_rows = self.block_rows and part_rows(first, config.batch_size, n_threads)
+
+    def _new_pace(self, runs):
+        config = self.config
+        if config.time_limit is None:
+            return Pace(config, self.n_steps_epoch)
+        n_val = sum(0 if run.val is None else len(run.val) for run in runs)
+        n_val_epochs = n_val / len(runs) / self.n_visited
+        return TimedPace(config, self.n_steps_epoch, self.device, n_val_epochs)
 
     def _generator(self, seed):
         return torch.Generator(self.device).manual_seed(seed)
@@ -109,30 +121,53 @@ class EpochRunner:
         """
         return contextlib.nullcontext() if self.average is None else self.average.in_place()
 
-    def run_epoch(self) -> Tensor:
-        """Take a step for each batch of a new random order; return the mean losses, (M,)."""
+    def run_round(self) -> Tensor:
+        """Take a step for each batch up to the next evaluation; return the mean losses, (M,).
+
+        A round is an epoch, in a new random order, but for what a time limit changes.
+        """
         assert self.step is not None, "the context is open"
         self.networks.train()
         self.total.zero_()
-        parts = zip(self.sizes, self.indices, self.orders, strict=True)
-        orders = [self._order(*part)[: self.n_visited] for part in parts]
+        self.pace.begin_round()
+        n_rows = 0
         with self.config.precision.matmuls(self.device), self.parts.team.share():
-            for index in self.batches.epoch(torch.stack(orders).flatten(1), self.n_batch):
+            for index in self._batches():
                 self._schedule()
                 self.step(index)
-                self.n_done += 1
-        return self.total / (self.n_visited * self.n_batch_streams)
+                n_rows += index.shape[1]
+                if self.pace.step_done():
+                    break
+        self.pace.end_round()
+        return self.total / n_rows
+
+    def _batches(self):
+        """Yield the batches of the epoch that is not through, and of further ones if need be."""
+        while True:
+            if self.left is None:
+                parts = zip(self.sizes, self.indices, self.orders, strict=True)
+                orders = [self._order(*part)[: self.n_visited] for part in parts]
+                self.left = self.batches.epoch(torch.stack(orders).flatten(1), self.n_batch)
+            # ``yield from`` would close what the next round goes on with.
+            while (index := next(self.left, None)) is not None:
+                yield index
+            self.left = None
+            if self.pace.ends_with_epoch():
+                return
 
     def _schedule(self):
         """Set the learning rate, weight decay and dropout of the next step."""
         config = self.config
-        n_steps = config.max_epochs * self.n_steps_epoch
+        pace = self.pace
         n_warmup = config.warmup_epochs * self.n_steps_epoch
-        factor = learning_rate_factor(config.lr_schedule, self.n_done, n_steps, n_warmup)
+        schedule = config.lr_schedule
+        factor = learning_rate_factor(schedule, pace.position, pace.n_steps, n_warmup)
+        factor *= pace.lr_factor
         self.lr = config.lr * factor
-        self.optimizer.set(factor, SCHEDULES[config.weight_decay_schedule](self.n_done / n_steps))
+        t = pace.position / pace.n_steps
+        self.optimizer.set(factor, SCHEDULES[config.weight_decay_schedule](t))
         if self.dropout is not None:
-            self.dropout.set(SCHEDULES[config.dropout_schedule](self.n_done / n_steps))
+            self.dropout.set(SCHEDULES[config.dropout_schedule](t))
 
     def _order(self, n_rows, index, generator):
         """Return random orders of the rows of a run side by side, (N, n_batch_streams)."""

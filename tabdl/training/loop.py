@@ -86,11 +86,11 @@ def train(
     start = time.perf_counter()
     try:
         if together:
-            _train_together(monitors, loss, val_loss, config)
+            _train_together(monitors, loss, val_loss, _with_share(config, start, 1))
         else:
             for i, monitor in enumerate(monitors):
-                monitor.config = _with_share(config, start, len(monitors) - i)
-                _train_together([monitor], loss, val_loss, monitor.config)
+                share = _with_share(config, start, len(monitors) - i)
+                _train_together([monitor], loss, val_loss, share)
     except KeyboardInterrupt:
         if not any(monitor.result.history for monitor in monitors):
             raise
@@ -108,17 +108,13 @@ def _with_share(config, start, n_left):
 
 
 def _train_together(monitors, loss, val_loss, config):
-    start = time.perf_counter()
     with EpochRunner([monitor.run for monitor in monitors], loss, config) as runner:
-        for epoch in range(1, config.max_epochs + 1):
+        while not all(monitor.result.stop_reason for monitor in monitors):
             epoch_start = time.perf_counter()
-            train_losses = runner.run_epoch()
+            train_losses = runner.run_round()
             with runner.kept_weights():
                 val_losses = [monitor.evaluate(val_loss).to(train_losses) for monitor in monitors]
                 # The epoch's one wait for the device.
                 numbers = torch.stack([train_losses, torch.stack(val_losses)]).T.tolist()
                 for monitor, losses in zip(monitors, numbers, strict=True):
-                    elapsed = time.perf_counter() - start
-                    monitor.finish_epoch(epoch, *losses, runner.lr, epoch_start, elapsed)
-            if all(monitor.result.stop_reason for monitor in monitors):
-                break
+                    monitor.finish_epoch(*losses, runner.lr, epoch_start, runner.pace)

@@ -12,6 +12,7 @@ from tabdl.network.embeddings import CategoryEmbedding
 from tabdl.training.batches import on_device
 from tabdl.training.epoch import weighted_mean
 from tabdl.training.inference import net_outputs
+from tabdl.training.pace import Pace
 from tabdl.training.run import Loss, TrainingConfig, TrainingResult, TrainingRun
 
 
@@ -65,29 +66,26 @@ class TrainingMonitor:
 
     def finish_epoch(
         self,
-        epoch: int,
         train_loss: float,
         val_loss: float,
         lr: float,
         epoch_start: float,
-        elapsed: float,
+        pace: Pace,
     ) -> None:
         """Record the epoch, keep its weights if they are the best, and decide whether to go on.
 
         Parameters
         ----------
-        epoch : int
-            From 1.
         train_loss, val_loss : float
         lr : float
             The learning rate of the last step.
         epoch_start : float
             When the epoch began, by ``time.perf_counter``.
-        elapsed : float
-            Seconds since training began.
+        pace : Pace
         """
         if self.result.stop_reason:
             return
+        epoch = self.result.n_iter + 1
         record = self._record(epoch, train_loss, val_loss)
         record |= {"lr": lr, "seconds": time.perf_counter() - epoch_start}
         self.result.history.append(record)
@@ -97,7 +95,8 @@ class TrainingMonitor:
             if self.best_state is None or key > self.best_key:
                 self.best_key = key
                 self._keep(epoch)
-        self.result.stop_reason = self._stop_reason(record, elapsed)
+        self.result.plan = pace.plan
+        self.result.stop_reason = self._stop_reason(record, pace)
         if self.result.stop_reason and self.best_state is None:
             self._keep(epoch)
 
@@ -116,19 +115,17 @@ class TrainingMonitor:
         state = self.run.net.state_dict()
         self.best_state = {name: value.detach().clone() for name, value in state.items()}
 
-    def _stop_reason(self, record, elapsed):
+    def _stop_reason(self, record, pace):
         """Return why training ends after this epoch, or an empty string."""
         config = self.config
-        epoch = record["epoch"]
         shown = dict(record) if self.number is None else record | {"member": self.number}
         # Every callback sees every epoch, also those after one that says stop.
         if any([callback(dict(shown)) is True for callback in config.callbacks]):
             return "callback"
-        if config.patience is not None and epoch - self.result.best_epoch >= config.patience:
+        n_waited = record["epoch"] - self.result.best_epoch
+        if config.patience is not None and pace.has_patience and n_waited >= config.patience:
             return "patience"
-        if config.time_limit is not None and elapsed + record["seconds"] > config.time_limit:
-            return "time_limit"
-        return "max_epochs" if epoch == config.max_epochs else ""
+        return pace.stop_reason
 
     def close(self) -> TrainingResult:
         """Give the network its kept weights and return the result."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -47,7 +48,7 @@ class TrainingConfig:
         Epochs without a better score before training stops; None: no early stopping, the last
         weights are kept.
     time_limit : float or None
-        Seconds; no epoch begins that would probably end later.
+        Seconds; see ``pace.py``.
     precision : Precision
     is_compiled : bool
         Whether ``torch.compile`` joins the pointwise parts of a step.
@@ -129,11 +130,18 @@ class TrainingResult:
     stop_reason : str
         "patience", "max_epochs", "time_limit", "callback" or "interrupted"; empty while the network
         trains.
+    plan : dict or None
+        With a time limit, what the first steps said: ``seconds_step``, the seconds of a step;
+        ``n_epochs``, how many epochs fit into the limit; ``turn``, the epoch from which the clock
+        led the schedules, or None where the fit went its natural way; ``lr_factor``, what the
+        learning rate grew by. None without a limit, and where the time was over before a step was
+        measured.
     """
 
     history: list[dict] = field(default_factory=list)
     best_epoch: int = 0
     stop_reason: str = ""
+    plan: dict[str, Any] | None = None
 
     @property
     def n_iter(self) -> int:

@@ -42,15 +42,17 @@ def flat_cosine(t: float) -> float:
 SCHEDULES = {"constant": constant, "cosine": cosine, "coslog4": coslog4, "flat_cosine": flat_cosine}
 
 
-def learning_rate_factor(schedule: str, step: int, n_steps: int, n_warmup: float) -> float:
+def learning_rate_factor(schedule: str, step: float, n_steps: int, n_warmup: float) -> float:
     """Return what the learning rate of a step is multiplied with.
 
     Parameters
     ----------
     schedule : str
         A key of ``SCHEDULES``.
-    step, n_steps : int
-        Number of the step, from 0, and how many there are.
+    step : float
+        Number of the step, from 0; between two numbers where the clock leads.
+    n_steps : int
+        How many there are.
     n_warmup : float
         Number of first steps in which the factor grows linearly to 1. The schedule begins after
         them.

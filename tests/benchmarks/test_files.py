@@ -68,14 +68,3 @@ def test_what_cannot_be_written_is_said_with_the_arguments(tmp_path):
     for wrong in (tmp_path / "a", tmp_path / "file" / "b.jsonl"):
         with pytest.raises(ArgumentTypeError, match="is a folder|nothing can be written"):
             files.writable_file(str(wrong))
-
-
-def test_lines_of_a_killed_command(tmp_path, capsys):
-    path = tmp_path / "fits.jsonl"
-    assert files.read_json_lines(path) == []
-    files.append_json_line(path, {"a": 1})
-    with path.open("a") as file:
-        file.write('{"a": ')
-    files.append_json_line(path, {"a": 2})
-    assert files.read_json_lines(path) == [{"a": 1}, {"a": 2}]
-    assert "fits.jsonl, line 2 is damaged" in capsys.readouterr().err

@@ -22,9 +22,10 @@ from benchmarks.errors import HarnessError
 from benchmarks.evaluate import evaluate, folder_of, read_predictions
 from benchmarks.executors import Executor
 from benchmarks.files import locked
+from benchmarks.ranking import complete_scores, leaderboard, not_worse_than_the_best, win_rates
 from benchmarks.results import Experiment, done, read, write
 from benchmarks.sources import dataset_name
-from benchmarks.table import collect, complete_scores, summary, win_rates
+from benchmarks.table import collect, label, summary
 
 ROOT = Path(__file__).parent.parent.parent
 HOUSING = Source("smoke_housing")
@@ -337,7 +338,7 @@ def test_damaged_files_are_named_and_made_again(tmp_path, capsys):
     (folder / "predictions.npz").write_bytes(b"PK")
     assert evaluate(here, 0)["metrics"] == whole
     assert "evaluation/0/predictions.npz is damaged (" in capsys.readouterr().err
-    for damage in ("", '{"identity": ', "[]", '{"identity": {"format": 3, "stage": "evaluation"}}'):
+    for damage in ("", '{"identity": ', "[]", '{"identity": {"format": 4, "stage": "evaluation"}}'):
         (folder / "report.json").write_text(damage)
         assert len(collect(tmp_path)) == 0
         assert evaluate(here, 0)["metrics"] == whole
@@ -351,7 +352,7 @@ def test_strangers_reports_are_left_out(tmp_path, capsys):
     whole = json.loads((folder / "report.json").read_text())
     identity = whole["identity"]
     for place, changed, line in (
-        ("1", {"format": 1}, "has a report of layout 1, this is layout 3: left out"),
+        ("1", {"format": 1}, "has a report of layout 1, this is layout 4: left out"),
         ("2", {"model": "../../x"}, "identity.model '../../x' is no name"),
         ("3", {"model": "catboost"}, "has a report that does not belong there"),
         ("four", {}, "has a report that does not belong there"),
@@ -466,7 +467,10 @@ def table_of(scores):
         {
             "dataset": dataset,
             "model": model,
+            "name": label(model, "paper-tuned"),
             "config": "paper-tuned",
+            "variant": "",
+            "protocol": "paper",
             "stage": "evaluation",
             "index": i,
             "test_score": score,
@@ -490,7 +494,7 @@ def table_of(scores):
 def test_summary_is_beside_the_paper():
     table = table_of({("california_housing", "mlp"): [-0.49, -0.50], ("adult", "mine"): [0.8]})
     mine, mlp = summary(table).set_index("model").loc[["mine", "mlp"]].itertuples()
-    assert mlp.mean == pytest.approx(-0.495) and mlp.std == pytest.approx(0.00707, abs=1e-5)
+    assert mlp.mean == pytest.approx(-0.495) and mlp.std == pytest.approx(0.005)
     assert mlp.paper_mean == -0.49855 and mlp.difference == pytest.approx(
         (-0.495 + 0.49855) / 0.00295
     )
@@ -500,28 +504,57 @@ def test_summary_is_beside_the_paper():
 def test_wins_ranks_and_missing_cells(tmp_path):
     table = table_of(
         {
-            (dataset, model): [base + i for i in range(2)]
+            (dataset, model): [(base + i) / 10 for i in range(2)]
             for i, dataset in enumerate("abc")
             for base, model in enumerate("xyz")
         }
-        | {("a", "catboost"): [1.0, 1.0], ("a", "w"): [5.0]}
+        | {("a", "catboost"): [0.1, 0.1], ("a", "w"): [0.5]}
     )
-    rates = win_rates(table).set_index("model")["rate"]
-    assert (rates["w"], rates["x"], rates["y"]) == (1.0, 0.25, 0.75)
+    rates = win_rates(table).set_index("name")["rate"]
+    assert [rates[f"{name} (paper-tuned)"] for name in "wxy"] == [1.0, 0.25, 0.75]
     assert list(complete_scores(table).columns) == [
         "x (paper-tuned)",
         "y (paper-tuned)",
         "z (paper-tuned)",
     ]
+    board = leaderboard(table).set_index("name")
+    assert list(board.index) == [f"{name} (paper-tuned)" for name in "zyx"]
+    assert board["rank"].tolist() == [1, 2, 3] and board["winrate"].tolist() == [1, 0.5, 0]
     report.write(table, tmp_path)
     text = (tmp_path / "report" / "report.md").read_text()
-    assert "| catboost | paper-tuned | 0 | missing |" in text and "ranks.png" in text
+    assert "| catboost (paper-tuned) | 0 | missing |" in text and "ranks.png" in text
     assert (tmp_path / "report" / "ranks.png").stat().st_size > 5000
     assert "No critical-difference figure" not in text
     assert figures.draw(table_of({("a", "x"): [1.0]}), tmp_path).keys() == {
         "scores.png",
         "time.png",
     }
+
+
+def test_seeds_decide_who_is_not_worse():
+    """The paper's test: fifteen seeds that all point one way are a difference, three are not."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=15) / 100
+    scores = {"a": 0.9 + noise, "b": 0.9 + noise[::-1], "c": 0.8 + noise}
+    table = table_of({("t", name): values for name, values in scores.items()})
+    assert not_worse_than_the_best(table, "t") == {"a (paper-tuned)", "b (paper-tuned)"}
+    few = table[table["index"] < 3]
+    assert len(not_worse_than_the_best(few, "t")) == 3
+    assert not_worse_than_the_best(table, "other") == set()
+
+
+def test_the_last_lines_say_what_a_table_means():
+    table = table_of({("adult", "tabm"): [0.87], ("adult", "catboost"): [0.86]})
+    table.loc[table["model"] == "catboost", "fit_s"] = 0.1
+    asked = [
+        Experiment(Source("adult"), model, "paper-tuned", "cpu", None, "")
+        for model in ("tabm", "catboost")
+    ]
+    text = report.footnote(table, asked)
+    last = (
+        "adult: tabm (paper-tuned) is best (0.8700, 1 s); catboost (paper-tuned) is 0.0100 behind"
+    )
+    assert last in text and "10 times as fast. Other seeds differ" in text
 
 
 def test_an_empty_folder_has_an_empty_report(tmp_path, capsys):

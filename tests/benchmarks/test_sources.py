@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import re
+import tarfile
 import threading
 import time
 import zipfile
@@ -16,7 +17,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import datasets, public, sources
-from benchmarks.datasets import ELEVEN, Source, load
+from benchmarks.datasets import ELEVEN, Source, load, sample
 from benchmarks.errors import HarnessError
 from benchmarks.results import PAPER
 from benchmarks.splits import SearchData, split_rows
@@ -89,7 +90,8 @@ def test_a_file_that_changed_is_fetched_again(server):
     [
         ("/truncated", {}, "IncompleteRead|Connection broken|content-length"),
         ("/broken", {}, "500 Server Error"),
-        ("/whole", {"sha256": "0" * 64}, "hash|SHA256"),
+        ("/whole", {"checksum": "0" * 64}, "hash|SHA256"),
+        ("/whole", {"checksum": "sha1:" + "0" * 40}, "hash|SHA256"),
         ("/slow", {"timeout": 0.3}, "timed out"),
     ],
 )
@@ -295,6 +297,17 @@ def test_openml_from_its_cache(tmp_path, monkeypatch):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(gzip.compress(content.encode()))
     dataset = load(Source("openml_7", data="openml:7"))
+    monkeypatch.setitem(public.OPENML, "seven", (7, "binary", 50))
+    drawn = load(sample("seven", "openml", 20))
+    assert [len(X) for X, _ in drawn.train_val_test] == [16, 4, 30]
+    monkeypatch.setitem(public.OPENML, "seven", (7, "binary", 51))
+    with pytest.raises(HarnessError, match="7 has 50 rows, seven should have 51"):
+        load(sample("seven", "openml", 30))
+    recorded = sources.data_home() / "checksums.json"
+    recorded.write_text(json.dumps({"openml 7": "0" * 64}))
+    monkeypatch.setitem(public.OPENML, "seven", (7, "binary", 50))
+    with pytest.raises(HarnessError, match="openml 7 is not what it was when it was first"):
+        load(sample("seven", "openml", 30))
     assert dataset.task == "binary" and dataset.name == "openml_7"
     assert [len(X) for X, _ in (dataset.train, dataset.val, dataset.test)] == [32, 8, 10]
 
@@ -324,7 +337,9 @@ def test_tables_with_a_licence(tmp_path, monkeypatch):
             archive.writestr(f"Fold1/{part}.txt", "1 qid:1 1:3 136:4\n" * 3)
     with pytest.raises(
         HarnessError,
-        match=re.escape("has (3, 3, 3) rows in its parts, the paper (723412, 235259, 241521)"),
+        match=re.escape(
+            "microsoft has (3, 3, 3) rows in its parts, the paper (723412, 235259, 241521)"
+        ),
     ):
         load(Source("microsoft"))
 
@@ -337,3 +352,78 @@ def test_the_table_of_eleven():
         assert entry.fetch is not None or entry.n_features in (8, 14)
     rows = split_rows(np.arange(581_012) % 7, "multiclass")
     assert tuple(map(len, rows)) == ELEVEN["covtype"].sizes
+
+
+def test_class_codes_are_in_numeric_order():
+    y = pd.Series(["0", "10", "2", "1", "10"], dtype="category")
+    assert public.class_codes(y).tolist() == [0, 3, 2, 1, 3]
+    y = pd.Series(["b", "a", "b"], dtype=pd.CategoricalDtype(["b", "a"]))
+    assert public.class_codes(y).tolist() == [0, 1, 0]
+
+
+def test_a_table_of_other_classes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("TABDL_DATA", str(tmp_path))
+    entry = ELEVEN["higgs_small"]
+    for ones, line in ((51_827, None), (51_000, "rows in its first classes, the paper (46223")):
+        y = np.zeros(98_050, np.int64)
+        y[:ones] = 1
+        parts = np.split(y, np.cumsum(entry.sizes)[:2])
+        archive = [(np.zeros((len(part), 1)), part) for part in parts]
+        folder = tmp_path / "prepared" / "higgs_small"
+        sources.write_archive(folder, "binary", archive)
+        load.cache_clear()
+        if line is None:
+            assert load(Source("higgs_small")).task == "binary"
+        else:
+            with pytest.raises(HarnessError, match=re.escape(line)):
+                load(Source("higgs_small"))
+
+
+def test_the_mirror_of_the_splits(server, monkeypatch):
+    """A file whose checksum is another is not kept."""
+    monkeypatch.setattr(public, "AUTOGLUON", server.url)
+    with pytest.raises(HarnessError, match="autogluon-helena-train.csv could not be downloaded"):
+        load(Source("helena", archive="autogluon"))
+    assert server.asked[0] == "/helena/train.csv"
+    csv = b"".join(b"%d,%d,%d\n" % (i, 2 * i, i % 3) for i in range(40))
+    monkeypatch.setitem(globals(), "BODY", b"a,b,target\n" + csv)
+    sha1 = hashlib.sha1(BODY).hexdigest()
+    monkeypatch.setitem(public.AUTOGLUON_SHA1, "helena", (sha1,) * 3)
+    with pytest.raises(HarnessError, match=re.escape("helena has (40, 40, 40) rows in its parts")):
+        load(Source("helena", archive="autogluon"))
+    with pytest.raises(HarnessError, match="autogluon has helena, .* not yahoo"):
+        load(Source("yahoo", archive="autogluon"))
+
+
+def test_the_authors_tar_file(server, tmp_path, monkeypatch):
+    """Downloaded and unpacked once, and refused where it is no tar file."""
+    monkeypatch.setattr(public, "AUTHORS", f"{server.url}/whole")
+    with pytest.raises(HarnessError, match="data.tar.gz cannot be unpacked"):
+        load(Source("covtype", archive="authors"))
+    (tmp_path / "data").mkdir()
+    write_authors_archive(tmp_path / "data")
+    with tarfile.open(tmp_path / "data.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "data", "data")
+    monkeypatch.setitem(globals(), "BODY", (tmp_path / "data.tar.gz").read_bytes())
+    (sources.data_home() / "data.tar.gz").unlink()
+    (sources.data_home() / "checksums.json").unlink()
+    with pytest.raises(HarnessError, match=re.escape("covtype has (60, 20, 20) rows")):
+        load(Source("covtype", archive="authors"))
+
+
+def test_the_split_of_the_later_papers():
+    """The same test rows; a fifth of the validation rows are the same."""
+    from benchmarks.datasets import with_split
+
+    for name in ("california_housing", "adult"):
+        later, papers = load(with_split(name, "later")), load(with_split(name))
+        sets = [
+            [set(map(hash, X.itertuples(index=False, name=None))) for X, _ in d.train_val_test]
+            for d in (later, papers)
+        ]
+        assert [len(X) for X, _ in later.train_val_test] == [
+            len(X) for X, _ in papers.train_val_test
+        ]
+        assert sets[0][2] == sets[1][2] and len(sets[0][1] & sets[1][1]) < 0.25 * len(sets[0][1])
+    with pytest.raises(HarnessError, match="known for california_housing, adult, not for helena"):
+        with_split("helena", "later")

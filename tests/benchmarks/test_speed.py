@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -226,7 +227,7 @@ def test_memory_is_not_that_of_the_process_that_started_it():
         check=True,
         cwd=Path(speed.__file__).parent.parent.parent,
     )
-    assert int(done.stdout) < len(held) < memory.peak_memory()
+    assert int(done.stdout) < len(held) < memory.peak_bytes()
 
 
 def test_overhead(tmp_path):
@@ -295,12 +296,13 @@ def test_california_from_a_csv_file(tmp_path, monkeypatch):
     pd.concat(rows).to_csv(tmp_path / "table.csv", index=False)
     seeds = []
 
-    def zeros(dataset, config, seed, device, time_limit):
+    def zeros(make, dataset, parameters, seed, *how):
         seeds.append(seed)
         assert [len(X) for X, _ in (dataset.train, dataset.val, dataset.test)] == [20, 20, 20]
         return Fit(lambda X: np.zeros(len(X)), 1, 7, 5, False)
 
-    monkeypatch.setitem(california.MODELS, california.NETWORK, zeros)
+    model = replace(california.MODELS[california.NETWORK], train=zeros)
+    monkeypatch.setitem(california.MODELS, california.NETWORK, model)
     entries, text = run(
         tmp_path,
         "--parts",

@@ -9,6 +9,7 @@ from conftest import make, some_rows
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+import tabdl.training.optimizers as optimizers
 from tabdl.data.table import Schema, Table
 from tabdl.devices import Precision
 from tabdl.network.contract import TabularNet, hidden_matrix_names, init_weights, lr_factors
@@ -87,6 +88,15 @@ def test_orthogonal(shape):
     )
 
 
+@pytest.mark.parametrize("has_instructions", [True, False])
+def test_products_are_of_numbers_that_the_processor_multiplies(has_instructions, monkeypatch):
+    monkeypatch.setattr(optimizers, "cpu_multiplies_bfloat16", lambda: has_instructions)
+    matrix = torch.randn(30, 40, generator=torch.Generator().manual_seed(0))
+    exact = orthogonalized(matrix.double())
+    error = (orthogonalized(matrix).double() - exact).abs().max().item()
+    assert (1e-4 < error < 0.1) if has_instructions else error < 1e-5
+
+
 def test_muon_is_torchs_for_each_matrix_of_a_stack():
     generator = torch.Generator().manual_seed(0)
     stack = torch.randn(2, 3, 12, 7, generator=generator)
@@ -106,9 +116,11 @@ def test_muon_is_torchs_for_each_matrix_of_a_stack():
     assert (stack - expected).abs().mean() < 0.02 * 5 * 0.004
 
 
-def test_muon_in_the_loop_beside_adamw():
+def test_muon_in_the_loop_beside_adamw(monkeypatch):
     """Beside a plain loop with torch.optim.Muon for the backbone's matrices and torch.optim.AdamW
     for the rest."""
+    # torch's multiplies bfloat16 numbers everywhere.
+    monkeypatch.setattr(optimizers, "cpu_multiplies_bfloat16", lambda: True)
     net, plain, rows = small_net(), small_net(), small_table()
     train_nets([net], rows, optimizer="muon")
     matrices = [plain.backbone[0].weight, plain.backbone[2].weight]
