@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from tabdl.devices import cpu_multiplies_bfloat16
+from tabdl.devices import multiplies_bfloat16
 from tabdl.network.contract import parameter_groups
 from tabdl.training.run import TrainingConfig
 from tabdl.training.stacking import StackedNetworks
@@ -179,11 +179,7 @@ def orthogonalized(matrices: Tensor, n_steps: int = 5) -> Tensor:
 
 def _takes_bfloat16(matrices: Tensor) -> bool:
     # Emulated products take 35 times as long as float32's on a CPU.
-    if matrices.dtype == torch.float64:
-        return False
-    if matrices.device.type == "cuda":
-        return torch.cuda.get_device_capability(matrices.device) >= (8, 0)
-    return matrices.device.type != "cpu" or cpu_multiplies_bfloat16()
+    return matrices.dtype != torch.float64 and multiplies_bfloat16(matrices.device)
 
 
 class WeightAverage:
