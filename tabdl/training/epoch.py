@@ -14,6 +14,7 @@ from torch import Tensor
 from tabdl.training.batches import make_batches
 from tabdl.training.cuda_graphs import CUDAGraphStep
 from tabdl.training.heap import HeapTrimGuard
+from tabdl.training.loss_scale import LossScale
 from tabdl.training.optimizers import Optimizer, WeightAverage
 from tabdl.training.pace import Pace, TimedPace
 from tabdl.training.parts import StepParts, part_rows
@@ -81,12 +82,15 @@ class EpochRunner:
         self.networks.__enter__()
         config = self.config
         device = self.device
+        is_scaled = config.precision.half == torch.float16
+        self.loss_scale = LossScale(len(self.networks), device) if is_scaled else None
         self.parts = StepParts(
             self.networks,
             self.block_rows,
             self.part_rows,
             self.n_batch,
             at_once=not config.hidden_mix,
+            scale=None if self.loss_scale is None else self.loss_scale.scale,
         )
         self.parts.__enter__()
         self.optimizer = Optimizer(self.networks, config, device)
@@ -181,10 +185,11 @@ class EpochRunner:
         batch = self.batches.gather(index)
         self.optimizer.zero_grad()
         self.parts.backward(self._losses, batch, self.total)
+        parameters = list(self.networks.parameters.values())
+        if self.loss_scale is not None:
+            self.loss_scale.unscale(parameters)
         if self.config.clip_norm is not None:
-            clip_gradients(
-                list(self.networks.parameters.values()), self.config.clip_norm, len(self.networks)
-            )
+            clip_gradients(parameters, self.config.clip_norm, len(self.networks))
         self.optimizer.step()
         if self.average is not None:
             self.average.update()

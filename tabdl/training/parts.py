@@ -59,6 +59,8 @@ class StepParts:
         Rows of a batch.
     at_once : bool
         False: one part after the other also with several threads, for losses that draw.
+    scale : Tensor of shape (M,) or None
+        What the gradients of each network are multiplied with.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class StepParts:
         part_rows: int | None,
         n_batch: int,
         at_once: bool = True,
+        scale: Tensor | None = None,
     ) -> None:
         self.networks = networks
+        self.scale = scale
         self.block_rows = block_rows
         self.part_rows = part_rows
         # For each draw of a network, the numbers for a row.
@@ -152,8 +156,13 @@ class StepParts:
 
     def _part_backward(self, losses_of, part, n_rows, total):
         losses = losses_of(self.networks, part)
-        losses.sum().div(n_rows).backward()
+        self._mean(losses, n_rows).backward()
         total += losses.detach().sum(1)
+
+    def _mean(self, losses, n_rows):
+        """Return the sum over the networks of their mean losses, each with its factor."""
+        scaled = losses if self.scale is None else losses * self.scale[:, None]
+        return scaled.sum().div(n_rows)
 
     def _at_once(self, losses_of, parts, bits, n_rows, total):
         parameters = list(self.networks.parameters.values())
@@ -161,7 +170,7 @@ class StepParts:
         def part_gradients(copy, part, bits):
             with copy.drawing_from(bits):
                 losses = losses_of(copy, part)
-            mean = losses.sum().div(n_rows)
+            mean = self._mean(losses, n_rows)
             return losses.detach(), torch.autograd.grad(mean, parameters, allow_unused=True)
 
         copies = self.copies[: len(parts)]

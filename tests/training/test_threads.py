@@ -51,7 +51,7 @@ def test_a_batch_has_a_part_for_each_thread(monkeypatch):
 
 
 @pytest.mark.parametrize("architecture", ["TabM", "FTTransformer", "GMLP"])
-@pytest.mark.parametrize("options", [{}, {"n_members": 2}, {"hidden_mix": True}])
+@pytest.mark.parametrize("options", [{}, {"n_members": 2}])
 def test_parts_at_once_are_parts_in_turn(architecture, options, four_threads, monkeypatch):
     """Dropout and the sums of gradients, with a last batch and a last part that are shorter."""
     X, y = numbers(140)
