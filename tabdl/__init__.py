@@ -27,5 +27,6 @@ from tabdl.models.resnet import (
     TabResNetRegressor as TabResNetRegressor,
 )
 from tabdl.models.tabm import TabMClassifier as TabMClassifier, TabMRegressor as TabMRegressor
+from tabdl.persistence.files import load as load, save as save
 
 __version__ = "0.1.0"

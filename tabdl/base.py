@@ -13,18 +13,20 @@ with ``y`` and with the outputs.
 """
 
 import copy
+import inspect
 import math
 import secrets
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.base import is_classifier
+from sklearn.utils import estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -32,8 +34,10 @@ from tabdl.base_params import NetworkParams
 from tabdl.data.dataset import Dataset, Subset
 from tabdl.data.encoding import FeatureEncoder
 from tabdl.data.splitting import train_val_split
+from tabdl.data.state import State
 from tabdl.data.table import Schema, Table, TableView
 from tabdl.data.validation import read_dataset, read_X
+from tabdl.describe import facts_html
 from tabdl.devices import (
     Precision,
     choose_compile,
@@ -44,23 +48,33 @@ from tabdl.devices import (
     predict_device,
     threads,
 )
-from tabdl.exceptions import FitInterruptedWarning
+from tabdl.exceptions import FitInterruptedWarning, tabdl_version, warn_of_version
 from tabdl.network.contract import TabularNet, check_draws, init_weights, materialize
+from tabdl.network.rebuilding import build_blank, check_state, fill, network_state
 from tabdl.params import check_params
 from tabdl.progress import progress
 from tabdl.tasks.mixins import Task
 from tabdl.tasks.post_training import wanted_steps
 from tabdl.tasks.scoring import ValidationScore
-from tabdl.tasks.targets import Loss, Target
+from tabdl.tasks.targets import Loss, Target, target_from_state
 from tabdl.training.batches import on_device
 from tabdl.training.defaults import choose_batch_size, choose_patience
 from tabdl.training.inference import net_outputs
 from tabdl.training.loop import train_with_float32_fallback
-from tabdl.training.run import TrainingConfig, TrainingResult, TrainingRun
+from tabdl.training.run import STOP_REASONS, TrainingConfig, TrainingResult, TrainingRun
 from tabdl.training.stacking import NetworkEnsemble, is_faster_together
 
-# Where members stopped for several reasons, the fit has the last of them in this order.
-_STOP_REASONS = ["patience", "max_epochs", "time_limit", "callback", "interrupted"]
+# What a pickle or a file holds of a fitted network.
+_STATE_NAMES = (
+    "params",
+    "encoder",
+    "has_column_names",
+    "n_train_rows",
+    "n_val_rows",
+    "target",
+    "results",
+    "networks",
+)
 
 
 class FittedNetwork:
@@ -75,10 +89,14 @@ class FittedNetwork:
     stop_reason_: str
     member_results_: list[TrainingResult]
     n_parameters_: int
+    n_train_rows_: int
+    n_val_rows_: int
     module_: Any
     encoder_: FeatureEncoder
     n_features_in_: int
     feature_names_in_: np.ndarray
+    _target: Target
+    _params_at_fit: dict[str, Any]
 
 
 class TabularEstimator(Task, FittedNetwork, NetworkParams):
@@ -151,7 +169,9 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         n_outputs : int
             C.
         train_table : Table
-            The training rows, on the CPU, for what is learned from them, such as bins.
+            The training rows, on the CPU, for what is learned from them, such as bins. It has no
+            rows when a fitted network is built again, from a pickle or a file; see
+            ``network/rebuilding.py``.
         """
         raise NotImplementedError(f"{self._name} has no network")
 
@@ -238,16 +258,34 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         results: list[TrainingResult],
     ) -> None:
         """Set the fitted attributes; ``nets`` and ``results`` are those that had an epoch."""
-        self.module_ = (nets[0] if self.n_members == 1 else NetworkEnsemble(nets)).eval()
+        self._params_at_fit = self._architecture_params()
+        self.module_ = _joined(nets, self.n_members)
+        self._set_fitted(encoder, target, results, self.n_members)
+
+    def _architecture_params(self) -> dict[str, Any]:
+        """Return copies of the parameters that shape the network."""
+        own = [cls for cls in type(self).__mro__ if issubclass(cls, TabularEstimator)]
+        names = {name for cls in own for name in inspect.get_annotations(cls)}
+        names = {field.name for field in fields(type(self))} & (names | {"n_members"})
+        return copy.deepcopy({name: getattr(self, name) for name in sorted(names)})
+
+    def _set_fitted(
+        self,
+        encoder: FeatureEncoder,
+        target: Target,
+        results: list[TrainingResult],
+        n_members: int,
+    ) -> None:
+        """Set what follows from the results of ``n_members`` trainings."""
         self.encoder_ = encoder
         self._target = target
         self.member_results_ = results
         self.n_iter_ = max(result.n_iter for result in results)
         self.best_epoch_ = round(float(np.median([result.best_epoch for result in results])))
         reasons = {result.stop_reason for result in results}
-        self.stop_reason_ = max(reasons, key=_STOP_REASONS.index)
+        self.stop_reason_ = max(reasons, key=STOP_REASONS.index)
         self.history_ = results[0].history
-        if self.n_members > 1:
+        if n_members > 1:
             records = [(i, record) for i, result in enumerate(results) for record in result.history]
             self.history_ = [{"member": i} | record for i, record in records]
 
@@ -280,14 +318,140 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
 
+    def to(self, device: str | torch.device) -> Self:
+        """Move the network to a device; the parameter ``device`` becomes it, and predict uses it.
+
+        Parameters
+        ----------
+        device : str or torch.device
+            As the parameter ``device``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            For what is no device, or a device that this machine lacks.
+        """
+        check_is_fitted(self)
+        check_params(self._with({"device": device}))
+        chosen = choose_device(device, self._name)
+        self.module_.to(chosen, choose_dtype(self.precision, chosen, self._name))
+        self.device = device
+        return self
+
+    def _html_repr(self) -> str:
+        """Return scikit-learn's picture of an estimator, and what there is to say of the fit."""
+        fit = facts_html(self) if self.__sklearn_is_fitted__() else ""
+        return estimator_html_repr(self) + fit
+
+    # --- pickling
+
     @isolated_torch()
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state for a pickle: parameters and fitted state, with weights on the CPU."""
+        """Return the state for a pickle and for other files.
+
+        It has the parameters by name and, in ``fitted``, plain values and arrays alone, see
+        ``data/state.py``.
+
+        Raises
+        ------
+        ValueError
+            For a network that cannot be built again from this state.
+        """
         own: Any = super().__getstate__()
-        state: dict[str, Any] = own.copy()
+        state: dict[str, Any] = {**own, "_tabdl_version": tabdl_version()}
+        if isinstance(self.device, torch.device):
+            state["device"] = str(self.device)
         if "module_" in state:
-            state["module_"] = copy.deepcopy(state["module_"]).cpu()
+            for name in inspect.get_annotations(FittedNetwork):
+                state.pop(name, None)
+            state["fitted"] = self._fitted_state()
         return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        warn_of_version(self._name, state.pop("_tabdl_version", None))
+        fitted = state.pop("fitted", None)
+        super().__setstate__(state)
+        if fitted is not None:
+            self._restore(fitted)
+
+    def _with(self, params: dict[str, Any]) -> Self:
+        """Return an unfitted estimator with some parameters changed."""
+        return type(self)(**{**self.get_params(deep=False), **params})
+
+    def _fitted_state(self) -> dict[str, Any]:
+        is_joined = isinstance(self.module_, NetworkEnsemble)
+        states = [
+            network_state(net) for net in (self.module_.nets if is_joined else [self.module_])
+        ]
+        for state in states:
+            check_state(self._blank_net(self.encoder_, self._target), state, self._name)
+        return {
+            "params": self._params_at_fit,
+            "encoder": self.encoder_.state(),
+            "has_column_names": hasattr(self, "feature_names_in_"),
+            "n_train_rows": self.n_train_rows_,
+            "n_val_rows": self.n_val_rows_,
+            "target": self._target.state(),
+            "results": [result.state() for result in self.member_results_],
+            "networks": states,
+        }
+
+    def _blank_net(self, encoder: FeatureEncoder, target: Target) -> TabularNet:
+        """Return the network of the parameters at fit, without memory."""
+        builder = self._with(self._params_at_fit)
+        schema = encoder.schema
+        no_rows = Table(torch.empty(0, schema.n_num), torch.empty(0, len(schema.cat_names)).byte())
+        return build_blank(
+            lambda: builder._build_net(schema, target.n_outputs, no_rows), self._name
+        )
+
+    @isolated_torch()
+    def _restore(self, fitted: Any) -> None:
+        """Set the fitted attributes from :meth:`_fitted_state`, of which nothing is trusted."""
+        state = State(fitted, _STATE_NAMES, self._name)
+        networks = state.items("networks", dict)
+        self._params_at_fit = self._checked_params(state, networks)
+        n_members = self._params_at_fit["n_members"]
+        encoder = FeatureEncoder.from_state(fitted["encoder"], self._name)
+        target = target_from_state(fitted["target"], self._has_classes, self._name)
+        results = [TrainingResult.from_state(r, self._name) for r in state.items("results", dict)]
+        if not 1 <= len(networks) <= len(results) <= n_members:
+            state.refuse("networks", f"at most as many as results, which are up to {n_members}")
+        nets: list[TabularNet] = []
+        n_chunk = 0
+        for own in networks:
+            nets.append(self._blank_net(encoder, target))
+            n_chunk = nets[-1].cpu_chunk_rows
+            fill(nets[-1], own, self._name)
+        self.module_ = _joined(nets, n_members)
+        if n_members > 1:  # which keeps the chunks of networks that dropped predictions
+            self.module_.cpu_chunk_rows = n_chunk
+        self._set_fitted(encoder, target, results, n_members)
+        self.n_parameters_ = _n_parameters(self.module_)
+        self.n_train_rows_ = state.integer("n_train_rows", 1)
+        self.n_val_rows_ = state.integer("n_val_rows", 0)
+        self.n_features_in_ = len(encoder.column_names)
+        if state.flag("has_column_names"):
+            self.feature_names_in_ = np.array(encoder.column_names, dtype=object)
+
+    def _checked_params(self, state: State, networks: list[Any]) -> dict[str, Any]:
+        """Return the parameters at fit of a state."""
+        params = state.table("params")
+        if set(params) != set(self._architecture_params()):
+            state.refuse("params", f"a dict with {sorted(self._architecture_params())}")
+        check_params(self._with(params))
+        # Every block has a tensor of its own at least.
+        n_blocks = params.get("n_blocks", 0)
+        if any(n_blocks > len(net.get("tensors", ())) for net in networks):
+            state.refuse("params", f"those of the networks, which have less than {n_blocks} blocks")
+        return params
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -432,6 +596,24 @@ class Preparation:
         return torch.from_numpy(self.positions(subset)).to(self.shared_table.x_num.device)
 
 
+def empty_net(
+    estimator: TabularEstimator, schema: Schema, n_outputs: int, train_table: Table
+) -> TabularNet:
+    """Return the network of an estimator on torch's meta device, where it takes no memory.
+
+    Parameters
+    ----------
+    estimator : TabularEstimator
+    schema : Schema
+    n_outputs : int
+        C.
+    train_table : Table
+        The training rows, on the CPU.
+    """
+    with torch.device("meta"):
+        return estimator._build_net(schema, n_outputs, train_table)
+
+
 class Fit:
     """The training of one estimator: networks and rows before, the fitted estimator after.
 
@@ -489,10 +671,9 @@ class Fit:
     def _new_net(self, seed: int) -> TabularNet:
         estimator = self.estimator
         preparation = self.preparation
-        with torch.device("meta"):  # init_weights fills the weights, from a generator of ours
-            net = estimator._build_net(
-                preparation.encoder.schema, self.target.n_outputs, preparation.table
-            )
+        schema = preparation.encoder.schema
+        net = empty_net(estimator, schema, self.target.n_outputs, preparation.table)
+        # init_weights fills the weights, from a generator of ours.
         net = materialize(net)
         generator = torch.Generator().manual_seed(seed)
         init_weights(net, generator)
@@ -532,8 +713,9 @@ class Fit:
             assert self.val is not None  # a fit without validation rows refuses these steps
             net = estimator.module_
             step.apply(net, self.target, self.val, self.precision(net))
-        parameters = estimator.module_.parameters()
-        estimator.n_parameters_ = sum(parameter.numel() for parameter in parameters)
+        estimator.n_parameters_ = _n_parameters(estimator.module_)
+        estimator.n_train_rows_ = self.runs[0].n_rows
+        estimator.n_val_rows_ = 0 if self.val is None else len(self.val)
         self.is_trained = True
         self._warn_of_scores(results)
 
@@ -598,3 +780,12 @@ def are_faster_together(fits: list[Fit]) -> bool:
 
 def _numpy_dtype(dtype: torch.dtype) -> type[np.floating]:
     return np.float64 if dtype == torch.float64 else np.float32
+
+
+def _joined(nets: list[TabularNet], n_members: int) -> Any:
+    """Return the networks of ``n_members`` trainings as one, in evaluation mode."""
+    return (nets[0] if n_members == 1 else NetworkEnsemble(nets)).eval()
+
+
+def _n_parameters(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

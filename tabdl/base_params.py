@@ -43,6 +43,11 @@ member_results_ : list of TrainingResult, length ``n_members``
     and the ``lr_factor`` that the learning rate grew to.
 n_parameters_ : int
     Number of trained parameters.
+n_train_rows_, n_val_rows_ : int
+    Number of rows of positive weight that trained, and of those that were held out or given for
+    validation.
+target_ : object
+    What turns y into the numbers of the loss, and outputs into predictions.
 module_ : torch.nn.Module
     The network, ``(x_num (B, Fn), x_cat (B, Fc)) -> (B, K, C)``; K = 1 but for TabM, and times
     ``n_members``.

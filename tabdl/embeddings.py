@@ -191,24 +191,31 @@ class PiecewiseLinear(_Settings):
 
     def build(self, train_table: Table, is_classification: bool, d_embedding: int | None) -> Any:
         """Return the module for the training rows, a Table; its bins come from them."""
-        if self.bins == "quantile":
-            edges = quantile_edges(train_table.x_num, train_table.weight, self.n_bins)
-        else:
-            options = {
-                "min_samples_leaf": self.min_samples_leaf,
-                "min_impurity_decrease": self.min_impurity_decrease,
-            }
-            assert train_table.y is not None, "training rows have a target"
-            edges = tree_edges(
-                train_table.x_num,
-                train_table.y,
-                train_table.weight,
-                self.n_bins,
-                is_classification,
-                options,
-            )
+        # Bins are numbers, also where modules are made without memory.
+        with torch.device("cpu"):
+            edges = self._edges(train_table, is_classification)
         return PiecewiseLinearEmbedding(
             edges, d_embedding or self.d_embedding or 16, self.version, self.activation
+        )
+
+    def _edges(self, train_table: Table, is_classification: bool) -> list[torch.Tensor]:
+        if len(train_table) == 0:
+            # The module of a fitted network takes its bins from the state.
+            return [torch.tensor([0.0, 1.0])] * train_table.x_num.shape[1]
+        if self.bins == "quantile":
+            return quantile_edges(train_table.x_num, train_table.weight, self.n_bins)
+        options = {
+            "min_samples_leaf": self.min_samples_leaf,
+            "min_impurity_decrease": self.min_impurity_decrease,
+        }
+        assert train_table.y is not None, "training rows have a target"
+        return tree_edges(
+            train_table.x_num,
+            train_table.y,
+            train_table.weight,
+            self.n_bins,
+            is_classification,
+            options,
         )
 
 
@@ -280,9 +287,7 @@ def numeric_embedding(estimator: Any, train_table: Table, d_block: int | None = 
             f"{type(estimator).__name__}: numeric_embedding must have d_embedding=None or "
             f"d_embedding=d_block={d_block}, as tokens have one width; got {settings!r}."
         )
-    # Bins are numbers, also where modules are made without memory.
-    with torch.device("cpu"):
-        return settings.build(train_table, is_classifier(estimator), d_block)
+    return settings.build(train_table, is_classifier(estimator), d_block)
 
 
 def uses_target(estimator: Any) -> bool:

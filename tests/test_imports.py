@@ -21,20 +21,25 @@ MODULE_OF = {"scikit-learn": "sklearn", "scikit-posthocs": "scikit_posthocs"}
 # The rooms of tabdl/, and the modules beside them. Each imports only from itself and from lines
 # above its own; those of one line know nothing of each other.
 FLOORS = [
-    ["exceptions", "params", "devices", "progress"],
+    ["exceptions", "params", "devices", "progress", "describe"],
     ["data", "network"],
     ["embeddings", "training"],
     ["tasks"],
     ["base_params"],
     ["base"],
-    ["models", "ensemble"],
+    ["models", "ensemble", "inspection"],
+    ["persistence"],
     ["__init__"],
 ]
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 KNOW_NO_SKLEARN = {"network", "training", "params", "devices", "progress", "exceptions"}
 WITH_A_TREE = ROOT / "tabdl" / "network" / "bins.py"  # bins by scikit-learn's decision tree
 # The public modules of tabdl beside the package itself.
-PUBLIC = {"tabdl.devices", "tabdl.embeddings"}
+PUBLIC = {"tabdl.devices", "tabdl.embeddings", "tabdl.inspection"}
+# The rooms that users import from; as the package itself, each re-exports its public names alone.
+PUBLIC_ROOMS = {"inspection"}
+# What a room imports when it is used.
+WHEN_USED = {"rich", "matplotlib"}
 # What the speed benchmark compares with, where it is installed.
 OPPONENTS = {
     "rtdl_revisiting_models",
@@ -77,7 +82,7 @@ def test_every_import_is_declared():
     test = packages(PROJECT["optional-dependencies"]["test"])
     for path in files("tabdl"):
         assert outside(imports(path, top_level_only=True)) <= core, path
-        assert outside(imports(path)) <= core | {"rich"}, path
+        assert outside(imports(path)) <= core | WHEN_USED, path
     for path in files("benchmarks"):
         assert outside(imports(path)) <= bench | OPPONENTS | {"ray"}, path
     for path in files("tests"):
@@ -104,10 +109,17 @@ def test_tabdl_knows_no_benchmarks_and_few_rooms_know_sklearn():
 
 
 def test_one_name_has_one_address():
-    """Only the package itself re-exports, public names alone; the rooms' ``__init__`` are empty."""
+    """Only the package itself and public rooms re-export, public names alone; the ``__init__`` of
+    other rooms are empty."""
     for path in files("tabdl"):
         if path.name == "__init__.py" and path.parent != ROOT / "tabdl":
-            assert path.read_text() == "", path
+            if path.parent.name in PUBLIC_ROOMS:
+                names = [
+                    alias for node in ast.parse(path.read_text()).body[1:] for alias in node.names
+                ]
+                assert all(alias.asname == alias.name and alias.name[0] != "_" for alias in names)
+            else:
+                assert path.read_text() == "", path
     tree = ast.parse((ROOT / "tabdl" / "__init__.py").read_text())
     exported = [a for node in tree.body if isinstance(node, ast.ImportFrom) for a in node.names]
     assert all(alias.asname == alias.name for alias in exported)

@@ -18,7 +18,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from tabdl.data.forms import Held, duration_of, form_of, moments_of, naive_moment, shown
+from tabdl.data.forms import FORMS, Held, duration_of, form_of, moments_of, naive_moment, shown
+from tabdl.data.state import State
 
 _LARGEST_EXACT = 2**53  # beyond, float64 does not hold every integer
 _YEARS = np.array(["0001-01-01", "9999-12-31T23:59:59.999999"], dtype="datetime64[us]")
@@ -82,11 +83,15 @@ class CategoryEncoder:
         codes, distinct = pd.factorize(values)
         self.has_missing = bool((codes < 0).any())
         self.forms = _forms(distinct)
-        self.is_text = {"number", "string"} <= self.forms
         keys = {self._label(value) for value in distinct.tolist()}
         ordered = sorted(keys, key=_order) if values.dtype == object else sorted(keys)
         self.codes = {key: code for code, key in enumerate(ordered)}
         return self
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a number is the text that spells it."""
+        return {"number", "string"} <= self.forms
 
     @property
     def cardinality(self) -> int:
@@ -99,6 +104,32 @@ class CategoryEncoder:
         other.known = np.full(self.cardinality, self.cardinality - 1)
         other.known[codes] = codes
         return other
+
+    def state(self) -> dict[str, Any]:
+        """Return the fitted state, see ``data/state.py``; categories stand in order of codes."""
+        return {
+            "categories": [_key_state(key) for key in self.codes],
+            "has_missing": self.has_missing,
+            "forms": sorted(self.forms),
+            "known": self.known,
+        }
+
+    def restore(self, state: Any, where: str) -> Self:
+        """Set the fitted state."""
+        fields = State(state, ("categories", "has_missing", "forms", "known"), where)
+        self.has_missing = fields.flag("has_missing")
+        self.forms = set(fields.items("forms", str))
+        if not self.forms <= {*FORMS}:
+            fields.refuse("forms", f"a list of {FORMS}")
+        keys = [_key_of(item) for item in fields.items("categories")]
+        self.codes = {key: code for code, key in enumerate(keys)}
+        if None in self.codes or len(self.codes) != len(keys):
+            fields.refuse("categories", "different text, numbers and moments")
+        self.known = fields.optional_array("known", "i", (self.cardinality,))
+        is_code = self.known is None or ((self.known >= 0) & (self.known < self.cardinality)).all()
+        if not is_code:
+            fields.refuse("known", f"codes below {self.cardinality}")
+        return self
 
     def transform(self, values: np.ndarray) -> list[np.ndarray]:
         """Return the code of each value, in a list of one array.
@@ -175,3 +206,58 @@ def _forms(distinct) -> set[str]:
 def _order(key):
     form = form_of(key)
     return form, key if form in ("string", "number") else str(key)
+
+
+# --- categories in a state: text and numbers as they are, others as a list [form, …]
+
+
+def _key_state(key):
+    if isinstance(key, str | int | float):
+        return key
+    form = str(form_of(key))
+    if form in ("date", "zoned date", "time"):
+        return [form, key.isoformat()]
+    if form == "duration":
+        return [form, key // datetime.timedelta(microseconds=1)]
+    if form == "period":
+        return [form, key.freqstr, int(key.ordinal)]
+    return [form, key.closed, _end_state(key.left), _end_state(key.right)]
+
+
+def _end_state(end):
+    """Return what stands for an end of an interval."""
+    if isinstance(end, pd.Timestamp):
+        return ["moment", end.isoformat()]
+    if isinstance(end, pd.Timedelta):
+        return ["span", end.isoformat()]
+    return end.item() if isinstance(end, np.generic) else end
+
+
+def _key_of(item):
+    """Return the category of an item of a state; None for what is none."""
+    if isinstance(item, str | int | float):
+        is_usual = not isinstance(item, bool) and item == item
+        return item if is_usual else None
+    if not isinstance(item, list) or not item:
+        return None
+    try:
+        return _READ[item[0]](*item[1:])
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        return None
+
+
+def _end_of(end):
+    if isinstance(end, int | float):
+        return end
+    kind, text = end
+    return {"moment": pd.Timestamp, "span": pd.Timedelta}[kind](text)
+
+
+_READ: dict[str, Any] = {
+    "date": datetime.datetime.fromisoformat,
+    "zoned date": datetime.datetime.fromisoformat,
+    "time": datetime.time.fromisoformat,
+    "duration": lambda number: datetime.timedelta(microseconds=number),
+    "period": lambda frequency, ordinal: pd.Period(ordinal=ordinal, freq=frequency),
+    "interval": lambda closed, *ends: pd.Interval(*map(_end_of, ends), closed=closed),
+}

@@ -27,6 +27,7 @@ from tabdl.data.forms import (
     shown,
 )
 
+COLUMN_KINDS = ("number", "datetime", "category", "empty")
 _LARGEST_EXACT = 2**53  # beyond, float64 does not hold every integer
 # Where integers are text, up to so many of them are as good as categories.
 _FEW_INTEGERS = 10

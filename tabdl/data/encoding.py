@@ -13,21 +13,23 @@ import pandas as pd
 import torch
 
 from tabdl.data.categories import CategoryEncoder
-from tabdl.data.columns import Column
+from tabdl.data.columns import COLUMN_KINDS, Column
+from tabdl.data.forms import FORMS
+from tabdl.data.scales import (
+    LARGEST,
+    NoisyQuantileNormal,
+    QuantileNormal,
+    RobustClip,
+    Standard,
+    Unscaled,
+)
+from tabdl.data.state import State
 from tabdl.data.table import Schema
 
 NUMERIC_TRANSFORMS = ("quantile", "standard", "robust", "none", "quantile_noise")
 
-# The tie-breaking noise of the quantile transform, in standard deviations of the column.
-_TIE_NOISE = 1e-3
-# That of the authors' code; see NoisyQuantileNormal.
-_PAPER_NOISE = 1e-3
-# Probabilities are kept this far from 0 and 1, so that no number leaves +-5.2 (as scikit-learn's
-# QuantileTransformer does).
-_TAIL = 1e-7
+_DATE_PARTS = ("days", "year", "month", "day", "day_of_week", "hour", "minute")
 _BLOCK_ROWS = 32_768  # whose float64 numbers stay in a processor's caches
-# Beyond, squares and products of the network leave float32.
-_LARGEST = 1e12
 # Columns whose largest number lies outside these are rescaled, so that no difference or quotient of
 # theirs leaves float64.
 _USUAL = 2.0**-900, 2.0**1000
@@ -75,16 +77,67 @@ class FeatureEncoder:
         self.column_names = [column.name for column in columns]
         self.forms = [column.form for column in columns]
         self.encoders: list[NumberEncoder | DatetimeEncoder | CategoryEncoder] = _for_each(
-            lambda column: self._encoder(column).fit(column.values[rows], weight),
+            lambda column: self._encoder(column.name, column.kind).fit(column.values[rows], weight),
             columns,
             len(rows),
         )
+        self.schema = self._schema()
+        return self
+
+    def _schema(self) -> Schema:
         names = {"num": [], "cat": []}
         for encoder in self.encoders:
             names[encoder.output] += encoder.names
         cardinalities = tuple(encoder.cardinality for encoder in self._of_categories)
-        self.schema = Schema(tuple(names["num"]), tuple(names["cat"]), cardinalities)
-        return self
+        return Schema(tuple(names["num"]), tuple(names["cat"]), cardinalities)
+
+    def state(self) -> dict[str, Any]:
+        """Return the fitted state as plain values, see ``data/state.py``."""
+        return {
+            "numeric_transform": self.numeric_transform,
+            "numeric_missing": self.numeric_missing,
+            "column_names": list(self.column_names),
+            "kinds": list(self.kinds),
+            "forms": list(self.forms),
+            "encoders": [encoder.state() for encoder in self.encoders],
+        }
+
+    @classmethod
+    def from_state(cls, state: Any, estimator_name: str) -> Self:
+        """Return the encoder of a state.
+
+        Raises
+        ------
+        ValueError
+            For a state that no fit leaves behind.
+        """
+        names = ("numeric_transform", "numeric_missing", "column_names", "kinds", "forms")
+        fields = State(state, (*names, "encoders"), f"{estimator_name}: encoder")
+        encoder = cls(
+            fields.text("numeric_transform", *NUMERIC_TRANSFORMS),
+            estimator_name,
+            fields.text("numeric_missing", "impute", "indicator"),
+        )
+        encoder.column_names = fields.items("column_names", str)
+        n_columns = len(encoder.column_names)
+        encoder.kinds = fields.items("kinds", str, n_columns)
+        encoder.forms = fields.items("forms", str, n_columns)
+        if n_columns == 0 or not {*encoder.kinds} <= {*COLUMN_KINDS}:
+            fields.refuse("kinds", f"one of {COLUMN_KINDS} for each column, and one at least")
+        if not {*encoder.forms} <= {"", *FORMS}:
+            fields.refuse("forms", f"one of {FORMS} or ''")
+        states = zip(
+            encoder.column_names,
+            encoder.kinds,
+            fields.items("encoders", dict, n_columns),
+            strict=True,
+        )
+        encoder.encoders = [
+            encoder._encoder(name, kind).restore(own, f"{estimator_name}: column {name!r}")
+            for name, kind, own in states
+        ]
+        encoder.schema = encoder._schema()
+        return encoder
 
     @property
     def _of_categories(self):
@@ -117,11 +170,11 @@ class FeatureEncoder:
             for encoder in self._of_categories
         ]
 
-    def _encoder(self, column):
-        if column.kind == "category":
-            return CategoryEncoder(column.name, self.estimator_name)
-        kind = DatetimeEncoder if column.kind == "datetime" else NumberEncoder
-        return kind(column.name, self.numeric_transform, self.numeric_missing == "indicator")
+    def _encoder(self, name, kind):
+        if kind == "category":
+            return CategoryEncoder(name, self.estimator_name)
+        encoder = DatetimeEncoder if kind == "datetime" else NumberEncoder
+        return encoder(name, self.numeric_transform, self.numeric_missing == "indicator")
 
     def transform(
         self,
@@ -187,11 +240,11 @@ class NumberEncoder:
     def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
         present = ~np.isnan(values)
         if self.indicator and not present.all():
-            self.names.append(f"{self.names[0]}.missing")
+            self._add_indicator()
         values, weight = values[present].astype(np.float64), weight[present]
         # A constant says nothing; left alone, a later other value would meet a weight that was
         # never trained.
-        self.constant = len(values) == 0 or values.min() == values.max()
+        self.constant = len(values) == 0 or bool(values.min() == values.max())
         self.unit = 1.0
         if not self.constant:
             if not isinstance(self.scale, Unscaled):
@@ -208,127 +261,33 @@ class NumberEncoder:
         with np.errstate(over="ignore"):  # numbers far beyond those of fit become infinite
             scaled = self.scale.transform(values if self.unit == 1 else values / self.unit)
         return [
-            np.clip(np.where(missing, self.scale.middle, scaled), -_LARGEST, _LARGEST),
+            np.clip(np.where(missing, self.scale.middle, scaled), -LARGEST, LARGEST),
             *indicators,
         ]
 
+    def _add_indicator(self):
+        self.names.append(f"{self.names[0]}.missing")
 
-class QuantileNormal:
-    """The quantile of a number among the training values, as a standard normal's (the paper's).
+    def state(self) -> dict[str, Any]:
+        """Return the fitted state, see ``data/state.py``."""
+        return {
+            "has_indicator": len(self.names) > 1,
+            "unit": float(self.unit),
+            "scale": None if self.constant else self.scale.state(),
+        }
 
-    The authors add random noise to the training values before they take quantiles, which parts
-    equal values. Here the quantiles of a noise are computed: where a value holds a share of the
-    rows, the share is spread over the normal distribution around it. So nothing is random, and a
-    weight of 2 is the same as a row that stands twice.
-    """
-
-    middle = 0.0
-    tie_noise = _TIE_NOISE
-
-    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
-        # DIFF: quantiles of the noise, not random noise. The number of quantiles is the authors',
-        # where a weight of 2 counts as two rows (and weights that sum to less than the rows do not
-        # make the quantiles fewer).
-        n_rows = int(max(len(values), weight.sum()))
-        levels = np.linspace(0, 1, max(min(n_rows // 30, 1000), 10))
-        unique, share = _shares(values, weight)
-        upper = np.cumsum(share)
-        at = np.searchsorted(upper, levels * (1 - 1e-12)).clip(max=len(unique) - 1)
-        inside = (levels - (upper - share)[at]) / share[at]
-        noise = self.tie_noise * _mean_std(unique, share)[1]
-        # Beyond 0.01 the normal's tails would pass the neighbours.
-        quantiles = np.maximum.accumulate(
-            unique[at] + noise * _normal_quantile(inside.clip(0.01, 0.99))
-        )
-        self.quantiles, self.levels = _with_middles(quantiles, levels)
+    def restore(self, state: Any, where: str) -> Self:
+        """Set the fitted state."""
+        fields = State(state, ("has_indicator", "unit", "scale"), where)
+        if fields.flag("has_indicator"):
+            if not self.indicator:
+                fields.refuse("has_indicator", "False with numeric_missing='impute'")
+            self._add_indicator()
+        self.unit = fields.number("unit", above=0)
+        self.constant = state["scale"] is None
+        if not self.constant:
+            self.scale.restore(state["scale"], where)
         return self
-
-    def transform(self, values: np.ndarray) -> np.ndarray:
-        return _normal_quantile(
-            np.interp(values, self.quantiles, self.levels).clip(_TAIL, 1 - _TAIL)
-        )
-
-
-class NoisyQuantileNormal(QuantileNormal):
-    """The same quantiles among training values with the random noise of the authors' code.
-
-    Its standard deviation is 1e-3 / max(s, 1e-3), where s is the column's: the *inverse* of what
-    would be in proportion to it. A column whose values differ by less than the noise loses what it
-    says (rtdl-revisiting-models, ``lib/data.py``). The generator starts from 0 in every column.
-    """
-
-    tie_noise = 0.0
-
-    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
-        std = _PAPER_NOISE / max(_mean_std(*_shares(values, weight))[1], _PAPER_NOISE)
-        noise = std * np.random.default_rng(0).standard_normal(len(values))
-        return super().fit(values + noise, weight)
-
-
-def _with_middles(quantiles, levels):
-    """Return points that interpolate to the middle level where several quantiles are one number.
-
-    There the levels jump: from the lowest just below that number, over the middle, to the highest
-    just above it.
-    """
-    starts = np.flatnonzero(np.diff(quantiles, prepend=-np.inf) > 0)
-    ends = np.append(starts[1:], len(quantiles)) - 1
-    number, low, high = quantiles[starts], levels[starts], levels[ends]
-    points = np.column_stack([np.nextafter(number, -np.inf), number, np.nextafter(number, np.inf)])
-    needed = np.column_stack([low < high, np.ones(len(starts), bool), low < high])
-    # Neighbouring floats have nothing between them.
-    return np.maximum.accumulate(points[needed]), np.column_stack([low, (low + high) / 2, high])[
-        needed
-    ]
-
-
-class Standard:
-    """Mean 0, standard deviation 1."""
-
-    middle = 0.0
-
-    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
-        self.mean, self.std = _mean_std(values, weight)
-        if self.std == 0:  # the weight of all values but one is nothing beside that one's
-            self.std = (values.max() - values.min()) / 2
-        return self
-
-    def transform(self, values: np.ndarray) -> np.ndarray:
-        return (values - self.mean) / self.std
-
-
-class RobustClip:
-    """Median 0, interquartile range 1, then smoothly clipped to +-3: ``z / sqrt(1 + (z / 3)^2)``.
-
-    Holzmüller, Grinsztajn, Steinwart: "Better by Default" (RealMLP, 2407.04491), section 3. A range
-    of zero falls back to half the distance of the extremes.
-    """
-
-    middle = 0.0
-
-    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
-        unique, share = _shares(values, weight)
-        low, self.median, high = unique[
-            np.searchsorted(np.cumsum(share), [0.25, 0.5, 0.75]).clip(max=len(unique) - 1)
-        ]
-        self.range = high - low if high > low else (unique[-1] - unique[0]) / 2
-        return self
-
-    def transform(self, values: np.ndarray) -> np.ndarray:
-        z = ((values - self.median) / self.range).clip(-_LARGEST, _LARGEST)
-        return z / np.sqrt(1 + (z / 3) ** 2)
-
-
-class Unscaled:
-    """Numbers as they are; a missing one becomes the training median."""
-
-    def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
-        unique, share = _shares(values, weight)
-        self.middle = unique[np.searchsorted(np.cumsum(share), 0.5).clip(max=len(unique) - 1)]
-        return self
-
-    def transform(self, values: np.ndarray) -> np.ndarray:
-        return values
 
 
 class DatetimeEncoder:
@@ -348,23 +307,42 @@ class DatetimeEncoder:
     def _parts(moments):
         index = pd.DatetimeIndex(moments)
         parts = {"days": (moments - np.datetime64(0, "us")) / np.timedelta64(1, "D")}
-        for part in ("year", "month", "day", "day_of_week", "hour", "minute"):
+        for part in _DATE_PARTS[1:]:
             parts[part] = getattr(index, part).to_numpy(dtype=np.float64)
         return parts
 
     def fit(self, values: np.ndarray, weight: np.ndarray) -> Self:
         encoders = {
-            part: NumberEncoder(
-                f"{self.name}.{part}", self.numeric_transform, self.indicator and part == "days"
-            ).fit(numbers, weight)
+            part: self._encoder(part).fit(numbers, weight)
             for part, numbers in self._parts(values).items()
         }
-        self.encoders = {
-            part: encoder
-            for part, encoder in encoders.items()
-            if part == "days" or not encoder.constant
-        }
-        self.names = [name for encoder in self.encoders.values() for name in encoder.names]
+        self._keep(
+            {
+                part: encoder
+                for part, encoder in encoders.items()
+                if part == "days" or not encoder.constant
+            }
+        )
+        return self
+
+    def _encoder(self, part):
+        return NumberEncoder(
+            f"{self.name}.{part}", self.numeric_transform, self.indicator and part == "days"
+        )
+
+    def _keep(self, encoders: dict[str, NumberEncoder]) -> None:
+        self.encoders = encoders
+        self.names = [name for encoder in encoders.values() for name in encoder.names]
+
+    def state(self) -> dict[str, Any]:
+        """Return the fitted state of each part, see ``data/state.py``."""
+        return {part: encoder.state() for part, encoder in self.encoders.items()}
+
+    def restore(self, state: Any, where: str) -> Self:
+        """Set the fitted state."""
+        parts = [part for part in _DATE_PARTS if part in state]
+        fields = State(state, {"days", *parts}, where).fields
+        self._keep({part: self._encoder(part).restore(fields[part], where) for part in parts})
         return self
 
     def transform(self, values: np.ndarray) -> list[np.ndarray]:
@@ -406,28 +384,6 @@ def _unit(values):
     if largest > _USUAL[1]:
         return 4.0  # differences stay below the largest float64, and small numbers keep digits
     return 1.0 if largest >= _USUAL[0] else float(2.0 ** np.frexp(largest)[1])
-
-
-def _normal_quantile(probability):
-    return torch.special.ndtri(torch.from_numpy(np.ascontiguousarray(probability))).numpy()
-
-
-def _mean_std(values, weight):
-    """Return the weighted mean and standard deviation, without overflow of squares."""
-    largest = np.abs(values).max()
-    scaled = values / largest
-    mean = np.average(scaled, weights=weight)
-    return largest * mean, largest * np.sqrt(np.average((scaled - mean) ** 2, weights=weight))
-
-
-def _shares(values, weight):
-    """Return the distinct values in order, and each one's share of the weight."""
-    if weight.min() == weight.max():  # three times as fast
-        unique, mass = np.unique(values, return_counts=True)
-    else:
-        unique, inverse = np.unique(values, return_inverse=True)
-        mass = np.bincount(inverse, weights=weight)
-    return unique, mass / mass.sum()
 
 
 def _for_each(function, items, n_rows):

@@ -15,6 +15,17 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
+FORMS = (
+    "number",
+    "boolean",
+    "string",
+    "date",
+    "zoned date",
+    "duration",
+    "time",
+    "period",
+    "interval",
+)
 ALLOWED = (
     "real numbers, booleans, strings, dates, durations, times of day, periods and intervals are "
     "allowed"

@@ -1,7 +1,9 @@
-"""What the ensembles share: the checks of what fit gets, their tags, and predict."""
+"""What the ensembles share: the checks of what fit gets, their tags, predict, and their state."""
 
+import math
 from dataclasses import dataclass
-from typing import Any, dataclass_transform
+from itertools import pairwise
+from typing import Any, Self, dataclass_transform
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -12,8 +14,12 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
+from tabdl.base import TabularEstimator
 from tabdl.data.dataset import Dataset
+from tabdl.data.state import State
 from tabdl.data.validation import check_weight, check_X, class_labels, numeric_target
+from tabdl.ensemble.boosting import last_step
+from tabdl.exceptions import tabdl_version, warn_of_version
 from tabdl.params import describe_params, param
 
 # Squares of a regression target neither overflow nor vanish within these bounds.
@@ -27,6 +33,7 @@ class BaseEnsemble(BaseEstimator):
 
     _attributes = ""
     _has_classes = False
+    _fitted_names: frozenset[str] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -48,8 +55,19 @@ class BaseEnsemble(BaseEstimator):
         """Return probabilities (N, C), or values (N,) or (N, C), for a checked X."""
         raise NotImplementedError(f"{self._name} has no members")
 
+    def __sklearn_is_fitted__(self) -> bool:
+        raise NotImplementedError(f"{self._name} has no members")
+
     def _parts(self) -> list[Any]:
         """Return the estimators whose tags the ensemble takes over."""
+        raise NotImplementedError(f"{self._name} has no members")
+
+    def _fitted_members(self) -> list[Any]:
+        """Return the fitted estimators that predict."""
+        raise NotImplementedError(f"{self._name} has no members")
+
+    def _check_fitted(self, state: State) -> None:
+        """Check the fitted attributes of a state; :meth:`_check_common` has checked the others."""
         raise NotImplementedError(f"{self._name} has no members")
 
     # --- what all ensembles do
@@ -86,6 +104,101 @@ class BaseEnsemble(BaseEstimator):
             check_is_fitted(self)
         return check_X(self, X, reset=reset, accept_sparse=True)
 
+    def to(self, device: Any) -> Self:
+        """Move the networks of tabdl among the members to a device, where they then predict.
+
+        Parameters
+        ----------
+        device : str or torch.device
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            For what is no device, or a device that this machine lacks.
+        """
+        check_is_fitted(self)
+        for member in self._fitted_members():
+            last = last_step(member)[1]
+            if isinstance(last, TabularEstimator | BaseEnsemble):
+                last.to(device)
+        return self
+
+    # --- pickling
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state: the parameters by name, and the fitted attributes in ``fitted``."""
+        own: Any = super().__getstate__()
+        state: dict[str, Any] = {**own, "_tabdl_version": tabdl_version()}
+        if self.__sklearn_is_fitted__():
+            fitted = [name for name in state if name in self._fitted_names]
+            state["fitted"] = {name: state.pop(name) for name in fitted}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        warn_of_version(self._name, state.pop("_tabdl_version", None))
+        fitted = state.pop("fitted", None)
+        super().__setstate__(state)
+        if fitted is not None:
+            self._restore(fitted)
+
+    def _restore(self, fitted: Any) -> None:
+        """Set the fitted attributes of a state, of which nothing is trusted."""
+        optional = {"feature_names_in_", "_refit_classes"} - set(fitted)
+        names = self._fitted_names - optional - (set() if self._has_classes else {"classes_"})
+        state = State(fitted, names, self._name)
+        self._check_common(state)
+        self._check_fitted(state)
+        vars(self).update(fitted)
+
+    def _check_common(self, state: State) -> None:
+        """Check the fitted attributes that all ensembles have."""
+        state.flag("interrupted_")
+        n_features = state.integer("n_features_in_", 1)
+        if "feature_names_in_" in state.fields:
+            names = state.array("feature_names_in_", "OU", (n_features,))
+            if not all(isinstance(name, str) for name in names):
+                state.refuse("feature_names_in_", "text")
+        n_dims = np.ndim(state.fields["oof_prediction_"])
+        shape: tuple[int | None, ...] = (None,) * (2 if n_dims == 2 else 1)
+        if self._has_classes:
+            classes = state.array("classes_", "biufOSU", (None,))
+            if len(classes) < 2 or not _is_sorted(classes):
+                state.refuse("classes_", "two labels or more in ascending order")
+            shape = (None, len(classes))
+        state.array("oof_prediction_", "f", shape, finite=False)
+
+    def _check_member(self, state: State, name: str, member: Any, classes: Any) -> None:
+        """Check that a fitted member predicts what the ensemble needs.
+
+        Parameters
+        ----------
+        state : State
+        name : str
+            The attribute that has the member.
+        member : object
+        classes : ndarray or None
+            The classes of the member.
+        """
+        if not hasattr(member, "predict_proba" if self._has_classes else "predict"):
+            state.refuse(name, "fitted estimators")
+        n_features = state.fields["n_features_in_"]
+        if getattr(member, "n_features_in_", n_features) != n_features:
+            state.refuse(name, f"estimators of {n_features} features")
+        if self._has_classes:
+            if len(getattr(member, "classes_", classes)) != len(classes):
+                state.refuse(name, f"estimators of {len(classes)} classes")
+            return
+        n_outputs = math.prod(state.fields["oof_prediction_"].shape[1:])
+        if getattr(member, "n_outputs_", n_outputs) != n_outputs:
+            state.refuse(name, f"estimators of {n_outputs} targets")
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         parts = [get_tags(part) for part in self._parts()]
@@ -96,6 +209,14 @@ class BaseEnsemble(BaseEstimator):
             part.target_tags.multi_output for part in parts
         )
         return tags
+
+
+def _is_sorted(labels: np.ndarray) -> bool:
+    """Return whether labels are different and in ascending order."""
+    try:
+        return all(low < high for low, high in pairwise(labels.tolist()))
+    except TypeError:
+        return False
 
 
 class EnsembleClassifierMixin(ClassifierMixin, BaseEnsemble):

@@ -1,5 +1,6 @@
 """Cross-validated ensembles: the mean over estimators that are trained on the folds."""
 
+import inspect
 import secrets
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +13,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from tabdl.base import are_faster_together, train_fits
 from tabdl.data.dataset import Dataset, Subset
 from tabdl.data.splitting import Fold, is_forward, make_folds
+from tabdl.data.state import State
 from tabdl.devices import isolated_torch
 from tabdl.ensemble.base import BaseEnsemble, EnsembleClassifierMixin, EnsembleRegressorMixin
 from tabdl.ensemble.boosting import adapter_for, history_of, last_step, library
@@ -82,6 +84,10 @@ class FittedCrossVal:
     refit_estimator_: Any
     interrupted_: bool
     n_features_in_: int
+    feature_names_in_: np.ndarray
+    classes_: np.ndarray
+    _probability_classes: list[np.ndarray | None]
+    _refit_classes: np.ndarray | None
 
 
 class CrossValEnsemble(FittedCrossVal, BaseEnsemble):
@@ -156,6 +162,7 @@ class CrossValEnsemble(FittedCrossVal, BaseEnsemble):
     )
 
     _attributes = _ATTRIBUTES
+    _fitted_names = frozenset(inspect.get_annotations(FittedCrossVal))
 
     @isolated_torch()
     def fit(self, X: Any, y: Any, *, sample_weight: Any = None, groups: Any = None) -> Self:
@@ -482,6 +489,39 @@ class CrossValEnsemble(FittedCrossVal, BaseEnsemble):
 
     def _parts(self) -> list[Any]:
         return [self.estimator]
+
+    def _fitted_members(self) -> list[Any]:
+        refit = [] if self.refit_estimator_ is None else [self.refit_estimator_]
+        return [*self.estimators_, *refit]
+
+    def _check_fitted(self, state: State) -> None:
+        members = state.items("estimators_")
+        if not members:
+            state.refuse("estimators_", "one estimator at least")
+        state.items("scores_", float, len(members))
+        state.items("histories_", length=len(members))
+        if not isinstance(state.fields["oof_score_"], float):
+            state.refuse("oof_score_", "a float")
+        labels = state.items("_probability_classes", length=len(members))
+        for member, own in zip(members, labels, strict=True):
+            self._check_labels(state, "_probability_classes", own)
+            self._check_member(state, "estimators_", member, own)
+        refit = state.fields["refit_estimator_"]
+        if refit is not None:
+            own = state.fields.get("_refit_classes")
+            self._check_labels(state, "refit_estimator_", own)
+            self._check_member(state, "refit_estimator_", refit, own)
+
+    def _check_labels(self, state: State, name: str, labels: Any) -> None:
+        """Check the labels that the probabilities of a member stand for; None without classes."""
+        if not self._has_classes:
+            is_right = labels is None
+        else:
+            known = set(state.fields["classes_"].tolist())
+            is_right = isinstance(labels, np.ndarray) and labels.ndim == 1
+            is_right = is_right and 0 < len(labels) == len({*labels.tolist()} & known)
+        if not is_right:
+            state.refuse(name, "labels of classes_ for each classifier, None for a regressor")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimators_")

@@ -1,5 +1,6 @@
 """Greedy ensembles of any estimators: weights chosen on out-of-fold predictions."""
 
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -10,6 +11,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 
 from tabdl.data.dataset import Dataset, Subset
 from tabdl.data.splitting import Fold, make_folds
+from tabdl.data.state import State
 from tabdl.devices import isolated_torch
 from tabdl.ensemble.base import BaseEnsemble, EnsembleClassifierMixin, EnsembleRegressorMixin
 from tabdl.ensemble.cross_val import (
@@ -53,6 +55,8 @@ class FittedGreedy:
     member_scores_: dict[str, float]
     interrupted_: bool
     n_features_in_: int
+    feature_names_in_: np.ndarray
+    classes_: np.ndarray
 
 
 class GreedyEnsemble(FittedGreedy, BaseEnsemble, _BaseComposition):
@@ -122,6 +126,8 @@ member_scores_ : dict from name to float
 interrupted_ : bool
     Whether Ctrl-C ended the fit before all members were trained.
 n_features_in_ : int"""
+
+    _fitted_names = frozenset(inspect.get_annotations(FittedGreedy))
 
     @isolated_torch()
     def fit(
@@ -440,6 +446,33 @@ n_features_in_ : int"""
 
     def _parts(self) -> list[Any]:
         return list(named_estimators(self.estimators).values())
+
+    def _fitted_members(self) -> list[Any]:
+        return list(self.members_.values())
+
+    def _check_fitted(self, state: State) -> None:
+        weights = state.table("weights_")
+        shares = list(weights.values())
+        is_share = all(isinstance(share, float) and 0 <= share <= 1 + 1e-9 for share in shares)
+        if not is_share or abs(sum(shares) - 1) > 1e-6:
+            state.refuse("weights_", "weights by name whose sum is 1")
+        state.items("score_path_", float)
+        scores = state.table("member_scores_")
+        if not all(isinstance(score, float) for score in scores.values()):
+            state.refuse("member_scores_", "floats by name")
+        members = state.table("members_")
+        if not set(members) <= set(weights):
+            state.refuse("members_", "members with weights")
+        shape = state.fields["oof_prediction_"].shape[1:]
+        for member in members.values():
+            if not isinstance(member, CrossValEnsemble) or not member.__sklearn_is_fitted__():
+                state.refuse("members_", "fitted cross-validated ensembles")
+            own: Any = getattr(member, "classes_", None)
+            self._check_member(state, "members_", member, own)
+            if self._has_classes and not np.array_equal(own, state.fields["classes_"]):
+                state.refuse("members_", "members with the classes of the ensemble")
+            if member.oof_prediction_.shape[1:] != shape:
+                state.refuse("members_", "members that predict as many targets")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "weights_")

@@ -4,6 +4,7 @@ Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tab
 2021), section 3.3.
 """
 
+from itertools import pairwise
 from typing import Any, Self
 
 import torch
@@ -40,22 +41,30 @@ class Attention(nn.Module):
     def first_token(self, x: Tensor) -> Tensor:
         """Return what :meth:`forward` gives for the first of the tokens ``x``, (B, D).
 
-        The keys and values of the tokens are never computed. With one query q the logits of a head
-        are ``q (W_k x_t + b_k) = (W_k' q) x_t`` plus a number that softmax does not see. The output
-        of the head is ``W_v (sum of p_t x_t) + b_v (sum of p_t)``: two products a row instead of
-        two a token.
+        The values of the tokens are never computed. The output of a head is
+        ``W_v (sum of p_t x_t) + b_v (sum of p_t)``: one product a row instead of one a token.
         """
         d_block = x.shape[-1]
-        weights = self.qkv.weight.unflatten(0, (3, self.n_heads, -1))  # (3, H, D/H, D)
-        q = nn.functional.linear(x[:, 0], self.qkv.weight[:d_block], self.qkv.bias[:d_block])
-        q = q.unflatten(-1, (self.n_heads, -1))
-        asked = torch.einsum("bhd,hde->bhe", q, weights[1])
-        logits = asked @ x.transpose(-2, -1) * q.shape[-1] ** -0.5
-        probabilities = self.dropout(torch.softmax(logits, -1))  # (B, H, T)
-        values = torch.einsum("bhe,hde->bhd", probabilities @ x, weights[2])
+        probabilities = self.dropout(self.first_row(x))
+        weights = self.qkv.weight[2 * d_block :].unflatten(0, (self.n_heads, -1))  # (H, D/H, D)
+        values = torch.einsum("bhe,hde->bhd", probabilities @ x, weights)
         bias = self.qkv.bias[2 * d_block :].unflatten(0, (self.n_heads, -1))
         bias = bias * probabilities.sum(-1, keepdim=True)
         return self.out((values + bias).flatten(-2))
+
+    def first_row(self, x: Tensor) -> Tensor:
+        """Return how much the first of the tokens ``x`` attends to each, (B, H, T), sums of 1.
+
+        The keys of the tokens are never computed. With one query q the logits of a head are
+        ``q (W_k x_t + b_k) = (W_k' q) x_t`` plus a number that softmax does not see.
+        """
+        d_block = x.shape[-1]
+        weights = self.qkv.weight[d_block : 2 * d_block].unflatten(0, (self.n_heads, -1))
+        q = nn.functional.linear(x[:, 0], self.qkv.weight[:d_block], self.qkv.bias[:d_block])
+        q = q.unflatten(-1, (self.n_heads, -1))
+        asked = torch.einsum("bhd,hde->bhe", q, weights)
+        logits = asked @ x.transpose(-2, -1) * q.shape[-1] ** -0.5
+        return torch.softmax(logits, -1)
 
 
 class Block(nn.Module):
@@ -94,6 +103,10 @@ class Block(nn.Module):
         """Return the first token after this block, (B, D)."""
         branch = self.attention.first_token(self._before(self.attention_norm, x))
         return self._feed_forward(self._add(self.attention_norm, x[:, 0], branch))
+
+    def first_row(self, x: Tensor) -> Tensor:
+        """Return the attention of the first token in this block, (B, H, T)."""
+        return self.attention.first_row(self._before(self.attention_norm, x))
 
     def _feed_forward(self, x):
         return self._add(self.ffn_norm, x, self.ffn(self._before(self.ffn_norm, x)))
@@ -150,7 +163,7 @@ class FTTransformerBackbone(nn.Module):
             for i, depth in enumerate(depths)
         )
 
-    def forward(self, x: Tensor, qkv: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, qkv: Tensor | None = None) -> Tensor:
         """Return [CLS] after the last block, (B, D).
 
         Parameters
@@ -163,6 +176,14 @@ class FTTransformerBackbone(nn.Module):
         for block in self.blocks[:-1]:
             x, qkv = block(x, qkv), None
         return self.blocks[-1].first_token(x)
+
+    def attention_maps(self, x: Tensor) -> Tensor:
+        """Return how much [CLS] attends to each of the tokens ``x``, (B, blocks, H, T)."""
+        maps = [self.blocks[0].first_row(x)]
+        for block, following in pairwise(self.blocks):
+            x = block(x)
+            maps.append(following.first_row(x))
+        return torch.stack(maps, 1)
 
 
 class FTTransformerNet(TabularNet):
@@ -184,6 +205,13 @@ class FTTransformerNet(TabularNet):
         has_qkv = len(blocks) > 1 and mix is None
         qkv = self.embedding(x_num, x_cat, blocks[0].attention.qkv) if has_qkv else None
         return self.outputs(self.backbone(tokens, qkv))
+
+    def attention_maps(self, x_num: Tensor, x_cat: Tensor) -> Tensor:
+        """Return how much [CLS] attends to each token, (B, blocks, H, 1 + Fn + Fc); itself first.
+
+        It is section 5.3 before any mean is taken.
+        """
+        return self.backbone.attention_maps(self.embedding(x_num, x_cat))
 
 
 _PAPER = {

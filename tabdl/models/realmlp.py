@@ -5,6 +5,7 @@ Tabular Data" (NeurIPS 2024, 2407.04491), section 3 and table A.1.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tabdl.base import TabularEstimator
-from tabdl.data.encoding import RobustClip
+from tabdl.data.scales import RobustClip
 from tabdl.devices import PRECISIONS
 from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, VECTOR_DOC, numeric_embedding
 from tabdl.network.contract import TabularNet
@@ -41,41 +42,48 @@ class RobustOneHot(nn.Module):
 
     Parameters
     ----------
-    x_cat : integer ndarray of shape (N, Fc)
-        The training rows.
     cardinalities : list of int, length Fc
-    weight : ndarray of shape (N,) or None
     """
 
     values: Tensor
     feature: Tensor
     offset: Tensor
 
-    def __init__(
-        self, x_cat: np.ndarray, cardinalities: list[int], weight: np.ndarray | None
-    ) -> None:
+    def __init__(self, cardinalities: Sequence[int]) -> None:
         super().__init__()
-        values = [
-            _columns(codes, size, weight)
-            for codes, size in zip(x_cat.T, cardinalities, strict=True)
-        ]
-        self.widths = [len(columns) for columns in values]
+        self.cardinalities = tuple(cardinalities)
+        self.widths = [1 if size == 3 else size - 1 for size in cardinalities]
         self.d_out = sum(self.widths)
         # The values of all codes stand in one line, a column behind the other.
-        sizes = np.repeat(cardinalities, self.widths)
-        self._numbers = {
-            "values": np.concatenate([columns.ravel() for columns in values]),
-            "feature": np.repeat(np.arange(len(cardinalities)), self.widths),
-            "offset": np.cumsum(sizes) - sizes,
-        }
-        self.register_buffer("values", torch.empty(len(self._numbers["values"])))
+        sizes = zip(self.widths, cardinalities, strict=True)
+        self.register_buffer("values", torch.empty(sum(width * size for width, size in sizes)))
         for name in ("feature", "offset"):
-            self.register_buffer(name, torch.empty(self.d_out, dtype=torch.int32))
+            empty = torch.empty(self.d_out, dtype=torch.int32)
+            self.register_buffer(name, empty, persistent=False)
 
     def init_weights(self, generator: torch.Generator) -> None:
-        """Set the values of each code."""
-        for name, numbers in self._numbers.items():
-            getattr(self, name).copy_(torch.from_numpy(numbers))
+        """Set which feature and which values each column stands for; the values are zeros."""
+        self.values.zero_()
+        sizes = np.repeat(self.cardinalities, self.widths)
+        feature = np.repeat(np.arange(len(self.cardinalities)), self.widths)
+        self.feature.copy_(torch.from_numpy(feature))
+        self.offset.copy_(torch.from_numpy(np.cumsum(sizes) - sizes))
+
+    @torch.no_grad()
+    def init_from_codes(self, x_cat: np.ndarray, weight: np.ndarray | None) -> None:
+        """Set the values of each code.
+
+        Parameters
+        ----------
+        x_cat : integer ndarray of shape (N, Fc)
+            The training rows.
+        weight : ndarray of shape (N,) or None
+        """
+        columns = [
+            _columns(codes, size, weight).ravel()
+            for codes, size in zip(x_cat.T, self.cardinalities, strict=True)
+        ]
+        self.values.copy_(torch.from_numpy(np.concatenate(columns)))
 
     def forward(self, x_cat: Tensor) -> Tensor:
         """Return the columns."""
@@ -274,6 +282,10 @@ class RealMLPNet(TabularNet):
     @torch.no_grad()
     def init_from_data(self, train_table: Any, generator: torch.Generator) -> None:
         """Adapt the weights, layer by layer, and the limits of the outputs to the training rows."""
+        if self.embedding.hot:
+            codes = train_table.x_cat[:, self.embedding.hot].numpy()
+            weight = None if train_table.weight is None else train_table.weight.numpy()
+            self.embedding.one_hot.init_from_codes(codes, weight)
         if self.is_clamped:
             self.low.copy_(train_table.y.amin(0))
             self.high.copy_(train_table.y.amax(0))
@@ -393,12 +405,7 @@ class RealMLP(TabularEstimator):
             num = numeric_embedding(self, train_table)
         sizes = schema.cardinalities
         hot, _ = split_by_size(sizes, self.one_hot_max_size)
-        one_hot = None
-        if hot:
-            weight = None if train_table.weight is None else train_table.weight.numpy()
-            one_hot = RobustOneHot(
-                train_table.x_cat[:, hot].numpy(), [sizes[i] for i in hot], weight
-            )
+        one_hot = RobustOneHot([sizes[i] for i in hot]) if hot else None
         return RealMLPNet(
             RealMLPEmbedding(schema, self.d_embedding, self.one_hot_max_size, num, one_hot),
             n_outputs,

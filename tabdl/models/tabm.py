@@ -135,6 +135,10 @@ class TabMNet(TabularNet):
         x = self.mixed(self.embedding(x_num, x_cat), mix)
         if self.training and self.n_batch_streams > 1:
             return self.predictions(x.unflatten(0, (-1, self.k))).flatten(0, 1).unsqueeze(1)
+        return self.from_embedding(x)
+
+    def from_embedding(self, x: Tensor) -> Tensor:
+        """Return the outputs, (B, K, C), of what the embedding returns."""
         return self.predictions(x.unsqueeze(1).expand(-1, self.k, -1))
 
     @torch.no_grad()

@@ -9,6 +9,8 @@ predictions a row (1 unless the architecture predicts several times), C outputs.
 embedding  A module ``(x_num, x_cat) -> x``. Its ``n_channels`` is the number of channels that
            ``hidden_mix`` can exchange between rows, or None. With channels it also has
            ``mix_weight(share (B,), own (B, n_channels))``, see :meth:`TabularNet.mixed`.
+           Importances by gradients need ``by_feature``, which sums numbers of the shape of ``x``
+           by the feature that they belong to, (B, Fn + Fc).
 backbone   A module from ``x`` to a representation of each row, (B, D).
 head       A module from (B, D) to the outputs, (B, C). It computes in the dtype of its weights.
 ========== ======================================================================================
@@ -119,7 +121,11 @@ class TabularNet(nn.Module):
         self, x_num: Tensor, x_cat: Tensor, mix: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """Return the outputs, (B, 1, C); ``mix`` is that of :meth:`mixed`."""
-        return self.outputs(self.backbone(self.mixed(self.embedding(x_num, x_cat), mix)))
+        return self.from_embedding(self.mixed(self.embedding(x_num, x_cat), mix))
+
+    def from_embedding(self, x: Tensor) -> Tensor:
+        """Return the outputs, (B, K, C), of what the embedding returns."""
+        return self.outputs(self.backbone(x))
 
     def init_from_data(self, train_table: Any, generator: torch.Generator) -> None:
         """Adapt the weights to the training rows, a Table on the CPU; most networks do not."""

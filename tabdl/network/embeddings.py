@@ -85,7 +85,9 @@ class CategoryEmbedding(nn.Module):
         self.bias = (
             nn.Parameter(torch.empty(len(self.cardinalities), d_embedding)) if bias else None
         )
-        self.register_buffer("offsets", torch.empty(len(self.cardinalities), dtype=torch.int32))
+        # Known from the cardinalities, so that a state does not hold it.
+        offsets = torch.empty(len(self.cardinalities), dtype=torch.int32)
+        self.register_buffer("offsets", offsets, persistent=False)
 
     def init_weights(self, generator: torch.Generator) -> None:
         """Fill vectors with uniform numbers in +-1/sqrt(D), and set where each feature begins."""
@@ -181,6 +183,10 @@ class FeatureTokenizer(nn.Module):
         own : Tensor of shape (B, D), 1 or 0
         """
         return own.unsqueeze(1)
+
+    def by_feature(self, x: Tensor) -> Tensor:
+        """Return the sum over the token of each feature, (B, Fn + Fc), of ``x`` (B, T, D)."""
+        return x[:, 1:].sum(-1)
 
     def forward(self, x_num: Tensor, x_cat: Tensor, linear: nn.Linear | None = None) -> Tensor:
         """Return the tokens, or ``linear(tokens)``, (B, 1 + Fn + Fc, D').
@@ -313,6 +319,20 @@ class PiecewiseLinearEmbedding(nn.Module):
             self.low[i, 0] = -math.inf
             self.high[i, n_bins - 1] = math.inf
 
+    def adapt_to(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Take the number of bins from the shapes of a state; see ``network/rebuilding.py``."""
+        n_features = len(self.edges)
+        shape = shapes.get("left", ())
+        if n_features == 0 or len(shape) != 2 or shape[0] != n_features or shape[1] < 1:
+            return
+        for name in ("left", "slope", "low", "high"):
+            setattr(self, name, torch.empty(shape, device="meta"))
+        has_line = self.line is not None
+        with torch.device("meta"):
+            self.linear = SeparateLinear(
+                n_features, shape[1], self.d_out, bias=not has_line, zero=has_line
+            )
+
     def encode(self, x_num: Tensor) -> Tensor:
         """Return the encoding (2203.05556, equation 1), (B, Fn, bins).
 
@@ -343,7 +363,8 @@ class OneHot(nn.Module):
         self.widths = [size - 1 for size in cardinalities]
         self.d_out = sum(self.widths)
         for name in ("feature", "code"):
-            self.register_buffer(name, torch.empty(self.d_out, dtype=torch.int32))
+            empty = torch.empty(self.d_out, dtype=torch.int32)
+            self.register_buffer(name, empty, persistent=False)
 
     def init_weights(self, generator: torch.Generator) -> None:
         """Set which feature and which code each column stands for."""
@@ -432,6 +453,12 @@ class FlatEmbedding(nn.Module):
         if self.cat is not None:
             parts.append(own[:, : self.cat.weight.shape[1]].repeat(1, len(self.embedded)))
         return torch.cat(parts, 1)
+
+    def by_feature(self, x: Tensor) -> Tensor:
+        """Return the sum over the numbers of each feature, (B, Fn + Fc), of ``x`` (B, d_out)."""
+        sums = torch.stack([part.sum(1) for part in x.split(self.widths, 1)], 1)
+        order = [*range(self.n_num), *[self.n_num + i for i in (*self.hot, *self.embedded)]]
+        return sums[:, torch.tensor(order).argsort()]
 
     def _vectors(self, sizes, d_embedding):
         return CategoryEmbedding(

@@ -37,6 +37,12 @@ class Task:
     def _name(self) -> str:
         return type(self).__name__
 
+    @property
+    def target_(self) -> Target:
+        """What turns y into the numbers of the loss, and outputs into predictions."""
+        check_is_fitted(self)
+        return self._target
+
     def _outputs(self, X: Any) -> Tensor:
         """Return the outputs of the network for X, (N, K, C)."""
         raise NotImplementedError(f"{self._name} has no network")
@@ -218,6 +224,10 @@ class RegressorTask(RegressorMixin, Task):
         doc="The error from which ``loss='huber'`` is linear, in standard deviations of y.",
     )
 
+    _task_attributes = """
+n_outputs_ : int
+    Number of targets a row."""
+
     def predict(self, X: Any) -> np.ndarray:
         """Return the predicted values, in the units of y.
 
@@ -239,6 +249,12 @@ class RegressorTask(RegressorMixin, Task):
             For other columns than at fit, or infinite numbers; the message names the column.
         """
         return self._decoded(X)["predict"]
+
+    @property
+    def n_outputs_(self) -> int:
+        """Number of targets a row."""
+        check_is_fitted(self)
+        return self._target.n_outputs
 
     def _check_y(self, y: Any, name: str) -> np.ndarray:
         return numeric_target(y, self._name, name)

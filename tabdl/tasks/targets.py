@@ -8,12 +8,14 @@ loss of the mean of the K predictions, which is what the estimator predicts.
 
 import math
 from collections.abc import Callable
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tabdl.data.state import State
 from tabdl.tasks.calibration import fit_temperature
 
 REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile")
@@ -38,6 +40,7 @@ class BinaryTarget:
         The divisor of the logits; set by :meth:`calibrate`.
     """
 
+    kind = "binary"
     n_outputs = 1
     n_temperatures = 1
     temperature: Tensor | None = None
@@ -126,6 +129,40 @@ class BinaryTarget:
         logits = self._combined(outputs.double())
         return logits if self.temperature is None else logits / self.temperature
 
+    def state(self) -> dict[str, Any]:
+        """Return the state as plain values, see ``data/state.py``."""
+        return {
+            "kind": self.kind,
+            "classes": self.classes,
+            "class_weight": self.class_weight,
+            "temperature": None if self.temperature is None else self.temperature.numpy(),
+        }
+
+    @classmethod
+    def from_state(cls, fields: State, estimator_name: str) -> Self:
+        """Return the target of checked fields."""
+        classes = fields.array("classes", "biufOSU", (None,))
+        weight = fields.optional_array("class_weight", "f", classes.shape)
+        target = cls._of_classes(classes, weight, estimator_name)
+        if not cls._fits(classes):
+            fields.refuse("classes", f"different labels for the target {cls.kind!r}")
+        temperature = fields.optional_array("temperature", "f", (target.n_temperatures,))
+        if temperature is not None:
+            if not (temperature > 0).all():
+                fields.refuse("temperature", "positive numbers")
+            target.temperature = torch.from_numpy(temperature.astype(np.float64))
+        return target
+
+    @classmethod
+    def _of_classes(
+        cls, classes: np.ndarray, weight: np.ndarray | None, estimator_name: str
+    ) -> Self:
+        return cls(classes, weight, estimator_name)
+
+    @classmethod
+    def _fits(cls, classes: np.ndarray) -> bool:
+        return len(classes) == 2 and len({*classes.tolist()}) == 2
+
     def plausible(self, y: np.ndarray) -> Decoded:
         """Return what a good network would predict where the true labels are ``y``."""
         codes = self._codes(y)
@@ -138,11 +175,17 @@ class BinaryTarget:
 class MulticlassTarget(BinaryTarget):
     """Three classes or more: a logit each."""
 
+    kind = "multiclass"
+
     def __init__(
         self, classes: np.ndarray, class_weight: np.ndarray | None, estimator_name: str
     ) -> None:
         super().__init__(classes, class_weight, estimator_name)
         self.n_outputs = len(classes)
+
+    @classmethod
+    def _fits(cls, classes: np.ndarray) -> bool:
+        return len(classes) > 2 and len({*classes.tolist()}) == len(classes)
 
     def encode(self, y: np.ndarray, dtype: type[np.floating]) -> np.ndarray:
         """Return codes, (N,) int64."""
@@ -173,10 +216,22 @@ class MultilabelTarget(BinaryTarget):
     The loss is the mean over the labels.
     """
 
+    kind = "multilabel"
+
     def __init__(self, n_labels: int, estimator_name: str) -> None:
         super().__init__(np.arange(n_labels), None, estimator_name)
         self.n_outputs = n_labels
         self.n_temperatures = n_labels
+
+    @classmethod
+    def _of_classes(
+        cls, classes: np.ndarray, weight: np.ndarray | None, estimator_name: str
+    ) -> Self:
+        return cls(len(classes), estimator_name)
+
+    @classmethod
+    def _fits(cls, classes: np.ndarray) -> bool:
+        return len(classes) > 0 and np.array_equal(classes, np.arange(len(classes)))
 
     def encode(self, y: np.ndarray, dtype: type[np.floating]) -> np.ndarray:
         """Return the indicators, (N, C)."""
@@ -250,15 +305,44 @@ class RegressionTarget:
                 "divide y by a constant."
             )
         # Units in which squares neither overflow nor vanish: powers of two, which are exact.
-        self.exponent = np.frexp(np.abs(y).max(0))[1]
-        y = np.ldexp(y, -self.exponent)
+        exponent = np.frexp(np.abs(y).max(0))[1]
+        y = np.ldexp(y, -exponent)
         mean = np.average(y, axis=0, weights=weight)
         std = np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weight))
         # A spread at the size of rounding is none.
         self.is_constant = (std <= 1e-12 * np.abs(mean)) | (np.ptp(y, axis=0) == 0)
         mean = np.where(np.ptp(y, axis=0) == 0, y[0], mean)
-        self.mean = np.ldexp(mean, self.exponent)
-        self.std = np.where(self.is_constant, 1.0, np.ldexp(std, self.exponent))
+        self.mean = np.ldexp(mean, exponent)
+        self.std = np.where(self.is_constant, 1.0, np.ldexp(std, exponent))
+
+    def state(self) -> dict[str, Any]:
+        """Return the state as plain values, see ``data/state.py``."""
+        own = {name: getattr(self, name) for name in _REGRESSION if name != "loss"}
+        return {
+            **own,
+            "loss": self.kind,
+            "quantile": float(self.quantile),
+            "huber_delta": float(self.huber_delta),
+        }
+
+    @classmethod
+    def from_state(cls, fields: State, estimator_name: str) -> Self:
+        """Return the target of checked fields."""
+        target = cls.__new__(cls)
+        target.estimator_name = estimator_name
+        target.kind = fields.text("loss", *REGRESSION_LOSSES)
+        target.quantile = fields.number("quantile", above=0)
+        target.huber_delta = fields.number("huber_delta", above=0)
+        target.is_1d = fields.flag("is_1d")
+        target.mean = fields.array("mean", "f", (1,) if target.is_1d else (None,))
+        target.n_outputs = len(target.mean)
+        if target.n_outputs == 0:
+            fields.refuse("mean", "one number at least")
+        target.std = fields.array("std", "f", target.mean.shape)
+        if not (target.std > 0).all():
+            fields.refuse("std", "positive numbers")
+        target.is_constant = fields.array("is_constant", "b", target.mean.shape)
+        return target
 
     def encode(self, y: np.ndarray, dtype: type[np.floating]) -> np.ndarray:
         """Return standardised targets, (N, C).
@@ -328,6 +412,28 @@ class RegressionTarget:
 
 
 Target = BinaryTarget | RegressionTarget
+_CLASSIFICATION: dict[str, type[BinaryTarget]] = {
+    target.kind: target for target in (BinaryTarget, MulticlassTarget, MultilabelTarget)
+}
+_REGRESSION = ("loss", "quantile", "huber_delta", "is_1d", "mean", "std", "is_constant")
+
+
+def target_from_state(state: Any, has_classes: bool, estimator_name: str) -> Target:
+    """Return the target of a state.
+
+    Raises
+    ------
+    ValueError
+        For a state that no fit leaves behind.
+    """
+    where = f"{estimator_name}: target"
+    if not has_classes:
+        return RegressionTarget.from_state(State(state, _REGRESSION, where), estimator_name)
+    fields = State(state, ("kind", "classes", "class_weight", "temperature"), where)
+    kind = fields.text("kind", *_CLASSIFICATION)
+    return _CLASSIFICATION[kind].from_state(fields, estimator_name)
+
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
+from tabdl.data.state import State
 from tabdl.data.table import Table, TableView
 from tabdl.devices import Precision
 from tabdl.network.contract import TabularNet
 
+# Why training ends; of several reasons the last one in this order counts.
+STOP_REASONS = ["patience", "max_epochs", "time_limit", "callback", "interrupted"]
 # ``(outputs (B, K, C), y) -> (B,)``
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -147,3 +150,33 @@ class TrainingResult:
     def n_iter(self) -> int:
         """Number of epochs."""
         return len(self.history)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state as plain values, see ``data/state.py``."""
+        return {
+            "history": [dict(record) for record in self.history],
+            "best_epoch": self.best_epoch,
+            "stop_reason": self.stop_reason,
+            "plan": None if self.plan is None else dict(self.plan),
+        }
+
+    @classmethod
+    def from_state(cls, state: Any, where: str) -> Self:
+        """Return the result of a state; raise ValueError for one that no training leaves behind."""
+        fields = State(state, ("history", "best_epoch", "stop_reason", "plan"), where)
+        history = fields.items("history", dict)
+        if not history or not all(map(_is_record, history)):
+            fields.refuse("history", "a list of records of numbers, and one at least")
+        plan = fields.fields["plan"]
+        if plan is not None and not _is_record(plan):
+            fields.refuse("plan", "a record of numbers, or None")
+        best_epoch = fields.integer("best_epoch", 0, len(history))
+        return cls(history, best_epoch, fields.text("stop_reason", *STOP_REASONS), plan)
+
+
+def _is_record(record):
+    """Return whether ``record`` is a dict from names to plain values."""
+    return isinstance(record, dict) and all(
+        isinstance(name, str) and isinstance(value, str | int | float | None)
+        for name, value in record.items()
+    )

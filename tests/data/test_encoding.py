@@ -7,7 +7,8 @@ import pytest
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from tabdl.data.columns import Column, read_columns
-from tabdl.data.encoding import NUMERIC_TRANSFORMS, FeatureEncoder, _with_middles
+from tabdl.data.encoding import NUMERIC_TRANSFORMS, FeatureEncoder
+from tabdl.data.scales import _with_middles
 
 
 def encode(frame, transform="quantile", rows=None, weight=None, later=None, **options):

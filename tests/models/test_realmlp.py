@@ -40,8 +40,9 @@ def smooth_clip(z):
 
 
 def one_hot(x_cat, cardinalities, weight=None):
-    module = RobustOneHot(np.asarray(x_cat, dtype=np.uint8), cardinalities, weight)
+    module = RobustOneHot(cardinalities)
     init_weights(module, torch.Generator())
+    module.init_from_codes(np.asarray(x_cat, dtype=np.uint8), weight)
     return module
 
 
