@@ -197,11 +197,13 @@ class NetworkParams(BaseEstimator):
     precision: str = param(
         OneOf(*PRECISIONS),
         default="auto",
-        doc="Type of the numbers of the network: 'float32', 'float64', 'bfloat16' or 'auto'. "
-        "'bfloat16': products of bfloat16, weights and sums of float32; where a loss overflows, "
-        "training begins anew in float32, with a warning. 'auto': on a CPU with instructions for "
-        "bfloat16, bfloat16 for networks from a width of 128, else float32; on a CUDA device, "
-        "bfloat16 for FT-Transformer and TF32 for other networks.",
+        doc="Type of the numbers of the network: 'float32', 'float64', 'bfloat16', 'float16' or "
+        "'auto'. 'bfloat16' and 'float16': products of such numbers, weights and sums of float32, "
+        "and with 'float16' a scaled loss; where a loss overflows, training begins anew in "
+        "float32, with a warning. 'auto': on a CPU with instructions for bfloat16, bfloat16 for "
+        "networks from a width of 128, else float32. On a CUDA device, for FT-Transformer bfloat16 "
+        "from compute capability 8.0 on, float16 from 7.0 (T4) and float32 before (P100); for "
+        "other networks TF32 where there is TF32.",
     )
     compile: bool | str = param(
         OneOf("auto", True, False),
@@ -221,7 +223,8 @@ class NetworkParams(BaseEstimator):
         default=None,
         doc="Number of CPU threads. None: as many as torch has, but few for a small network, which "
         "gains nothing from more. -1: one a core. A forked process has one thread. After fit and "
-        "predict, torch has its own number again.",
+        "predict, torch has its own number again. The same number gives the same results to the "
+        "bit, however busy the machine is; another number may change the last digits.",
     )
     random_state: Any = param(
         OneOf(None),

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float64")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "float64")
+_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 _PID_AT_IMPORT = os.getpid()
@@ -116,23 +117,23 @@ class Precision:
     ----------
     dtype : torch.dtype
         Of parameters and tables: float32 or float64.
-    is_bfloat16 : bool
-        Whether products are of bfloat16 numbers (autocast).
+    half : torch.dtype or None
+        bfloat16 or float16, where products are of such numbers (autocast). The loss of float16 is
+        scaled (``training/loss_scale.py``).
     is_tf32 : bool
         Whether the float32 products of a GPU may have the ten bits of TF32.
     """
 
     dtype: torch.dtype
-    is_bfloat16: bool = False
+    half: torch.dtype | None = None
     is_tf32: bool = False
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context of a forward pass."""
         # Torch has one cache of cast weights for all threads: a fit in another thread would empty
         # it, and gradients would be rounded otherwise.
-        return torch.autocast(
-            device.type, torch.bfloat16, enabled=self.is_bfloat16, cache_enabled=False
-        )
+        is_half = self.half is not None
+        return torch.autocast(device.type, self.half, enabled=is_half, cache_enabled=False)
 
     @contextlib.contextmanager
     def matmuls(self, device: torch.device) -> Iterator[None]:
@@ -154,8 +155,8 @@ def choose_dtype(precision: str, device: torch.device, estimator_name: str) -> t
     """
     if precision == "float64" and device.type == "mps":
         raise ValueError(
-            f"{estimator_name}: precision must be 'auto', 'float32' or 'bfloat16' on an MPS "
-            "device, got 'float64'; use 'float32' or device='cpu'."
+            f"{estimator_name}: precision must be 'auto', 'float32', 'bfloat16' or 'float16' on an "
+            "MPS device, got 'float64'; use 'float32' or device='cpu'."
         )
     return torch.float64 if precision == "float64" else torch.float32
 
@@ -164,9 +165,9 @@ def choose_precision(precision: str, device: torch.device, net: Any) -> Precisio
     """Return the :class:`Precision` of a network for a ``precision`` parameter.
 
     "auto" on a CPU means bfloat16 where the processor multiplies it and the network is at least 128
-    wide, else float32. On a CUDA device it means bfloat16 where the network prefers it, which
-    FT-Transformer alone does, else TF32. On MPS it means float32. A network whose training has
-    overflowed in bfloat16 never has it.
+    wide, else float32. On a CUDA device it means :func:`fast_half` where the network prefers half
+    the bits, which FT-Transformer alone does, else TF32 where the device has it. On MPS it means
+    float32. A network whose training has overflowed in half the bits never has them.
 
     Parameters
     ----------
@@ -177,14 +178,26 @@ def choose_precision(precision: str, device: torch.device, net: Any) -> Precisio
     """
     dtype = choose_dtype(precision, device, "")
     if precision != "auto":
-        return Precision(dtype, is_bfloat16=precision == "bfloat16" and net.allow_bfloat16)
+        return Precision(dtype, _HALF.get(precision) if net.allow_bfloat16 else None)
     if device.type == "cuda":
-        is_bfloat16 = net.prefers_bfloat16 and net.allow_bfloat16
-        return Precision(dtype, is_bfloat16=is_bfloat16, is_tf32=not is_bfloat16)
+        half = fast_half(device) if net.prefers_half and net.allow_bfloat16 else None
+        # The devices with bfloat16 are those with TF32.
+        return Precision(dtype, half, is_tf32=half is None and multiplies_bfloat16(device))
     # A search may give sizes as numpy's integers.
     is_wide_on_cpu = device.type == "cpu" and bool(net.width >= 128)
-    is_bfloat16 = is_wide_on_cpu and net.allow_bfloat16 and multiplies_bfloat16(device)
-    return Precision(dtype, is_bfloat16=is_bfloat16)
+    is_half = is_wide_on_cpu and net.allow_bfloat16 and multiplies_bfloat16(device)
+    return Precision(dtype, torch.bfloat16 if is_half else None)
+
+
+def fast_half(device: torch.device) -> torch.dtype | None:
+    """Return the numbers of 16 bits that a CUDA device multiplies faster than float32, or None.
+
+    bfloat16 needs no scaled loss and comes first. Before it, devices of compute capability 7.0 to
+    7.5 (V100, T4) multiply float16 in tensor cores; older ones (P100) have none.
+    """
+    if multiplies_bfloat16(device):
+        return torch.bfloat16
+    return torch.float16 if torch.cuda.get_device_capability(device) >= (7, 0) else None
 
 
 # From here on a tenth of a millisecond saved a step repays the time of compiling.

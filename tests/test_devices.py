@@ -34,7 +34,8 @@ FTT, WIDE, NARROW = (
         tabdl.TabMLPRegressor(d_block=64),
     )
 )
-FLOAT32, BFLOAT16 = Precision(torch.float32), Precision(torch.float32, is_bfloat16=True)
+FLOAT32, BFLOAT16 = Precision(torch.float32), Precision(torch.float32, half=torch.bfloat16)
+FLOAT16 = Precision(torch.float32, half=torch.float16)
 TF32 = Precision(torch.float32, is_tf32=True)
 
 
@@ -45,12 +46,14 @@ TF32 = Precision(torch.float32, is_tf32=True)
         ("auto", CPU, True, WIDE, BFLOAT16),
         ("auto", CPU, True, NARROW, FLOAT32),
         ("auto", CPU, False, FTT, FLOAT32),
-        ("auto", CUDA, False, FTT, BFLOAT16),
-        ("auto", CUDA, False, WIDE, TF32),
+        ("auto", CUDA, True, FTT, BFLOAT16),
+        ("auto", CUDA, True, WIDE, TF32),
         ("auto", torch.device("mps"), True, FTT, FLOAT32),
         ("float32", CPU, True, FTT, FLOAT32),
         ("float32", CUDA, True, WIDE, FLOAT32),
         ("bfloat16", CPU, False, NARROW, BFLOAT16),
+        ("float16", CPU, True, NARROW, FLOAT16),
+        ("float16", CUDA, True, WIDE, FLOAT16),
         ("float64", CPU, True, FTT, Precision(torch.float64)),
     ],
 )
@@ -59,10 +62,25 @@ def test_precision(precision, device, has_bfloat16, net, expected, monkeypatch):
     assert choose_precision(precision, device, net) == expected
 
 
-def test_bfloat16_of_a_cuda_device_is_for_ft_transformer_alone(architecture):
+P100, V100, T4, A100 = (6, 0), (7, 0), (7, 5), (8, 0)
+
+
+@pytest.mark.parametrize(
+    "capability, for_ft_transformer, for_others",
+    [
+        (P100, FLOAT32, FLOAT32),
+        (V100, FLOAT16, FLOAT32),
+        (T4, FLOAT16, FLOAT32),
+        (A100, BFLOAT16, TF32),
+    ],
+)
+def test_16_bits_on_a_cuda_device_are_for_ft_transformer_alone(
+    architecture, capability, for_ft_transformer, for_others, monkeypatch
+):
     """As the documentation of ``precision`` says; a single network and several are alike."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     net = make(architecture, "Regressor")._build_net(SCHEMA, 1, some_rows(SCHEMA))
-    expected = BFLOAT16 if architecture == "FTTransformer" else TF32
+    expected = for_ft_transformer if architecture == "FTTransformer" else for_others
     assert choose_precision("auto", CUDA, net) == expected
     assert choose_precision("auto", CUDA, NetworkEnsemble([net])) == expected
 
@@ -260,12 +278,12 @@ def test_odd_tables(architecture, precision, n_rows, n_features, batch_size):
     assert len(model.history_) == 2
 
 
-def test_bfloat16_learns_what_float32_learns(architecture):
+def test_16_bits_learn_what_float32_learns(architecture):
     X, y = numbers(400)
     scores = [
         make(architecture, "Regressor", precision=precision, max_epochs=20, lr=0.02, batch_size=64)
         .fit(X, y)
         .score(X, y)
-        for precision in ("float32", "bfloat16")
+        for precision in ("float32", "bfloat16", "float16")
     ]
-    assert min(scores) > 0.8 and abs(scores[0] - scores[1]) < 0.05
+    assert min(scores) > 0.8 and np.ptp(scores) < 0.05

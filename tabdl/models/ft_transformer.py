@@ -189,10 +189,11 @@ class FTTransformerBackbone(nn.Module):
 class FTTransformerNet(TabularNet):
     """FT-Transformer; queries, keys and values of the first block come straight from the features.
 
-    On a CUDA device ``precision="auto"`` gives it bfloat16, and every other architecture TF32.
+    On a CUDA device ``precision="auto"`` gives it numbers of 16 bits, and every other architecture
+    TF32.
     """
 
-    prefers_bfloat16 = True
+    prefers_half = True
 
     def forward(
         self, x_num: Tensor, x_cat: Tensor, mix: tuple[Tensor, Tensor] | None = None

@@ -88,13 +88,14 @@ class TabularNet(nn.Module):
     n_batch_streams : int
         Number of random orders of the rows in training. A batch takes rows from each in turn. It is
         1, or K where each of K predictions has batches of its own.
-    prefers_bfloat16 : bool
-        Whether ``precision="auto"`` means bfloat16 on a CUDA device; else it means TF32.
+    prefers_half : bool
+        Whether ``precision="auto"`` means bfloat16 on a CUDA device, or float16 on one without
+        bfloat16; else it means TF32.
     allow_bfloat16 : bool
-        False once bfloat16 has led to losses that are not finite.
+        False once bfloat16 or float16 has led to losses that are not finite.
     """
 
-    prefers_bfloat16: bool = False
+    prefers_half: bool = False
     allow_bfloat16: bool = True
     n_batch_streams: int = 1
 
@@ -148,7 +149,7 @@ class TabularNet(nn.Module):
         return torch.lerp(x.roll(self.n_batch_streams, 0), x, weight)
 
     def outputs(self, x: Tensor) -> Tensor:
-        """Return the outputs, (B, 1, C), of representations (B, D); never in bfloat16."""
+        """Return the outputs, (B, 1, C), of representations (B, D); never in 16 bits."""
         with torch.autocast(x.device.type, enabled=False):
             return self.head(x.to(self._head_dtype)).unsqueeze(1)
 

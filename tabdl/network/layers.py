@@ -55,9 +55,9 @@ class SeparateLinear(nn.Module):
 
 
 class InputLinear(nn.Linear):
-    """A linear layer that never computes in bfloat16, also under autocast.
+    """A linear layer that never computes in 16 bits, also under autocast.
 
-    Its inputs are the numbers of a table, of which bfloat16 would keep three digits only.
+    Its inputs are the numbers of a table, of which 16 bits would keep three digits only.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from tabdl.training.batches import make_batches
 from tabdl.training.cooldown import Cooldown
 from tabdl.training.cuda_graphs import CUDAGraphStep
 from tabdl.training.heap import HeapTrimGuard
+from tabdl.training.loss_scale import LossScale
 from tabdl.training.optimizers import Optimizer, WeightAverage
 from tabdl.training.pace import Pace, TimedPace
 from tabdl.training.parts import StepParts, part_rows
@@ -64,8 +65,8 @@ class EpochRunner:
         self.n_channels = first.embedding.n_channels if config.hidden_mix else None
         self.block_rows = first.cpu_step_rows if self.device.type == "cpu" else None
         # HiddenMix mixes the rows of a part, and draws for it itself.
-        is_split = self.block_rows and not config.hidden_mix and not config.is_compiled
-        self.part_rows = part_rows(first, config.batch_size) if is_split else self.block_rows
+        n_threads = 1 if config.hidden_mix or config.is_compiled else torch.get_num_threads()
+        self.part_rows = self.block_rows and part_rows(first, config.batch_size, n_threads)
 
     def _new_pace(self, runs):
         config = self.config
@@ -82,12 +83,15 @@ class EpochRunner:
         self.networks.__enter__()
         config = self.config
         device = self.device
+        is_scaled = config.precision.half == torch.float16
+        self.loss_scale = LossScale(len(self.networks), device) if is_scaled else None
         self.parts = StepParts(
             self.networks,
             self.block_rows,
             self.part_rows,
             self.n_batch,
             at_once=not config.hidden_mix,
+            scale=None if self.loss_scale is None else self.loss_scale.scale,
         )
         self.parts.__enter__()
         self.optimizer = Optimizer(self.networks, config, device)
@@ -194,10 +198,11 @@ class EpochRunner:
         batch = self.batches.gather(index)
         self.optimizer.zero_grad()
         self.parts.backward(self._losses, batch, self.total)
+        parameters = list(self.networks.parameters.values())
+        if self.loss_scale is not None:
+            self.loss_scale.unscale(parameters)
         if self.config.clip_norm is not None:
-            clip_gradients(
-                list(self.networks.parameters.values()), self.config.clip_norm, len(self.networks)
-            )
+            clip_gradients(parameters, self.config.clip_norm, len(self.networks))
         self.optimizer.step()
         if self.average is not None:
             self.average.update()

@@ -22,19 +22,21 @@ from tabdl.training.stacking import is_faster_together
 def train_with_float32_fallback(
     runs: Sequence[TrainingRun], *, config: TrainingConfig, **losses: Any
 ) -> list[TrainingResult]:
-    """Train like :func:`train`; where bfloat16 leads to a loss that is not finite, begin anew.
+    """Train like :func:`train`; where 16 bits lead to a loss that is not finite, begin anew.
 
-    The second training is in float32, and a warning says so. The networks refuse bfloat16 from then
-    on, also when they predict.
+    The second training is in float32, and a warning says so. The networks refuse bfloat16 and
+    float16 from then on, also when they predict.
     """
-    if not config.precision.is_bfloat16:
+    half = config.precision.half
+    if half is None:
         return train(runs, config=config, **losses)
     start = time.perf_counter()
     beginnings = [copy.deepcopy(run.net.state_dict()) for run in runs]
     try:
         return train(runs, config=config, **losses)
     except NonFiniteLossError as error:
-        message = f"With bfloat16 {error.what}; training begins anew in float32."
+        name = str(half).removeprefix("torch.")
+        message = f"With {name} {error.what}; training begins anew in float32."
         warnings.warn(message, stacklevel=3)
     for run, beginning in zip(runs, beginnings, strict=True):
         run.net.load_state_dict(beginning)
@@ -42,7 +44,7 @@ def train_with_float32_fallback(
     if config.time_limit is not None:
         elapsed = time.perf_counter() - start
         config = replace(config, time_limit=config.time_limit - elapsed)
-    precision = replace(config.precision, is_bfloat16=False)
+    precision = replace(config.precision, half=None)
     return train(runs, config=replace(config, precision=precision), **losses)
 
 

@@ -15,29 +15,28 @@ from tabdl.training.stacking import StackedNetworks
 from tabdl.training.threads import Team
 
 # Multiplications of a part, forward and backward: fewer are not worth the addition of gradients.
-_PART_MACS = 250e6
+_PART_MACS = 200e6
 
 # ``(networks, rows (M, B, ...)) -> losses (M, B)``
 LossesOf = Callable[[Any, Table], Tensor]
 
 
-def part_rows(net: TabularNet, batch_size: int) -> int | None:
+def part_rows(net: TabularNet, batch_size: int, n_threads: int) -> int | None:
     """Return how many of the rows that a step takes go forward and backward at once on a CPU.
 
-    A batch becomes up to four parts, one for each core, or more where its activations would leave
-    the caches. The size depends on the network and the batch alone, so that the gradients of a fit
-    are the same, to the bit, on any number of cores.
+    A batch becomes one part for each thread, or more where its activations would leave the caches.
+    The size does not depend on how busy the machine is, so a fit is the same, to the bit, each time
+    that it has the same number of threads.
 
     Parameters
     ----------
     net : TabularNet
         Its ``cpu_step_rows`` is the largest size; None: all rows are one part.
-    batch_size : int
+    batch_size, n_threads : int
     """
     if net.cpu_step_rows is None:
         return None
-    macs = 3 * net.n_macs * batch_size
-    n_parts = next((n for n in (4, 2) if macs >= n * _PART_MACS), 1)
+    n_parts = max(1, min(n_threads, int(3 * net.n_macs * batch_size / _PART_MACS)))
     return min(net.cpu_step_rows, math.ceil(batch_size / n_parts) * net.n_batch_streams)
 
 
@@ -60,6 +59,8 @@ class StepParts:
         Rows of a batch.
     at_once : bool
         False: one part after the other also with several threads, for losses that draw.
+    scale : Tensor of shape (M,) or None
+        What the gradients of each network are multiplied with.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class StepParts:
         part_rows: int | None,
         n_batch: int,
         at_once: bool = True,
+        scale: Tensor | None = None,
     ) -> None:
         self.networks = networks
+        self.scale = scale
         self.block_rows = block_rows
         self.part_rows = part_rows
         # For each draw of a network, the numbers for a row.
@@ -153,8 +156,13 @@ class StepParts:
 
     def _part_backward(self, losses_of, part, n_rows, total):
         losses = losses_of(self.networks, part)
-        losses.sum().div(n_rows).backward()
+        self._mean(losses, n_rows).backward()
         total += losses.detach().sum(1)
+
+    def _mean(self, losses, n_rows):
+        """Return the sum over the networks of their mean losses, each with its factor."""
+        scaled = losses if self.scale is None else losses * self.scale[:, None]
+        return scaled.sum().div(n_rows)
 
     def _at_once(self, losses_of, parts, bits, n_rows, total):
         parameters = list(self.networks.parameters.values())
@@ -162,7 +170,7 @@ class StepParts:
         def part_gradients(copy, part, bits):
             with copy.drawing_from(bits):
                 losses = losses_of(copy, part)
-            mean = losses.sum().div(n_rows)
+            mean = self._mean(losses, n_rows)
             return losses.detach(), torch.autograd.grad(mean, parameters, allow_unused=True)
 
         copies = self.copies[: len(parts)]

@@ -226,7 +226,11 @@ class NetworkEnsemble(nn.Module):
         self.nets: Any = nn.ModuleList(nets)
         self.width = nets[0].width
         self.cpu_chunk_rows = nets[0].cpu_chunk_rows
-        self.prefers_bfloat16 = nets[0].prefers_bfloat16
+
+    @property
+    def prefers_half(self) -> bool:
+        """Whether ``precision="auto"`` means numbers of 16 bits on a CUDA device."""
+        return self.nets[0].prefers_half
 
     @property
     def n_macs(self) -> int:
@@ -235,7 +239,7 @@ class NetworkEnsemble(nn.Module):
 
     @property
     def allow_bfloat16(self) -> bool:
-        """False once bfloat16 has led to losses that are not finite."""
+        """False once bfloat16 or float16 has led to losses that are not finite."""
         return all(net.allow_bfloat16 for net in self.nets)
 
     def keep(self, chosen: list[int]) -> None:

@@ -17,26 +17,27 @@ import torch
 class Team:
     """Threads of Python that take tasks from a queue; open it as a context.
 
-    Torch's operations leave Python's lock, so the tasks run at once. The threads of this thread are
-    shared out: with six of them and four tasks there are four workers, with one thread each.
+    Torch's operations leave Python's lock, so the tasks run at once. The threads that torch has are
+    shared out: with six of them and three tasks there are three workers, with two threads each.
 
     Parameters
     ----------
     n_tasks : int
         The most tasks at once.
+    n_threads_each : int, optional
+        OpenMP's threads for a task; None: this thread's, shared out.
 
     Attributes
     ----------
     n_workers : int
         1: the tasks run in the thread that asks for them.
     n_threads_each : int
-        OpenMP's threads for a task.
     """
 
-    def __init__(self, n_tasks: int) -> None:
+    def __init__(self, n_tasks: int, n_threads_each: int | None = None) -> None:
         n_threads = torch.get_num_threads()
         self.n_workers = max(1, min(n_threads, n_tasks))
-        self.n_threads_each = n_threads // self.n_workers
+        self.n_threads_each = n_threads_each or n_threads // self.n_workers
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> "Team":

@@ -53,7 +53,8 @@ def test_out_of_memory_halves_the_chunk_and_goes_on():
         inference.net_outputs(net, table, Precision(torch.float32)).flatten(),
         2 * torch.arange(150.0),
     )
-    assert net.sizes[:3] == [64, 32, 16] and set(net.sizes[3:]) == {16}
+    # Several threads try a size at once.
+    assert list(dict.fromkeys(net.sizes)) == [64, 32, 16] and net.sizes[-1] == 16
     with pytest.raises(torch.OutOfMemoryError):
         inference.net_outputs(Greedy(0), table, Precision(torch.float32))
 

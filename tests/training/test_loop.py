@@ -165,7 +165,7 @@ def test_bfloat16_runs_under_autocast_and_leaves_float32_weights():
     table = Table(table.x_num.float(), NO_CATEGORIES, table.y.float())
     torch.manual_seed(0)
     net = TabularNet(FirstNumber(), nn.Linear(3, 8), nn.Sequential(nn.Linear(8, 1)))
-    bfloat16 = Precision(torch.float32, is_bfloat16=True)
+    bfloat16 = Precision(torch.float32, half=torch.bfloat16)
     full = net_outputs(net, table, Precision(torch.float32))
     half = net_outputs(net, table, bfloat16)
     assert half.dtype == torch.float32 and not torch.equal(full, half)

@@ -182,7 +182,7 @@ def test_bfloat16_under_stacked_weights():
     """Wide Transformers train in bfloat16 by default, beside each other as alone; no order of sums
     is exact to three digits."""
     bfloat16, rows = (
-        Precision(torch.float32, is_bfloat16=True),
+        Precision(torch.float32, half=torch.bfloat16),
         table(40, 0).to("cpu", torch.float32),
     )
 
