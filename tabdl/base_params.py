@@ -1,5 +1,6 @@
 """The parameters that all estimators with a network share: defaults, legal values, meaning."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, dataclass_transform
@@ -253,6 +254,18 @@ class NetworkParams(BaseEstimator):
         doc="Functions that are called after each epoch with the record of the epoch (see "
         "``history_``). A function ends training by returning True. An exception in a function, "
         "such as TrialPruned of Optuna, ends the fit.",
+    )
+
+    checkpoint: Any = param(
+        OneOf(None),
+        Predicate("a path", lambda value: isinstance(value, str | os.PathLike)),
+        default=None,
+        doc="A file for the state of training, written after an epoch, but so seldom that writing "
+        "takes at most a twentieth of the time. The same ``fit`` after a kill goes on from the "
+        "file. On a CPU, with the same number of threads, it ends as if nothing had happened, to "
+        "the bit; callbacks see only the epochs that are new. The file stays: the same ``fit`` "
+        "again trains nothing. A fit with other data, parameters or versions is refused. Needs an "
+        "int as ``random_state``, and no ``time_limit``.",
     )
 
     # The fitted attributes that a task adds, for docstrings; see tasks/mixins.py.

@@ -135,6 +135,32 @@ class EpochRunner:
         if n_epochs:
             self.cooldowns[number] = Cooldown(self.pace.n_done, n_epochs * self.n_steps_epoch)
 
+    def state(self) -> dict[str, Any]:
+        """Return what the next epochs depend on, between two epochs; see ``checkpoint.py``."""
+        return {
+            "nets": [net.state_dict() for net in self.networks.nets],
+            "optimizers": self.optimizer.state(),
+            "averages": None if self.average is None else self.average.averages,
+            "generators": [generator.get_state() for generator in [*self.orders, *self.noise]],
+            "n_done": self.pace.n_done,
+            "cooldowns": [None if c is None else (c.start, c.n_steps) for c in self.cooldowns],
+        }
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state`."""
+        for net, own in zip(self.networks.nets, state["nets"], strict=True):
+            net.load_state_dict(own)
+        self.optimizer.load_state(state["optimizers"])
+        if self.average is not None:
+            for average, saved in zip(self.average.averages, state["averages"], strict=True):
+                average.copy_(saved)
+        generators = [*self.orders, *self.noise]
+        for generator, saved in zip(generators, state["generators"], strict=True):
+            generator.set_state(saved)
+        self.pace.n_done = state["n_done"]
+        self.cooldowns = [None if own is None else Cooldown(*own) for own in state["cooldowns"]]
+
     def run_round(self) -> Tensor:
         """Take a step for each batch up to the next evaluation; return the mean losses, (M,).
 

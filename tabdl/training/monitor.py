@@ -1,5 +1,6 @@
 """What training knows of one network: its history, its best weights, whether it goes on."""
 
+import json
 import math
 import time
 from typing import Any
@@ -154,6 +155,29 @@ class TrainingMonitor:
         if config.ema_decay is None:
             self.run.net.load_state_dict(self.best_state)
         return n_epochs
+
+    def state(self) -> dict[str, Any]:
+        """Return what is known of the run so far; see ``checkpoint.py``."""
+        result = self.result
+        return {
+            # Numbers of numpy become plain ones.
+            "history": json.dumps(result.history, default=float),
+            "best_epoch": result.best_epoch,
+            "stop_reason": result.stop_reason,
+            "last_epoch": self.last_epoch,
+            "best_key": [float(number) for number in self.best_key],
+            "best_state": self.best_state,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state`."""
+        self.result.history = json.loads(state["history"])
+        self.result.best_epoch = state["best_epoch"]
+        self.result.stop_reason = state["stop_reason"]
+        self.last_epoch = state["last_epoch"]
+        score, tie = state["best_key"]
+        self.best_key = score, tie
+        self.best_state = state["best_state"]
 
     def close(self) -> TrainingResult:
         """Give the network its kept weights and return the result."""

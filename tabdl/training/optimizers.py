@@ -48,11 +48,26 @@ class Optimizer:
             self.optimizers.append(torch.optim.AdamW([g | weight_decay for g in adamw], **options))
         if muon:
             self.optimizers.append(Muon([g | weight_decay for g in muon]))
-        self.groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        self.groups = self._all_groups()
         if self.has_own_decay:
             for group, given in zip(self.groups, adamw + muon, strict=True):
                 group["own_decay"] = given["weight_decay"]
                 group["kept"] = self._number(1.0, device)
+
+    def _all_groups(self):
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def state(self) -> list[dict[int, Any]]:
+        """Return the state of each optimizer, by the number of the weight."""
+        return [optimizer.state_dict()["state"] for optimizer in self.optimizers]
+
+    def load_state(self, states: list[dict[int, Any]]) -> None:
+        """Go on from a :meth:`state`."""
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+        # Torch has made new ones.
+        self.groups = self._all_groups()
 
     def _groups(self, networks):
         """Return the parameter groups of AdamW and of Muon."""
