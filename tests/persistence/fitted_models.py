@@ -82,15 +82,15 @@ def predictions(model):
     return model.predict_proba(X) if hasattr(model, "predict_proba") else model.predict(X)
 
 
-def in_fresh_process(script, *arguments, **data):
-    """Return what ``script`` leaves in ``result`` in a new process; it has ``data`` and argv."""
+def in_fresh_process(script, **data):
+    """Return what ``script`` makes of ``data`` in a new process, where a warning is an error."""
     whole = (
         "import pickle, sys, numpy as np\n"
         "data = pickle.load(sys.stdin.buffer)\n"
         f"{script}\n"
         "sys.stdout.buffer.write(pickle.dumps(result))\n"
     )
-    command = [sys.executable, "-W", "error", "-c", whole, *map(str, arguments)]
+    command = [sys.executable, "-W", "error", "-c", whole]
     done = subprocess.run(command, input=pickle.dumps(data), capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     return pickle.loads(done.stdout)

@@ -9,6 +9,7 @@ import pytest
 import skops.io
 from conftest import make, people
 from fitted_models import NAMES, X, fitted, in_fresh_process, predictions, target_of, unfitted
+from hostile import saved
 from sklearn.pipeline import make_pipeline
 
 import tabdl
@@ -17,11 +18,17 @@ from tabdl.data.encoding import NUMERIC_TRANSFORMS, FeatureEncoder
 from tabdl.exceptions import InconsistentVersionWarning, tabdl_version
 
 
-def test_pickles_in_a_fresh_process():
+def test_in_a_fresh_process():
+    """Pickles and files of tabdl, in one process of their own."""
     models = [fitted(name) for name in NAMES]
-    script = "f = lambda m: getattr(m, 'predict_proba', None) or m.predict\n"
-    script += "result = [f(m)(data['X']) for m in data['models']]"
-    for model, result in zip(models, in_fresh_process(script, X=X, models=models), strict=True):
+    script = (
+        "import io, tabdl\n"
+        "models = data['models'] + [tabdl.load(io.BytesIO(file)) for file in data['files']]\n"
+        "answer = lambda m: getattr(m, 'predict_proba', None) or m.predict\n"
+        "result = [answer(model)(data['X']) for model in models]"
+    )
+    results = in_fresh_process(script, X=X, models=models, files=[*map(saved, models)])
+    for model, result in zip(models * 2, results, strict=True):
         np.testing.assert_array_equal(result, predictions(model))
 
 

@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -19,7 +17,6 @@ from fitted_models import (
     X,
     Y,
     fitted,
-    in_fresh_process,
     predictions,
     target_of,
     unfitted,
@@ -57,18 +54,6 @@ def test_unfitted(name):
     model = unfitted(name)
     again = loaded(saved(model))
     assert repr(again) == repr(model) and not again.__sklearn_is_fitted__()
-
-
-def test_in_a_fresh_process(tmp_path):
-    names = ["RealMLPRegressor", "GreedyEnsembleClassifier"]
-    for name in names:
-        tabdl.save(fitted(name), tmp_path / name)
-    script = "import tabdl\nresult = []\nfor path, f in zip(sys.argv[1:], data['functions']):\n"
-    script += "    result.append(getattr(tabdl.load(path), f)(data['X']))"
-    paths = [tmp_path / name for name in names]
-    given = {"X": X, "functions": ["predict", "predict_proba"]}
-    for name, result in zip(names, in_fresh_process(script, *paths, **given), strict=True):
-        np.testing.assert_array_equal(result, predictions(fitted(name)))
 
 
 def test_released_formats():
@@ -188,7 +173,7 @@ def test_parameters_that_changed_after_the_fit():
         (np.array([True, False]), np.bool_),
         (np.array(["a", "bb", "ü"], dtype="<U9"), "<U9"),
         (np.array(["a", "bb", "ü"], dtype=object), object),
-        (np.array([0.5, 1.0]), np.float64),
+        (np.array([1.0, 2.0]), np.float64),
         (np.array([1, 2], dtype=np.uint8), np.uint8),
     ],
 )
@@ -233,17 +218,6 @@ def test_devices_and_missing_column_names():
     ensemble = fitted("CrossValEnsembleRegressor")
     assert ensemble.to(torch.device("cpu")) is ensemble
     assert {str(member.device) for member in ensemble.estimators_} == {"cpu"}
-
-
-def test_import_is_not_slower():
-    script = "import sys, torch, sklearn.base, pandas; before = {*sys.modules}; import tabdl; "
-    script += (
-        "print({'safetensors', 'skops', 'mlflow', 'zipfile', 'json'} & ({*sys.modules} - before))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "set()\n"
 
 
 def write_format(number):
