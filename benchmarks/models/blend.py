@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 import tabdl
-from benchmarks.boosted import boosted_trees
+from tabdl.kaggle.trees import boosted_trees
 from benchmarks.fits import Fit
 
 NETWORKS = {
