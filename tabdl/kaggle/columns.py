@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pandas.api import types
+from pandas.util import hash_pandas_object
 
 from tabdl.kaggle.errors import CompetitionError
 
@@ -205,3 +206,9 @@ def _free(name, taken):
     while name in taken:
         name += "_"
     return name
+
+
+def row_hashes(X: pd.DataFrame) -> np.ndarray:
+    """Return a number for each row, the same for equal rows, uint64 (N,)."""
+    hash_rows: Any = hash_pandas_object
+    return hash_rows(X, index=False).to_numpy()

@@ -16,9 +16,9 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from pandas.util import hash_pandas_object
 
 from tabdl.kaggle.blending import Blend, blend_models, seconds_to_blend
+from tabdl.kaggle.columns import row_hashes
 from tabdl.kaggle.errors import CompetitionError
 from tabdl.kaggle.files import locked, write_text
 from tabdl.kaggle.folds import Fold, make_folds, write_folds
@@ -368,9 +368,8 @@ class Competition:
 
 
 def _hash_of_table(X: pd.DataFrame, y: np.ndarray) -> str:
-    rows = hash_pandas_object(X.astype(dict.fromkeys(X.select_dtypes("bool"), str)))
     names = np.frombuffer("\0".join(X.columns).encode(), np.uint8)
-    return _hash_of_arrays([rows.to_numpy(), y, names])
+    return _hash_of_arrays([row_hashes(X), y, names])
 
 
 def _hash_of_arrays(arrays: Sequence[np.ndarray]) -> str:

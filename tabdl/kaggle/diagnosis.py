@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.util import hash_pandas_object
 
 from tabdl.kaggle.blending import Blend
+from tabdl.kaggle.columns import row_hashes
 from tabdl.kaggle.metrics import Metric
 from tabdl.kaggle.reading import Tables
 from tabdl.kaggle.store import TrainedModel, rows_with_oof
@@ -70,10 +70,10 @@ def count_duplicates(tables: Tables) -> dict[str, int]:
     """Return how many training rows stand there twice, how many of these have another target, and
     how many test rows are training rows."""
     own = tables.X.iloc[: tables.n_rows]
-    rows = hash_pandas_object(own, index=False).to_numpy()
-    test_rows = hash_pandas_object(tables.X_test[own.columns], index=False).to_numpy()
+    test: Any = tables.X_test[own.columns]
+    rows, test_rows = row_hashes(own), row_hashes(test)
     y = tables.y[: tables.n_rows].reshape(len(rows), -1)[:, 0]
-    frame = pd.DataFrame({"row": rows, "y": y})
+    frame: Any = pd.DataFrame({"row": rows, "y": y})
     n_targets = frame.groupby("row")["y"].transform("nunique")
     return {
         "in training": int(frame.duplicated("row").sum()),

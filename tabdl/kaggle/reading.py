@@ -212,7 +212,7 @@ def _read_features(train, test, features, rows, notes):
         raise CompetitionError("No column is left to predict from: all have one value only.")
     X, X_test = with_dates(X.drop(columns=constant), X_test.drop(columns=constant))
     for name in X.select_dtypes(exclude=["number", "bool"]).columns:
-        if (n_categories := X[name].nunique()) > _MANY_CATEGORIES:
+        if (n_categories := len(X[name].unique())) > _MANY_CATEGORIES:
             _note(f"{name!r} is text with {n_categories:,} different values.", notes)
     return X, X_test
 
