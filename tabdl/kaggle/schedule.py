@@ -10,6 +10,8 @@ from tabdl.kaggle.models import ModelSpec
 from tabdl.kaggle.plan import SHORTEST, Plan
 from tabdl.kaggle.store import TrainedFold, path_of_fold, read_fold, write_fold
 from tabdl.kaggle.training import Setting, train_fold
+from tabdl.kaggle.trees import Clock
+from tabdl.kaggle.tuning import tune_models
 
 
 class Schedule:
@@ -164,7 +166,11 @@ def train_models(
         When a file cannot be written.
     """
     plan = Plan(seconds)
+    for spec in specs:
+        setting.estimator(spec, Clock())  # what cannot be made is said before anything is trained
     try:
+        if tune > 0:
+            specs = tune_models(specs, setting, folder, min(tune, plan.left()))
         Schedule(specs, setting, folder, plan).run()
     except KeyboardInterrupt:
         print(

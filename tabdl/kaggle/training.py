@@ -53,6 +53,11 @@ class Setting:
         n_extra = len(self.tables.X) - len(groups)
         return np.append(groups, groups.max() + 1 + np.arange(n_extra))
 
+    def estimator(self, spec: ModelSpec, clock: Clock) -> Any:
+        """Return an unfitted estimator of a model; the clock ends the training of trees."""
+        is_regression = self.metric.is_regression
+        return spec.make(self.tables.X, is_regression, self.device, self.n_jobs, clock)
+
     def shapes(self, number: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the predictions of a fold."""
         y, classes = self.tables.y, self.tables.classes
@@ -149,7 +154,7 @@ def _fit(spec, number, setting, limit, clock):
         for i in range(spec.n_seeds):
             n_left = n_fits - sum(map(len, members))
             share = None if end is None else max(0.05, (end - time.monotonic()) / n_left)
-            model = spec.make(tables.X, metric.is_regression, setting.device, setting.n_jobs, clock)
+            model = setting.estimator(spec, clock)
             if share is not None and spec.is_network:
                 model.set_params(time_limit=share)
             clock.end = np.inf if share is None else time.monotonic() + share
