@@ -5,6 +5,7 @@ rows come from the other parts.
 """
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,11 +31,12 @@ class Blend:
     ----------
     kind : {"greedy", "stack"}
         The one that scores better.
-    scores : dict from kind to float
-        Of rows that the weights were not chosen on; higher is better. With class weights also
-        "greedy, class weights" or "stack, class weights".
-    score : float
-        Of the one that is used.
+    part_scores : dict from kind to list of float
+        The score of each part of the rows, with weights that were chosen on the other parts; higher
+        is better. With class weights also "greedy, class weights" or "stack, class weights".
+    row_scores : dict from kind to float
+        The same for all rows at once. The parts have other weights, so that their predictions may
+        not compare.
     weights : dict from model to float
         Shares of the greedy blend; of a stack, the mean absolute effect of each model.
     oof : ndarray of shape (N,) or (N, C)
@@ -46,12 +48,27 @@ class Blend:
     """
 
     kind: str
-    scores: dict[str, float]
-    score: float
+    part_scores: dict[str, list[float]]
+    row_scores: dict[str, float]
     weights: dict[str, float]
     oof: np.ndarray = field(repr=False)
     test: np.ndarray = field(repr=False)
     class_weights: np.ndarray | None
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The means of ``part_scores``."""
+        return {kind: float(np.mean(scores)) for kind, scores in self.part_scores.items()}
+
+    @property
+    def used(self) -> str:
+        """The kind, with or without class weights, of the predictions."""
+        return self.kind if self.class_weights is None else f"{self.kind}, class weights"
+
+    @property
+    def score(self) -> float:
+        """The mean score of the parts; higher is better."""
+        return self.scores[self.used]
 
 
 def blend_models(
@@ -82,20 +99,22 @@ def blend_models(
     if len(models) > 1:
         kinds["stack"] = _Stack
     honest = {name: _cross(kind, oof, y_rows, metric, parts) for name, kind in kinds.items()}
-    scores = {name: metric.score(y_rows, p) for name, p in honest.items()}
-    best = max(scores, key=lambda name: scores[name])  # of equals the first: greedy
-    final = kinds[best](metric).fit(oof, y_rows)
+    by_part = {name: _score_parts(p, y_rows, metric, parts) for name, p in honest.items()}
+    best = max(by_part, key=lambda name: np.mean(by_part[name]))  # of equals the first: greedy
+    final = kinds[best](metric).fit(oof, y_rows, parts)
     class_weights = None
-    score = scores[best]
     if metric.answer == "label":
-        class_weights, score = _class_weights(honest[best], y_rows, metric, parts, scores[best])
+        class_weights, weighted = _class_weights(honest[best], y_rows, metric, parts)
         if class_weights is not None:
-            scores[f"{best}, class weights"] = score
+            name = f"{best}, class weights"
+            honest[name] = weighted
+            by_part[name] = _score_parts(weighted, y_rows, metric, parts)
+    by_row = {name: metric.score(y_rows, p) for name, p in honest.items()}
     whole = np.full((len(y), *oof[0].shape[1:]), np.nan)
     whole[covered] = final.predict([model.oof[covered] for model in models])
     names = [model.name for model in models]
     weights = dict(zip(names, final.weights.tolist(), strict=True))
-    return Blend(best, scores, score, weights, whole, final.predict(test), class_weights)
+    return Blend(best, by_part, by_row, weights, whole, final.predict(test), class_weights)
 
 
 def _some(rows):
@@ -138,26 +157,45 @@ def _cross(kind, oof, y, metric, parts):
     """Return predictions of all rows, each with weights that were chosen on other parts."""
     present = np.unique(parts)
     if len(present) < 2:
-        return kind(metric).fit(oof, y).predict(oof)
+        return kind(metric).fit(oof, y, parts).predict(oof)
     found = np.empty_like(oof[0])
     for part in present:
         inside = parts == part
-        fitted = kind(metric).fit([p[~inside] for p in oof], y[~inside])
+        fitted = kind(metric).fit([p[~inside] for p in oof], y[~inside], parts[~inside])
         found[inside] = fitted.predict([p[inside] for p in oof])
     return found
 
 
+def _score_parts(p, y, metric, parts):
+    """Return the score of each part; of all rows where a part has none, for lack of a class."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = [metric.score(y[parts == i], p[parts == i]) for i in np.unique(parts)]
+    except ValueError:
+        found = [np.nan]
+    return found if np.isfinite(found).all() else [metric.score(y, p)]
+
+
 class _Greedy:
-    """A weighted mean; weights by greedy selection."""
+    """A weighted mean; weights by greedy selection.
+
+    The score is the mean over the parts: the folds of a model need not be of one scale, which ranks
+    over all rows would punish.
+    """
 
     def __init__(self, metric):
         self.metric = metric
 
-    def fit(self, oof, y):
+    def fit(self, oof, y, parts):
         if len(oof) == 1:
             self.weights = np.ones(1)
-        else:
-            self.weights = tabdl.greedy_weights(oof, y, self.metric.score, _N_ROUNDS)
+            return self
+
+        def score(y, p):
+            return float(np.mean(_score_parts(p, y, self.metric, parts)))
+
+        self.weights = tabdl.greedy_weights(oof, y, score, _N_ROUNDS)
         return self
 
     def predict(self, predictions):
@@ -170,7 +208,7 @@ class _Stack:
     def __init__(self, metric):
         self.metric = metric
 
-    def fit(self, oof, y):
+    def fit(self, oof, y, parts):
         from sklearn.linear_model import LogisticRegression, RidgeCV
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
@@ -210,24 +248,23 @@ class _Stack:
 # --- weights of classes
 
 
-def _class_weights(oof, y, metric, parts, plain_score):
-    """Return factors of the probabilities, and the score of rows that they were not chosen on.
+def _class_weights(oof, y, metric, parts):
+    """Return factors of the probabilities, and probabilities with factors of other parts.
 
-    None where they do not help such rows.
+    None where they do not help rows that they were not chosen on.
     """
-    n_classes = oof.shape[1]
     present = np.unique(parts)
-    if n_classes > _MOST_CLASSES or len(present) < 2:
-        return None, plain_score
-    labels = np.empty(len(y), dtype=int)
+    if oof.shape[1] > _MOST_CLASSES or len(present) < 2:
+        return None, oof
+    weighted = np.empty_like(oof)
     for part in present:
         inside = parts == part
         weights = search_class_weights(oof[~inside], y[~inside], metric)
-        labels[inside] = metric.labels(oof[inside], weights)
-    score = float(metric.function(y, labels))
-    if score <= plain_score:
-        return None, plain_score
-    return search_class_weights(oof, y, metric), score
+        weighted[inside] = oof[inside] * weights
+    scores = [np.mean(_score_parts(p, y, metric, parts)) for p in (oof, weighted)]
+    if scores[1] <= scores[0]:
+        return None, oof
+    return search_class_weights(oof, y, metric), weighted
 
 
 def search_class_weights(p: np.ndarray, y: np.ndarray, metric: Metric) -> np.ndarray:

@@ -30,6 +30,7 @@ from tabdl.kaggle.store import TrainedFold, TrainedModel, path_of_fold, read_fol
 from tabdl.kaggle.submission import prediction_table, submission_table, write_submission
 from tabdl.kaggle.training import Setting
 
+_COLUMNS = ("score", "sd", "all_rows", "folds", "seconds", "cut")
 _SECONDS_OF_REPORT = 5.0  # and of the files; on two slow cores, most of it LightGBM's
 
 
@@ -250,20 +251,24 @@ class Competition:
         return TrainedModel(name, oof, test, score, folds, len(self.folds))
 
     def leaderboard(self) -> pd.DataFrame:
-        """Return a row for each model, the best first: score, spread over folds, seconds, what the
-        time limit cut."""
+        """Return a row for each model, the best first.
+
+        Its columns: "score" (mean of the folds) and "sd"; "all_rows" (score of all out-of-fold
+        predictions at once); "folds"; "seconds"; "cut" (folds that the time limit ended).
+        """
         rows = [
             {
                 "model": model.name,
-                "score": model.score,
-                "folds": f"{len(model.folds)} of {model.n_folds}",
+                "score": model.mean_score,
                 "sd": float(np.std([fold.score for fold in model.folds])),
+                "all_rows": model.score,
+                "folds": f"{len(model.folds)} of {model.n_folds}",
                 "seconds": model.seconds,
                 "cut": model.n_cut,
             }
             for model in self.trained()
         ]
-        table = pd.DataFrame(rows, columns=["model", "score", "folds", "sd", "seconds", "cut"])
+        table = pd.DataFrame(rows, columns=["model", *_COLUMNS])
         return table.sort_values("score", ascending=False, ignore_index=True)
 
     # --- the end

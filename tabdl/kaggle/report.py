@@ -32,7 +32,7 @@ def report_page(competition: "Competition", blend: Blend) -> str:
     """
     from jinja2 import Environment, PackageLoader
 
-    models = sorted(competition.trained(), key=lambda model: -model.score)
+    models = sorted(competition.trained(), key=lambda model: -model.mean_score)
     tables = competition.tables
     shift = find_shift(tables, competition.n_jobs)
     duplicates = count_duplicates(tables)
@@ -43,6 +43,7 @@ def report_page(competition: "Competition", blend: Blend) -> str:
         tables=tables,
         blend=blend,
         models=models,
+        spread=_spread,
         curves=[(model, _curves(model)) for model in models],
         correlated=used,
         correlations=correlations(used).tolist(),
@@ -53,6 +54,13 @@ def report_page(competition: "Competition", blend: Blend) -> str:
         duplicates=duplicates,
         warnings=[*tables.notes, *_warnings(models, blend, shift, duplicates, tables)],
     )
+
+
+def _spread(scores):
+    """Return the mean of the scores of folds, and their deviation."""
+    if len(scores) == 1:
+        return f"{scores[0]:.5f}"
+    return f"{np.mean(scores):.5f} ± {np.std(scores):.5f}"
 
 
 def _important(model):

@@ -143,6 +143,11 @@ class TrainedModel:
         return len(self.folds) == self.n_folds
 
     @property
+    def mean_score(self) -> float:
+        """The mean of the scores of the folds; higher is better."""
+        return float(np.mean([fold.score for fold in self.folds]))
+
+    @property
     def n_cut(self) -> int:
         """The number of folds whose training the time limit ended."""
         return sum(fold.was_cut for fold in self.folds)
