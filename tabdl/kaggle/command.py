@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tabdl.kaggle.competition import Competition
+from tabdl.kaggle import Competition
 from tabdl.kaggle.errors import CompetitionError
 from tabdl.kaggle.files import locked
 from tabdl.kaggle.models import DEFAULT_MODELS

@@ -10,8 +10,7 @@ import pytest
 from competition_files import TABLE, A, N, Y, refusal, run, write, write_models
 from filelock import FileLock
 
-from tabdl.kaggle import schedule
-from tabdl.kaggle.competition import Competition
+from tabdl.kaggle import Competition, schedule
 
 ROOT = Path(__file__).parents[2]
 FOLDS = ["sub/models/linear/fold_00.npz", "sub/models/linear/fold_01.npz"]
