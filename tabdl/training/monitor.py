@@ -147,6 +147,7 @@ class TrainingMonitor:
         is_training = not self.result.stop_reason and self.last_epoch is None
         if not (config.has_cooldown and is_training and pace.has_patience):
             return 0
+        assert config.patience is not None and self.best_state is not None, "has_cooldown says so"
         n_left = config.max_epochs - self.result.n_iter
         n_epochs = n_cooldown_epochs(self.result.best_epoch, config.patience, n_left)
         if n_epochs < n_left and not self._has_waited(pace):
