@@ -58,7 +58,7 @@ def test_runs_continues_and_reports(tmp_path, capsys):
     assert (mlp["identity"]["model"], xgboost["identity"]["model"]) == ("mlp", "xgboost")
     paper = PAPER["scores"]["adult"]["xgboost"]["default"]["mean"]
     assert xgboost["metrics"]["test"]["score"] == pytest.approx(paper, abs=0.006)
-    assert mlp["hit_time_limit"] and 0.8 < mlp["metrics"]["test"]["accuracy"] < 0.87
+    assert mlp["hit_time_limit"] and 0.7 < mlp["metrics"]["test"]["accuracy"] < 0.87
     assert not xgboost["hit_time_limit"] and xgboost["n_iter"] > xgboost["best_iter"] > 10
     assert run.main([*command, "--markdown"]) == 0
     out = capsys.readouterr().out
