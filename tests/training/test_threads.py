@@ -50,8 +50,10 @@ def test_a_batch_has_a_part_for_each_thread(monkeypatch):
     assert part_rows(net, 64, 8) is None, "batch normalisation needs all rows"
 
 
-@pytest.mark.parametrize("architecture", ["TabM", "FTTransformer", "GMLP"])
-@pytest.mark.parametrize("options", [{}, {"n_members": 2}])
+@pytest.mark.parametrize(
+    "architecture, options",
+    [("TabM", {}), ("TabM", {"n_members": 2}), ("FTTransformer", {}), ("GMLP", {})],
+)
 def test_parts_at_once_are_parts_in_turn(architecture, options, four_threads, monkeypatch):
     """Dropout and the sums of gradients, with a last batch and a last part that are shorter."""
     X, y = numbers(140)
