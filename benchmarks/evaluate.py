@@ -52,50 +52,48 @@ def sum_of_work(seconds):
 def _fit(experiment, seed, parameters):
     """Return the report of a fit, and the predictions to keep."""
     dataset = load(experiment.source)
-    model = MODELS[experiment.model]
-    parameters = (
-        model.parameters(dataset.search_data, experiment.config, experiment.protocol) | parameters
-    )
+    fit, predicted, measured = _measured(experiment, seed, parameters, dataset)
+    report = {
+        "metrics": {
+            part: metrics(getattr(dataset, part)[1], predicted[part], fit.classes)
+            for part in ("train", "val", "test")
+        },
+        **measured,
+        **{name: getattr(fit, name) for name in ("n_parameters", "n_iter", "best_iter", "device")},
+        "hit_time_limit": bool(fit.hit_time_limit),
+        "history": columns_of(fit.history),
+    }
+    if fit.members:
+        report["members"] = {
+            name: metrics(dataset.test[1], predictions(member, dataset.test[0]), member.classes)
+            for name, member in fit.members.items()
+        }
+    arrays = {"val": predicted["val"], "test": predicted["test"]}
+    if fit.classes is not None:
+        arrays["classes"] = np.array(fit.classes.tolist())  # texts as numpy's, not as objects
+    return report, arrays
+
+
+def _measured(experiment, seed, parameters, dataset):
+    """Return a fit, its predictions by part of the table, and its seconds and peak of memory."""
+    model, data = MODELS[experiment.model], dataset.search_data
+    parameters = model.parameters(data, experiment.config, experiment.protocol) | parameters
     device = model.evaluation_device or experiment.device
     with peak_memory(device) as peaks:
         start, cpu_start = time.perf_counter(), time.process_time()
-        fit = model.fit(dataset.search_data, parameters, seed, device, experiment.time_limit)
+        fit = model.fit(data, parameters, seed, device, experiment.time_limit)
         fitted, cpu_fitted = time.perf_counter(), time.process_time()
-        test = predictions(fit, dataset.test[0])
+        found = {"test": predictions(fit, dataset.test[0])}
         predicted = time.perf_counter()
-        val = predictions(fit, dataset.val[0])
-    train = predictions(fit, dataset.train[0])
+        found["val"] = predictions(fit, dataset.val[0])
+    found["train"] = predictions(fit, dataset.train[0])
     seconds = {
         "fit": fitted - start,
         "cpu": cpu_fitted - cpu_start,
         "predict": predicted - fitted,
         "predict_others": time.perf_counter() - predicted,
     }
-    report = {
-        "metrics": {
-            "train": metrics(dataset.train[1], train, fit.classes),
-            "val": metrics(dataset.val[1], val, fit.classes),
-            "test": metrics(dataset.test[1], test, fit.classes),
-        },
-        "seconds": seconds,
-        "peak_memory": peaks,
-        "n_parameters": fit.n_parameters,
-        "n_iter": fit.n_iter,
-        "best_iter": fit.best_iter,
-        "hit_time_limit": bool(fit.hit_time_limit),
-        "device": fit.device,
-        "history": columns_of(fit.history),
-    }
-    seconds.update(fit.seconds or {})
-    if fit.members:
-        report["members"] = {
-            name: metrics(dataset.test[1], predictions(member, dataset.test[0]), member.classes)
-            for name, member in fit.members.items()
-        }
-    arrays = {"val": val, "test": test}
-    if fit.classes is not None:
-        arrays["classes"] = np.array(fit.classes.tolist())  # texts as numpy's, not as objects
-    return report, arrays
+    return fit, found, {"seconds": seconds | (fit.seconds or {}), "peak_memory": peaks}
 
 
 def columns_of(history):

@@ -6,6 +6,8 @@ are read in pieces straight into float32 arrays, so that a large table is in mem
 """
 
 import bz2
+import io
+import itertools
 import zipfile
 
 import numpy as np
@@ -15,6 +17,8 @@ from benchmarks.errors import HarnessError
 from benchmarks.sources import check_recorded, data_home, download, fetch_openml_table
 from benchmarks.splits import rows_checksum, split_rows, split_train
 
+PIECE = 10_000
+"""Lines of text that are read at once."""
 UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases"
 LIBSVM = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/binary"
 
@@ -159,38 +163,58 @@ def aloi():
 def epsilon():
     """Epsilon (PASCAL challenge 2008), LIBSVM: 400,000 rows and 100,000 official test rows of 2,000
     numbers, 2 classes."""
-    X, y = _libsvm(
-        download(f"{LIBSVM}/epsilon_normalized.bz2", "epsilon_normalized.bz2", EPSILON),
-        400_000,
-        2000,
-    )
-    X_test, y_test = _libsvm(
-        download(f"{LIBSVM}/epsilon_normalized.t.bz2", "epsilon_normalized.t.bz2", EPSILON_TEST),
-        100_000,
-        2000,
-    )
+    names = {"epsilon_normalized.bz2": EPSILON, "epsilon_normalized.t.bz2": EPSILON_TEST}
+    paths = [download(f"{LIBSVM}/{name}", name, sha256) for name, sha256 in names.items()]
+    found = []
+    for path, n_rows in zip(paths, (400_000, 100_000), strict=True):
+        with bz2.open(path) as lines:
+            X, labels = read_svmlight(lines, n_rows, 2000, path, is_dense=True)
+        found.append((X, (labels > 0).astype(np.int64)))  # -1 and 1 become 0 and 1
+    (X, y), test = found
     train, val = split_train(y, "binary")
-    return [(X[train], y[train]), (X[val], y[val]), (X_test, y_test)]
+    return [(X[train], y[train]), (X[val], y[val]), test]
 
 
-def _libsvm(path, n_rows, n_features):
-    """Read ``label index:value …``, every index present, a row at a time; labels -1 and 1 become 0
-    and 1."""
-    X, y = np.empty((n_rows, n_features), np.float32), np.empty(n_rows, np.int64)
-    i = -1
-    with bz2.open(path, "rt") as lines:
-        for i, line in enumerate(lines):
-            label, rest = line.split(" ", 1)
-            pairs = np.array(rest.replace(":", " ").split(), np.float32).reshape(-1, 2)
-            if i >= n_rows or len(pairs) != n_features:
-                raise HarnessError(
-                    f"{path}: row {i + 1} has {len(pairs)} numbers instead of {n_features}, "
-                    f"or is one too many"
-                )
-            X[i], y[i] = pairs[:, 1], int(float(label) > 0)
-    if i + 1 != n_rows:
+def read_svmlight(lines, n_rows, n_features, path, is_dense=False):
+    """Return numbers (N, F), float32, and labels (N,) of lines ``label [qid:q] index:value …``.
+
+    Indices begin with 1, and what is absent is 0. Lines are read in pieces, so that the table is in
+    memory once.
+
+    Parameters
+    ----------
+    lines : iterator of bytes
+    n_rows, n_features : int
+    path : path
+        For messages.
+    is_dense : bool
+        Whether every index has to be there.
+
+    Raises
+    ------
+    HarnessError
+        When the lines are others, or not so many.
+    """
+    from sklearn.datasets import load_svmlight_file
+
+    X, y, n = np.empty((n_rows, n_features), np.float32), np.empty(n_rows), 0
+    how = {"n_features": n_features, "dtype": np.float32, "zero_based": False}
+    while piece := list(itertools.islice(lines, PIECE)):
+        try:
+            found, labels = load_svmlight_file(io.BytesIO(b"".join(piece)), **how)
+        except ValueError as error:
+            raise HarnessError(f"{path}: after row {n}: {error}") from error
+        end = n + len(labels)
+        if end > n_rows or (is_dense and found.nnz != found.shape[0] * n_features):
+            raise HarnessError(
+                f"{path}: rows {n + 1} to {end} do not all have {n_features} numbers, or are too "
+                "many"
+            )
+        X[n:end], y[n:end] = found.toarray(), labels
+        n = end
+    if n != n_rows:
         raise HarnessError(
-            f"{path}: {i + 1} rows instead of {n_rows}: delete it, so that it is downloaded again"
+            f"{path}: {n} rows instead of {n_rows}: delete it, so that it is downloaded again"
         )
     return X, y
 
@@ -227,7 +251,11 @@ def yahoo():
         "Yahoo's page (https://webscope.sandbox.yahoo.com, dataset C14B) gives it to nobody any "
         "more; if you have ltrc_yahoo.tgz, unpack it",
     )
-    return [_ranking((folder / name).open(), 699) for name in names]
+    found = []
+    for name, n_rows in zip(names, (473_134, 71_083, 165_660), strict=True):
+        with (folder / name).open("rb") as lines:
+            found.append(read_svmlight(lines, n_rows, 699, folder / name))
+    return found
 
 
 def microsoft():
@@ -240,12 +268,12 @@ def microsoft():
         "paper's authors"
     )
     folder = _by_hand("microsoft", ("MSLR-WEB10K.zip",), place)
-    with zipfile.ZipFile(folder / "MSLR-WEB10K.zip") as archive:
-        parts = ("train", "vali", "test")
-        return [
-            _ranking((line.decode() for line in archive.open(f"Fold1/{part}.txt")), 136)
-            for part in parts
-        ]
+    path, found = folder / "MSLR-WEB10K.zip", []
+    with zipfile.ZipFile(path) as archive:
+        for part, n_rows in (("train", 723_412), ("vali", 235_259), ("test", 241_521)):
+            with archive.open(f"Fold1/{part}.txt") as lines:
+                found.append(read_svmlight(lines, n_rows, 136, path))
+    return found
 
 
 def _by_hand(name, files, how):
@@ -258,26 +286,3 @@ def _by_hand(name, files, how):
             f"into {folder} (or use the arrays of the paper's authors: --archive authors)"
         )
     return folder
-
-
-def _ranking(lines, n_features):
-    """Read ``relevance qid:q index:value …``, indices from 1, absent ones 0; in pieces, so that
-    Python's numbers stay few."""
-    pieces, relevance, piece = [], [], []
-
-    def close():
-        pieces.append(np.concatenate(piece).reshape(-1, n_features))
-        piece.clear()
-
-    for line in lines:
-        label, _, *pairs = line.split("#")[0].split()
-        row = np.zeros(n_features, np.float32)
-        values = np.array([pair.split(":") for pair in pairs], np.float64)
-        row[values[:, 0].astype(int) - 1] = values[:, 1]
-        piece.append(row)
-        relevance.append(float(label))
-        if len(piece) == 10_000:
-            close()
-    if piece:
-        close()
-    return np.concatenate(pieces), np.array(relevance)

@@ -73,6 +73,7 @@ def arguments(argv=None):
     parser.add_argument(
         "--preset", default="quick", type=_one_of("preset", PRESETS), help=", ".join(PRESETS)
     )
+    _add_data(parser)
     _add_what(parser)
     _add_how(parser)
     _add_study(parser)
@@ -104,7 +105,7 @@ def _choose_models(parser, options):
             parser.error(f"argument --models: {unknown('model', name, list(MODELS))}")
 
 
-def _add_what(parser):
+def _add_data(parser):
     parser.add_argument(
         "--datasets", nargs="+", type=_one_of("dataset", (*ELEVEN, *SMOKE)), metavar="NAME"
     )
@@ -131,6 +132,9 @@ def _add_what(parser):
         help="the paper's arrays instead of public sources: a folder, authors or autogluon (both "
         "are downloaded)",
     )
+
+
+def _add_what(parser):
     parser.add_argument("--models", nargs="+", metavar="NAME", help=", ".join(MODELS))
     parser.add_argument(
         "--model-file",

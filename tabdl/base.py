@@ -15,12 +15,14 @@ with ``y`` and with the outputs.
 import copy
 import inspect
 import math
+import os
 import secrets
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -58,6 +60,7 @@ from tabdl.tasks.post_training import wanted_steps
 from tabdl.tasks.scoring import ValidationScore
 from tabdl.tasks.targets import Loss, Target, target_from_state
 from tabdl.training.batches import on_device
+from tabdl.training.checkpoint import Checkpoint, identity_of_runs, versions
 from tabdl.training.defaults import choose_batch_size, choose_patience
 from tabdl.training.inference import net_outputs
 from tabdl.training.loop import train_with_float32_fallback
@@ -197,7 +200,11 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         """Return the :class:`TrainingConfig` for ``n_rows`` training rows."""
         batch_size = self._batch_size(n_rows)
         n_steps = math.ceil(n_rows / batch_size)
-        patience = choose_patience(n_steps) if self.patience == "auto" else int(self.patience)
+        patience = (
+            choose_patience(n_steps, self.lr_schedule)
+            if self.patience == "auto"
+            else int(self.patience)
+        )
         # Early stopping takes patience + 1 epochs at least.
         n_epochs = min(self.max_epochs, patience + 1) if self.early_stopping else self.max_epochs
         return TrainingConfig(
@@ -367,6 +374,8 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         state: dict[str, Any] = {**own, "_tabdl_version": tabdl_version()}
         if isinstance(self.device, torch.device):
             state["device"] = str(self.device)
+        if self.checkpoint is not None:
+            state["checkpoint"] = os.fspath(self.checkpoint)
         if "module_" in state:
             for name in inspect.get_annotations(FittedNetwork):
                 state.pop(name, None)
@@ -762,10 +771,46 @@ def _config_of(fits: list[Fit], callbacks: list[Callable[[dict], Any]]) -> Train
     first = fits[0]
     device, precision = first.preparation.device, first.precision(first.runs[0].net)
     config = first.estimator._training_config(_n_rows(fits), device, precision, callbacks)
+    config = replace(config, checkpoint=_checkpoint_of(fits))
     if config.time_limit is None:
         return config
     elapsed = time.perf_counter() - first.preparation.start
     return replace(config, time_limit=config.time_limit * len(fits) - elapsed)
+
+
+# What a training is the same with.
+_NOT_OF_TRAINING = {"checkpoint", "verbose", "callbacks", "n_jobs"}
+
+
+def _checkpoint_of(fits: list[Fit]) -> Checkpoint | None:
+    """Return the checkpoint that the estimator asks for.
+
+    Raises
+    ------
+    ValueError
+        Where training cannot go on from a file, or the file is that of another training.
+    """
+    estimator = fits[0].estimator
+    if estimator.checkpoint is None:
+        return None
+    name = type(estimator).__name__
+    needs = {
+        "a fit alone, without other folds in the same training": len(fits) == 1,
+        "time_limit=None": estimator.time_limit is None,
+        "an int as random_state": isinstance(estimator.random_state, Integral),
+    }
+    for need, is_met in needs.items():
+        if not is_met:
+            raise ValueError(f"{name}: checkpoint={str(estimator.checkpoint)!r} needs {need}.")
+    params = estimator.get_params(deep=False).items()
+    identity = {key: _words(value) for key, value in params if key not in _NOT_OF_TRAINING}
+    identity |= versions() | identity_of_runs(fits[0].runs)
+    return Checkpoint(estimator.checkpoint, identity, name)
+
+
+def _words(value: Any) -> str:
+    """Return a text of a parameter that is the same in another process."""
+    return getattr(value, "__qualname__", repr(value)) if callable(value) else repr(value)
 
 
 def _n_rows(fits: list[Fit]) -> int:

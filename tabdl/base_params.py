@@ -1,5 +1,6 @@
 """The parameters that all estimators with a network share: defaults, legal values, meaning."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, dataclass_transform
@@ -96,11 +97,13 @@ class NetworkParams(BaseEstimator):
         " AdamW for the rest.",
     )
     lr_schedule: str = param(
-        OneOf("constant", "cosine", "coslog4"),
+        OneOf("constant", "cooldown", "cosine", "coslog4"),
         default="constant",
-        doc="Course of the learning rate over ``max_epochs``, a value a step: 'constant'; "
-        "'cosine', from ``lr`` down to 0 (1608.03983); 'coslog4', four cycles of growing "
-        "length between 0 and ``lr`` (RealMLP, 2407.04491, section 3).",
+        doc="Course of the learning rate, a value a step. 'constant'. 'cooldown': constant; where "
+        "early stopping would stop, training goes on from the best weights, and the rate falls to "
+        "0 in 0.3 times as many epochs as led there, at least half of ``patience`` (2405.18392). "
+        "Over ``max_epochs``: 'cosine', from ``lr`` down to 0 (1608.03983); 'coslog4', four cycles "
+        "of growing length between 0 and ``lr`` (RealMLP, 2407.04491, section 3).",
     )
     warmup_epochs: float = param(
         Float("[0, inf)"),
@@ -138,8 +141,9 @@ class NetworkParams(BaseEstimator):
         OneOf("auto"),
         Int(1),
         default="auto",
-        doc="Epochs without a better validation score before training stops. 'auto': 16 (as in "
-        "2106.11959), on small tables as many as 832 steps take, at most 48.",
+        doc="Epochs without a better validation score before training stops, or cools down. "
+        "'auto': 16 (as in 2106.11959), on small tables as many as 832 steps take, at most 48; "
+        "with ``lr_schedule='cooldown'`` 8, or as many as 200 steps take.",
     )
     validation_fraction: float = param(
         Float("(0, 1)"),
@@ -251,6 +255,18 @@ class NetworkParams(BaseEstimator):
         doc="Functions that are called after each epoch with the record of the epoch (see "
         "``history_``). A function ends training by returning True. An exception in a function, "
         "such as TrialPruned of Optuna, ends the fit.",
+    )
+
+    checkpoint: Any = param(
+        OneOf(None),
+        Predicate("a path", lambda value: isinstance(value, str | os.PathLike)),
+        default=None,
+        doc="A file for the state of training, written after an epoch, but so seldom that writing "
+        "takes at most a twentieth of the time. The same ``fit`` after a kill goes on from the "
+        "file. On a CPU, with the same number of threads, it ends as if nothing had happened, to "
+        "the bit; callbacks see only the epochs that are new. The file stays: the same ``fit`` "
+        "again trains nothing. A fit with other data, parameters or versions is refused. Needs an "
+        "int as ``random_state``, and no ``time_limit``.",
     )
 
     # The fitted attributes that a task adds, for docstrings; see tasks/mixins.py.

@@ -49,6 +49,7 @@ SIGNATURES = {
         "verbose": 0,
         "n_members": 1,
         "callbacks": None,
+        "checkpoint": None,
     },
     "Classifier": {"class_weight": None, "label_smoothing": 0.0, "calibrate": False},
     "Regressor": {"loss": "squared_error", "quantile": 0.5, "huber_delta": 1.0},
@@ -181,7 +182,8 @@ def test_the_papers_configuration(task):
         "precision",
         "device",
     }
-    free |= {"compile", "n_jobs", "random_state", "verbose", "callbacks", *SIGNATURES[task]}
+    free |= {"compile", "n_jobs", "random_state", "verbose", "callbacks", "checkpoint"}
+    free |= SIGNATURES[task].keys()
     assert set(parameters) == pinned | free
     changed = cls.paper_config(n_blocks=1, max_epochs=1, random_state=0)
     assert (changed.n_blocks, changed.max_epochs, changed.d_block) == (1, 1, 192)
@@ -460,6 +462,7 @@ ELSEWHERE = {
     "device": "test_wrong_values and the gpu tests",
     "n_jobs": "test_devices",
     "compile": "test_compile",
+    "checkpoint": "test_checkpoint",
 }
 
 
@@ -561,7 +564,8 @@ def test_automatic_patience_waits_for_832_steps(batch_size, n_epochs):
 )
 def test_automatic_patience_and_batches(n_rows, n_epochs):
     """As in the paper from its smallest table on, 13,209 rows."""
-    assert choose_patience(math.ceil(n_rows / choose_batch_size(n_rows))) == n_epochs
+    n_steps = math.ceil(n_rows / choose_batch_size(n_rows))
+    assert choose_patience(n_steps, "constant") == n_epochs
 
 
 def test_without_early_stopping_all_rows_train(architecture):

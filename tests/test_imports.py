@@ -17,7 +17,7 @@ from benchmarks.structure import box_of, imported_modules, read_arrows
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-MODULE_OF = {"scikit-learn": "sklearn", "scikit-posthocs": "scikit_posthocs"}
+MODULE_OF = {"scikit-learn": "sklearn", "scikit-posthocs": "scikit_posthocs", "Jinja2": "jinja2"}
 # The rooms of tabdl/, and the modules beside them. Each imports only from itself and from lines
 # above its own; those of one line know nothing of each other.
 FLOORS = [
@@ -30,14 +30,21 @@ FLOORS = [
     ["models", "ensemble", "inspection"],
     ["persistence"],
     ["__init__"],
+    ["kaggle"],
 ]
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 KNOW_NO_SKLEARN = {"network", "training", "params", "devices", "progress", "exceptions"}
 WITH_A_TREE = ROOT / "tabdl" / "network" / "bins.py"  # bins by scikit-learn's decision tree
 # The public modules of tabdl beside the package itself.
-PUBLIC = {"tabdl.devices", "tabdl.embeddings", "tabdl.inspection"}
+PUBLIC = {
+    "tabdl.devices",
+    "tabdl.embeddings",
+    "tabdl.inspection",
+    "tabdl.kaggle",
+    "tabdl.kaggle.trees",
+}
 # The rooms that users import from; as the package itself, each re-exports its public names alone.
-PUBLIC_ROOMS = {"inspection"}
+PUBLIC_ROOMS = {"inspection", "kaggle"}
 # What a room imports when it is used.
 WHEN_USED = {"rich", "matplotlib"}
 # What the speed benchmark compares with, where it is installed.
@@ -80,13 +87,15 @@ def test_every_import_is_declared():
     core = packages(PROJECT["dependencies"])
     bench = core | packages(PROJECT["optional-dependencies"]["bench"])
     test = packages(PROJECT["optional-dependencies"]["test"])
+    kaggle = packages(PROJECT["optional-dependencies"]["kaggle"])
     for path in files("tabdl"):
         assert outside(imports(path, top_level_only=True)) <= core, path
-        assert outside(imports(path)) <= core | WHEN_USED, path
+        more = kaggle if "kaggle" in path.relative_to(ROOT).parts else WHEN_USED
+        assert outside(imports(path)) <= core | more, path
     for path in files("benchmarks"):
         assert outside(imports(path)) <= bench | OPPONENTS | {"ray"}, path
     for path in files("tests"):
-        assert outside(imports(path)) <= bench | test | {"conftest"}, path
+        assert outside(imports(path)) <= bench | test | {"conftest", "competition_files"}, path
 
 
 def test_every_room_has_a_floor():

@@ -40,7 +40,9 @@ def test_ci_runs_the_test_command():
 @pytest.mark.parametrize("code", re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S))
 def test_python_blocks(code, monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("tabdl.base.choose_patience", lambda n_steps: 1)  # the code, not the scores
+    monkeypatch.setattr(
+        "tabdl.base.choose_patience", lambda n_steps, lr_schedule: 1
+    )  # the code, not the scores
     exec(compile(code, "README.md", "exec"), {})
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 import tabdl
-from benchmarks.boosted import boosted_trees
 from benchmarks.fits import Fit
+from tabdl.kaggle.trees import boosted_trees
 
 NETWORKS = {
     "tabm": (tabdl.TabMClassifier, tabdl.TabMRegressor),

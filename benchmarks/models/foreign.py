@@ -66,22 +66,13 @@ def read_models(path, make_model: Callable[..., Any]):
         When the file cannot be imported, or ``MODELS`` is not that.
     """
     path = Path(path)
-    try:
-        text = path.read_bytes()
-        spec = importlib.util.spec_from_file_location("models_of_a_file", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever a stranger's file raises
-        raise HarnessError(
-            f"--model-file {path} does not import: {type(error).__name__}: {error}"
-        ) from error
-    found = getattr(module, "MODELS", None)
+    found = getattr(_module(path), "MODELS", None)
     if not isinstance(found, dict) or not all(map(_is_pair, found.values())) or not found:
         raise HarnessError(
             f'--model-file {path} has to define MODELS = {{"NAME": (classifier, regressor)}}, '
             "scikit-learn estimators that are not fitted; None where there is none"
         )
-    checksum = hashlib.sha256(text).hexdigest()
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
     return {
         name: make_model(
             *[None if one is None else Copies(one) for one in pair],
@@ -92,6 +83,18 @@ def read_models(path, make_model: Callable[..., Any]):
         )
         for name, pair in found.items()
     }
+
+
+def _module(path):
+    try:
+        spec = importlib.util.spec_from_file_location("models_of_a_file", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a stranger's file raises
+        raise HarnessError(
+            f"--model-file {path} does not import: {type(error).__name__}: {error}"
+        ) from error
+    return module
 
 
 def _is_pair(value):

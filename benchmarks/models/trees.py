@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from benchmarks.boosted import (
+from benchmarks.executors import gpu_share
+from benchmarks.fits import Fit, Watch
+from tabdl.kaggle.trees import (
     N_TREES,
     PATIENCE,
     Categories,
@@ -21,8 +23,6 @@ from benchmarks.boosted import (
     dates_as_days,
     names_of_categories,
 )
-from benchmarks.executors import gpu_share
-from benchmarks.fits import Fit, Watch
 
 METRICS = {
     "xgboost": ("rmse", ("logloss", "mlogloss"), ("error", "merror")),

@@ -89,18 +89,15 @@ def _on_the_way(
             for end, step in zip(ends, steps, strict=True)
         ]
         outputs = [net.from_embedding(x) for net, x in zip(nets, here, strict=True)]
-        values = explained(torch.cat(outputs, 1))
-        for c in range(values.shape[1]):
-            is_last = c == values.shape[1] - 1
-            gradients = torch.autograd.grad(values[:, c].sum(), here, retain_graph=not is_last)
-            shares = sum(
-                net.embedding.by_feature(gradient * step)
-                for net, gradient, step in zip(nets, gradients, steps, strict=True)
-            )
-            if c == 0:
-                found = shares.new_zeros(values.shape[1], *shares.shape, dtype=torch.float64)
-            found[c] = shares
-        total = total + weight * found
+        values = explained(torch.cat(outputs, 1)).unbind(1)
+        found = []
+        for c, value in enumerate(values):
+            is_last = c == len(values) - 1
+            gradients = torch.autograd.grad(value.sum(), here, retain_graph=not is_last)
+            parts = zip(nets, gradients, steps, strict=True)
+            shares = [net.embedding.by_feature(gradient * step) for net, gradient, step in parts]
+            found.append(torch.stack(shares).sum(0).double())
+        total = total + weight * torch.stack(found)
     return total.transpose(0, 1)
 
 

@@ -90,7 +90,7 @@ def attention_importances(estimator: Any, X: Any) -> Importances:
     """
     networks = fitted_networks(estimator)
     with isolated_torch():
-        by_row = sum(share * _attention(network, X) for share, network in networks)
+        by_row = np.sum([share * _attention(network, X) for share, network in networks], axis=0)
     names = column_names(networks[0][1])
     return Importances(names, by_row.mean(0), "attention", by_row)
 
@@ -184,9 +184,10 @@ def gradient_importances(
     networks = fitted_networks(estimator)
     _check_classes(estimator, networks)
     with isolated_torch():
-        by_row = sum(
+        parts = [
             share * attributions(network, X, y, baseline, n_points) for share, network in networks
-        )
+        ]
+    by_row = np.sum(parts, axis=0)
     values = np.abs(by_row).mean((0, 2)) if y is None else by_row.mean(0)
     return Importances(column_names(networks[0][1]), values, method, by_row)
 
@@ -237,6 +238,6 @@ def importances(estimator: Any, X: Any, y: Any = None, *, method: str = "gradien
         )
     from sklearn.inspection import permutation_importance
 
-    found = permutation_importance(estimator, X, y, random_state=0)
+    found: Any = permutation_importance(estimator, X, y, random_state=0)
     names = getattr(X, "columns", [f"x{j}" for j in range(len(found.importances_mean))])
     return Importances(tuple(map(str, names)), found.importances_mean, method)

@@ -118,7 +118,8 @@ class WithImportances(MetaEstimatorMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
         """Fit the estimator, and take the importances; ``fit_params`` go to its ``fit``."""
-        self.estimator_ = clone(self.estimator).fit(X, y, **fit_params)
+        unfitted: Any = clone(self.estimator)
+        self.estimator_ = unfitted.fit(X, y, **fit_params)
         # Shares of the loss may cancel out; those of the outputs rank the columns better.
         given = y if self.method == "permutation" else None
         getter = ImportanceGetter(X, given, method=self.method, max_rows=self.max_rows)

@@ -85,6 +85,8 @@ class TreeWriter:
 
     def _array(self, array, place):
         if has_name(array.dtype):
+            while place in self.arrays:  # names with dots can meet
+                place += "'"
             self.arrays[place] = array
             return {"$array": place}
         if array.ndim != 1 or array.dtype.kind not in "OU":
@@ -114,7 +116,7 @@ class TreeWriter:
             "$estimator": name,
             "is_own": type(estimator) is self.own_classes.get(name),
             "params": {key: self._param(key, value, where) for key, value in params.items()},
-            "fitted": self.write(fitted, place),
+            "fitted": self.write(fitted, _join(place, "fitted")),
         }
 
     def _param(self, name: str, value: Any, where: str) -> Any:

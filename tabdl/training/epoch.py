@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tabdl.training.batches import make_batches
+from tabdl.training.cooldown import Cooldown
 from tabdl.training.cuda_graphs import CUDAGraphStep
 from tabdl.training.heap import HeapTrimGuard
 from tabdl.training.loss_scale import LossScale
@@ -35,8 +36,6 @@ class EpochRunner:
 
     Attributes
     ----------
-    lr : float
-        The learning rate of the latest step.
     pace : Pace
     """
 
@@ -44,7 +43,9 @@ class EpochRunner:
         first = runs[0].net
         self.loss = loss
         self.config = config
-        self.lr = config.lr
+        # What the learning rate of the latest step was multiplied with, for each network.
+        self.lr_factors = [1.0] * len(runs)
+        self.cooldowns: list[Cooldown | None] = [None] * len(runs)
         self.device = next(first.parameters()).device
         self.n_batch_streams = first.n_batch_streams
         self.n_batch = config.batch_size * self.n_batch_streams
@@ -125,6 +126,44 @@ class EpochRunner:
         """
         return contextlib.nullcontext() if self.average is None else self.average.in_place()
 
+    def lr(self, number: int) -> float:
+        """Return the learning rate of a network in the latest step."""
+        return self.config.lr * self.lr_factors[number]
+
+    def cool_down(self, number: int, n_epochs: int) -> None:
+        """Let the learning rate of a network fall to zero from now on; 0 epochs: not yet."""
+        if n_epochs:
+            self.cooldowns[number] = Cooldown(self.pace.n_done, n_epochs * self.n_steps_epoch)
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next epochs depend on, between two epochs; see ``checkpoint.py``."""
+        return {
+            "nets": [net.state_dict() for net in self.networks.nets],
+            "optimizers": self.optimizer.state(),
+            "averages": None if self.average is None else self.average.averages,
+            "generators": [generator.get_state() for generator in [*self.orders, *self.noise]],
+            "n_done": self.pace.n_done,
+            "cooldowns": [None if c is None else (c.start, c.n_steps) for c in self.cooldowns],
+            "loss_scale": None if self.loss_scale is None else self.loss_scale.state(),
+        }
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state`."""
+        for net, own in zip(self.networks.nets, state["nets"], strict=True):
+            net.load_state_dict(own)
+        self.optimizer.load_state(state["optimizers"])
+        if self.average is not None:
+            for average, saved in zip(self.average.averages, state["averages"], strict=True):
+                average.copy_(saved)
+        generators = [*self.orders, *self.noise]
+        for generator, saved in zip(generators, state["generators"], strict=True):
+            generator.set_state(saved)
+        if self.loss_scale is not None:
+            self.loss_scale.load_state(state["loss_scale"])
+        self.pace.n_done = state["n_done"]
+        self.cooldowns = [None if own is None else Cooldown(*own) for own in state["cooldowns"]]
+
     def run_round(self) -> Tensor:
         """Take a step for each batch up to the next evaluation; return the mean losses, (M,).
 
@@ -164,12 +203,15 @@ class EpochRunner:
         config = self.config
         pace = self.pace
         n_warmup = config.warmup_epochs * self.n_steps_epoch
-        schedule = config.lr_schedule
+        schedule = "constant" if config.has_cooldown else config.lr_schedule
         factor = learning_rate_factor(schedule, pace.position, pace.n_steps, n_warmup)
         factor *= pace.lr_factor
-        self.lr = config.lr * factor
+        self.lr_factors = [
+            factor if cooldown is None else factor * cooldown.factor(pace.n_done)
+            for cooldown in self.cooldowns
+        ]
         t = pace.position / pace.n_steps
-        self.optimizer.set(factor, SCHEDULES[config.weight_decay_schedule](t))
+        self.optimizer.set(self.lr_factors, SCHEDULES[config.weight_decay_schedule](t))
         if self.dropout is not None:
             self.dropout.set(SCHEDULES[config.dropout_schedule](t))
 

@@ -32,12 +32,16 @@ def train_with_float32_fallback(
         return train(runs, config=config, **losses)
     start = time.perf_counter()
     beginnings = [copy.deepcopy(run.net.state_dict()) for run in runs]
+    checkpoint = config.checkpoint
     try:
-        return train(runs, config=config, **losses)
+        if checkpoint is None or not checkpoint.has_overflowed:
+            return train(runs, config=config, **losses)
     except NonFiniteLossError as error:
         name = str(half).removeprefix("torch.")
         message = f"With {name} {error.what}; training begins anew in float32."
         warnings.warn(message, stacklevel=3)
+        if checkpoint is not None:
+            checkpoint.begin_anew()
     for run, beginning in zip(runs, beginnings, strict=True):
         run.net.load_state_dict(beginning)
         run.net.allow_bfloat16 = False
@@ -86,13 +90,14 @@ def train(
     if together is None:
         together = is_faster_together(runs[0].net, config.batch_size)
     start = time.perf_counter()
+    if config.checkpoint is not None and config.checkpoint.training is not None:
+        for monitor, state in zip(monitors, config.checkpoint.training["monitors"], strict=True):
+            monitor.load_state(state)
+    groups = [monitors] if together else [[monitor] for monitor in monitors]
     try:
-        if together:
-            _train_together(monitors, loss, val_loss, _with_share(config, start, 1))
-        else:
-            for i, monitor in enumerate(monitors):
-                share = _with_share(config, start, len(monitors) - i)
-                _train_together([monitor], loss, val_loss, share)
+        for i, group in enumerate(groups):
+            share = _with_share(config, start, len(groups) - i)
+            _train_together(group, loss, val_loss, share, monitors)
     except KeyboardInterrupt:
         if not any(monitor.result.history for monitor in monitors):
             raise
@@ -109,14 +114,27 @@ def _with_share(config, start, n_left):
     return replace(config, time_limit=time_left / n_left)
 
 
-def _train_together(monitors, loss, val_loss, config):
+def _train_together(monitors, loss, val_loss, config, monitors_of_all):
+    if _are_done(monitors):
+        return
     with EpochRunner([monitor.run for monitor in monitors], loss, config) as runner:
-        while not all(monitor.result.stop_reason for monitor in monitors):
+        if config.checkpoint is not None:
+            config.checkpoint.resume(runner)
+        while not _are_done(monitors):
             epoch_start = time.perf_counter()
             train_losses = runner.run_round()
             with runner.kept_weights():
                 val_losses = [monitor.evaluate(val_loss).to(train_losses) for monitor in monitors]
                 # The epoch's one wait for the device.
                 numbers = torch.stack([train_losses, torch.stack(val_losses)]).T.tolist()
-                for monitor, losses in zip(monitors, numbers, strict=True):
-                    monitor.finish_epoch(*losses, runner.lr, epoch_start, runner.pace)
+                for i, (monitor, losses) in enumerate(zip(monitors, numbers, strict=True)):
+                    monitor.finish_epoch(*losses, runner.lr(i), epoch_start, runner.pace)
+            for i, monitor in enumerate(monitors):
+                runner.cool_down(i, monitor.begin_cooldown(runner.pace))
+            if config.checkpoint is not None:
+                going_on = None if _are_done(monitors) else runner
+                config.checkpoint.save_if_due(monitors_of_all, going_on)
+
+
+def _are_done(monitors):
+    return all(monitor.result.stop_reason for monitor in monitors)

@@ -1,5 +1,6 @@
 """What training knows of one network: its history, its best weights, whether it goes on."""
 
+import json
 import math
 import time
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor
 from tabdl.exceptions import NonFiniteLossError
 from tabdl.network.embeddings import CategoryEmbedding
 from tabdl.training.batches import on_device
+from tabdl.training.cooldown import n_cooldown_epochs
 from tabdl.training.epoch import weighted_mean
 from tabdl.training.inference import net_outputs
 from tabdl.training.pace import Pace
@@ -40,6 +42,8 @@ class TrainingMonitor:
         self.best_key: tuple[float, float] = (-math.inf, -math.inf)
         self.best_state: dict[str, Tensor] | None = None
         self.outputs: Tensor | None = None
+        # The last epoch of the cooldown; None before it.
+        self.last_epoch: int | None = None
         self.val = on_device(run.val, next(run.net.parameters()).device)
         own = run.table if run.index is None else run.table.take(run.index)
         self.code_frequencies = [
@@ -122,10 +126,59 @@ class TrainingMonitor:
         # Every callback sees every epoch, also those after one that says stop.
         if any([callback(dict(shown)) is True for callback in config.callbacks]):
             return "callback"
-        n_waited = record["epoch"] - self.result.best_epoch
-        if config.patience is not None and pace.has_patience and n_waited >= config.patience:
+        if self.last_epoch is not None and record["epoch"] >= self.last_epoch:
+            return pace.stop_reason or "patience"
+        if self._has_waited(pace) and not config.has_cooldown:
             return "patience"
         return pace.stop_reason
+
+    def _has_waited(self, pace):
+        """Return whether the score has not been better for as many epochs as the patience."""
+        patience = self.config.patience
+        n_waited = self.result.n_iter - self.result.best_epoch
+        return patience is not None and pace.has_patience and n_waited >= patience
+
+    def begin_cooldown(self, pace: Pace) -> int:
+        """Return the number of epochs of the cooldown that begins now, from the best weights; or 0.
+
+        It begins when early stopping would stop, or when the epochs that are left are just enough.
+        """
+        config = self.config
+        is_training = not self.result.stop_reason and self.last_epoch is None
+        if not (config.has_cooldown and is_training and pace.has_patience):
+            return 0
+        assert config.patience is not None and self.best_state is not None, "has_cooldown says so"
+        n_left = config.max_epochs - self.result.n_iter
+        n_epochs = n_cooldown_epochs(self.result.best_epoch, config.patience, n_left)
+        if n_epochs < n_left and not self._has_waited(pace):
+            return 0
+        self.last_epoch = self.result.n_iter + n_epochs
+        if config.ema_decay is None:
+            self.run.net.load_state_dict(self.best_state)
+        return n_epochs
+
+    def state(self) -> dict[str, Any]:
+        """Return what is known of the run so far; see ``checkpoint.py``."""
+        result = self.result
+        return {
+            # Numbers of numpy become plain ones.
+            "history": json.dumps(result.history, default=float),
+            "best_epoch": result.best_epoch,
+            "stop_reason": result.stop_reason,
+            "last_epoch": self.last_epoch,
+            "best_key": [float(number) for number in self.best_key],
+            "best_state": self.best_state,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state`."""
+        self.result.history = json.loads(state["history"])
+        self.result.best_epoch = state["best_epoch"]
+        self.result.stop_reason = state["stop_reason"]
+        self.last_epoch = state["last_epoch"]
+        score, tie = state["best_key"]
+        self.best_key = score, tie
+        self.best_state = state["best_state"]
 
     def close(self) -> TrainingResult:
         """Give the network its kept weights and return the result."""

@@ -38,7 +38,8 @@ class Optimizer:
         self.config = config
         self.has_own_decay = config.weight_decay_schedule != "constant"
         self.is_cuda = device.type == "cuda"
-        self.factors: tuple[float, float] | None = None
+        self.factors: tuple[Sequence[float], float] | None = None
+        self.shares = self._shares(networks, config, device)
         adamw, muon = self._groups(networks)
         weight_decay = {"weight_decay": 0.0} if self.has_own_decay else {}
         options = {"betas": (0.9, config.beta2), "fused": True, "capturable": self.is_cuda}
@@ -47,11 +48,26 @@ class Optimizer:
             self.optimizers.append(torch.optim.AdamW([g | weight_decay for g in adamw], **options))
         if muon:
             self.optimizers.append(Muon([g | weight_decay for g in muon]))
-        self.groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        self.groups = self._all_groups()
         if self.has_own_decay:
             for group, given in zip(self.groups, adamw + muon, strict=True):
                 group["own_decay"] = given["weight_decay"]
                 group["kept"] = self._number(1.0, device)
+
+    def _all_groups(self):
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def state(self) -> list[dict[int, Any]]:
+        """Return the state of each optimizer, by the number of the weight."""
+        return [optimizer.state_dict()["state"] for optimizer in self.optimizers]
+
+    def load_state(self, states: list[dict[int, Any]]) -> None:
+        """Go on from a :meth:`state`."""
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+        # Torch has made new ones.
+        self.groups = self._all_groups()
 
     def _groups(self, networks):
         """Return the parameter groups of AdamW and of Muon."""
@@ -76,11 +92,33 @@ class Optimizer:
     def _number(self, value, device):
         return torch.tensor(value, device=device) if self.is_cuda else value
 
-    def set(self, lr_factor: float, decay_factor: float) -> None:
-        """Multiply the learning rates and the weight decay of the next step."""
-        if (lr_factor, decay_factor) == self.factors:
+    def _shares(self, networks, config, device):
+        """Return the share of a step that each of several networks takes, (M,), or None.
+
+        An update, with its decay, is linear in the learning rate. So a network whose learning rate
+        is smaller than the others' takes a share of the same step.
+        """
+        if not config.has_cooldown or len(networks) == 1:
+            return None
+        self.weights = list(networks.parameters.values())
+        return torch.ones(len(networks), device=device, dtype=self.weights[0].dtype)
+
+    def set(self, lr_factors: Sequence[float], decay_factor: float) -> None:
+        """Multiply the learning rates and the weight decay of the next step.
+
+        Parameters
+        ----------
+        lr_factors : list of float
+            One for each network. They differ only in a training with cooldowns.
+        decay_factor : float
+        """
+        if (lr_factors, decay_factor) == self.factors:
             return
-        self.factors = lr_factor, decay_factor
+        self.factors = lr_factors, decay_factor
+        lr_factor = max(lr_factors)
+        if self.shares is not None and lr_factor > 0:
+            shares = torch.tensor(lr_factors, dtype=self.shares.dtype) / lr_factor
+            self.shares.copy_(shares, non_blocking=True)
         for group in self.groups:
             _write(group, "lr", group["base_lr"] * lr_factor)
             if self.has_own_decay:
@@ -95,6 +133,16 @@ class Optimizer:
     @torch.no_grad()
     def step(self) -> None:
         """Decay, then move, each weight."""
+        if self.shares is None:
+            self._step()
+            return
+        before = [weight.clone() for weight in self.weights]
+        self._step()
+        for weight, old in zip(self.weights, before, strict=True):
+            share = self.shares.view(-1, *[1] * (weight.ndim - 1))
+            weight.copy_(torch.lerp(old, weight, share))
+
+    def _step(self):
         if self.has_own_decay:
             for group in self.groups:
                 if group["own_decay"]:
@@ -166,7 +214,9 @@ def orthogonalized(matrices: Tensor, n_steps: int = 5) -> Tensor:
     n_steps : int
     """
     a, b, c = _NEWTON_SCHULZ
-    x = matrices.bfloat16() if _takes_bfloat16(matrices) else matrices
+    # Emulated products take 35 times as long as float32's on a CPU.
+    is_bfloat16 = matrices.dtype == torch.float32 and multiplies_bfloat16(matrices.device)
+    x = matrices.bfloat16() if is_bfloat16 else matrices
     x = x.reshape(-1, *matrices.shape[-2:])
     is_tall = x.shape[1] > x.shape[2]
     x = x.mT if is_tall else x
@@ -175,11 +225,6 @@ def orthogonalized(matrices: Tensor, n_steps: int = 5) -> Tensor:
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if is_tall else x).reshape(matrices.shape)
-
-
-def _takes_bfloat16(matrices: Tensor) -> bool:
-    # Emulated products take 35 times as long as float32's on a CPU.
-    return matrices.dtype != torch.float64 and multiplies_bfloat16(matrices.device)
 
 
 class WeightAverage:

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from tabdl.training.run import TrainingConfig
+from tabdl.training.schedules import FLAT
 
 # Steps before a step takes its usual time: memory is taken, a CUDA device records.
 _WARM_UP_STEPS = {"cpu": 2, "cuda": 5, "mps": 3}
@@ -243,9 +244,9 @@ class TimedPace(Pace):
         schedules = {config.lr_schedule, config.weight_decay_schedule, config.dropout_schedule}
         shortest = config.max_epochs / 4 if config.patience is None else config.patience
         is_short = n_epochs <= shortest
-        if is_short and config.lr_schedule == "constant":
+        if is_short and config.lr_schedule in FLAT:
             self.peak = self.plan["lr_factor"] = _PEAK
-        if is_short or schedules != {"constant"} or config.warmup_epochs:
+        if is_short or not schedules <= FLAT or config.warmup_epochs:
             self._turn()
 
     def _all_epochs_fit(self) -> bool:
@@ -271,7 +272,7 @@ class TimedPace(Pace):
         return n_before + (self.n_steps - n_before) * min(t, 1.0)
 
     def _set_lr_factor(self, share: float) -> None:
-        if self.turn is None or self.config.lr_schedule != "constant":
+        if self.turn is None or self.config.lr_schedule not in FLAT:
             return
         since_turn = share - self.turn[1]
         left = 1 - self.turn[1]

@@ -62,6 +62,8 @@ class TrainingConfig:
     epoch_rows : int or None
         Rows of a run that an epoch visits, others each time; None: as many as the smallest of the
         runs has.
+    checkpoint : Checkpoint or None
+        Where the state is kept from epoch to epoch.
     """
 
     lr: float
@@ -85,6 +87,12 @@ class TrainingConfig:
     takes_last_best: bool = False
     callbacks: Sequence[Callable[[dict], bool | None]] = ()
     epoch_rows: int | None = None
+    checkpoint: Any = None
+
+    @property
+    def has_cooldown(self) -> bool:
+        """Whether the learning rate falls when early stopping says so, not at a known step."""
+        return self.lr_schedule == "cooldown" and self.patience is not None
 
 
 @dataclass

@@ -39,7 +39,20 @@ def flat_cosine(t: float) -> float:
     return 1.0 if t < 0.5 else cosine(2 * t - 1)
 
 
-SCHEDULES = {"constant": constant, "cosine": cosine, "coslog4": coslog4, "flat_cosine": flat_cosine}
+def cooldown(t: float) -> float:
+    """1, and over the last quarter a line to 0."""
+    return min(1.0, 4 * (1 - t))
+
+
+SCHEDULES = {
+    "constant": constant,
+    "cosine": cosine,
+    "coslog4": coslog4,
+    "flat_cosine": flat_cosine,
+    "cooldown": cooldown,
+}
+# Those that stay at 1 until early stopping or the clock says otherwise.
+FLAT = {"constant", "cooldown"}
 
 
 def learning_rate_factor(schedule: str, step: float, n_steps: int, n_warmup: float) -> float:

@@ -53,11 +53,11 @@ def test_runs_continues_and_reports(tmp_path, capsys):
     assert run.main([*common, "--models", "xgboost", "--time-limit", "0"]) == 0
     assert "0.8741 ± 0.0000" in capsys.readouterr().out  # the paper's XGBoost
     assert run.main(command) == 0
-    assert "cut: training was stopped after 1 s" in capsys.readouterr().out
+    assert "cut: training ended with its time limit of 1 s" in capsys.readouterr().out
     mlp, xgboost = (json.loads(path.read_text()) for path in sorted(tmp_path.rglob("report.json")))
     assert (mlp["identity"]["model"], xgboost["identity"]["model"]) == ("mlp", "xgboost")
     paper = PAPER["scores"]["adult"]["xgboost"]["default"]["mean"]
-    assert xgboost["metrics"]["test"]["score"] == pytest.approx(paper, abs=0.003)
+    assert xgboost["metrics"]["test"]["score"] == pytest.approx(paper, abs=0.006)
     assert mlp["hit_time_limit"] and 0.8 < mlp["metrics"]["test"]["accuracy"] < 0.87
     assert not xgboost["hit_time_limit"] and xgboost["n_iter"] > xgboost["best_iter"] > 10
     assert run.main([*command, "--markdown"]) == 0

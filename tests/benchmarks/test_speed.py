@@ -218,7 +218,7 @@ def test_memory_is_not_that_of_the_process_that_started_it():
     child = [
         sys.executable,
         "-c",
-        "from benchmarks.speed.memory import peak_memory; print(peak_memory())",
+        "from benchmarks.peak_memory import peak_bytes; print(peak_bytes())",
     ]
     done = subprocess.run(
         child,

@@ -145,7 +145,7 @@ def test_one_entry_of_the_registry(name, tmp_path, monkeypatch):
     from benchmarks.models.registry import MODELS, Model
 
     quick = {"max_epochs": 2, "d_block": 8}
-    entry = Model(ToyClassifier, ToyRegressor, "Toy", "#333333", defaults=lambda data: quick)
+    entry = Model(ToyClassifier, ToyRegressor, "Toy", "#333333", own=lambda data: quick)
     monkeypatch.setitem(MODELS, "toy", entry)
     command = ["--datasets", name, "--models", "toy", "--seeds", "0", "--device", "cpu"]
     assert run.main(["evaluate", *command, "--out", str(tmp_path)]) == 0

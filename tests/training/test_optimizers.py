@@ -90,7 +90,7 @@ def test_orthogonal(shape):
 
 @pytest.mark.parametrize("has_instructions", [True, False])
 def test_products_are_of_numbers_that_the_processor_multiplies(has_instructions, monkeypatch):
-    monkeypatch.setattr(optimizers, "multiplies_bfloat16", lambda device: has_instructions)
+    monkeypatch.setattr(optimizers, "multiplies_bfloat16", lambda _: has_instructions)
     matrix = torch.randn(30, 40, generator=torch.Generator().manual_seed(0))
     exact = orthogonalized(matrix.double())
     error = (orthogonalized(matrix).double() - exact).abs().max().item()
@@ -120,7 +120,7 @@ def test_muon_in_the_loop_beside_adamw(monkeypatch):
     """Beside a plain loop with torch.optim.Muon for the backbone's matrices and torch.optim.AdamW
     for the rest."""
     # torch's multiplies bfloat16 numbers everywhere.
-    monkeypatch.setattr(optimizers, "multiplies_bfloat16", lambda device: True)
+    monkeypatch.setattr(optimizers, "multiplies_bfloat16", lambda _: True)
     net, plain, rows = small_net(), small_net(), small_table()
     train_nets([net], rows, optimizer="muon")
     matrices = [plain.backbone[0].weight, plain.backbone[2].weight]

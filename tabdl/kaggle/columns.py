@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pandas.api import types
+from pandas.util import hash_pandas_object
 
-from benchmarks.errors import HarnessError
+from tabdl.kaggle.errors import CompetitionError
 
 _ISO_DATE = re.compile(
     r"\d{4}([-/])\d{2}\1\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?"
@@ -28,7 +29,7 @@ def plain(values: pd.Series, where: str) -> pd.Series:
 
     Raises
     ------
-    HarnessError
+    CompetitionError
         When the column holds lists, bytes or other things that are no single values.
     """
     if isinstance(values.dtype, pd.CategoricalDtype):
@@ -49,7 +50,7 @@ def plain(values: pd.Series, where: str) -> pd.Series:
     if kind == "string":
         return values
     example = next(iter(values.dropna()))
-    raise HarnessError(
+    raise CompetitionError(
         f"{where} holds {type(example).__name__} values, such as {str(example)[:40]}; numbers, "
         f"dates, truth values or text are allowed. Split or leave out the column."
     )
@@ -93,9 +94,12 @@ def one_kind(name: str, train, test) -> tuple[pd.Series, pd.Series]:
 
     Raises
     ------
-    HarnessError
+    CompetitionError
         When a column cannot be used, or only one file has a time zone.
     """
+    pair = train.table[name], test.table[name]
+    if all(values.dtype in (np.float64, np.int64) for values in pair):
+        return pair  # most columns of most tables
     first = plain(train.table[name], f"{train.path}: column {name!r}")
     second = plain(test.table[name], f"{test.path}: column {name!r}")
     kinds = [kind_of(first), kind_of(second)]
@@ -116,7 +120,7 @@ def one_kind(name: str, train, test) -> tuple[pd.Series, pd.Series]:
 def _refuse_half_a_zone(name, *pair):
     zones = [isinstance(values.dtype, pd.DatetimeTZDtype) for values in pair]
     if any(zones) and not all(zones):
-        raise HarnessError(
+        raise CompetitionError(
             f"The column {name!r} has a time zone in one of the files only; write it in both, or "
             f"in none."
         )
@@ -127,13 +131,13 @@ def refuse_infinity(table: pd.DataFrame, path) -> None:
 
     Raises
     ------
-    HarnessError
+    CompetitionError
         Names file, column and row.
     """
     for name in table.select_dtypes("number").columns:
         is_infinite = np.isinf(table[name].to_numpy())
         if is_infinite.any():
-            raise HarnessError(
+            raise CompetitionError(
                 f"{path}: column {name!r} holds infinity in row {int(is_infinite.argmax())}, "
                 f"counted from 0; write a finite number, or nothing where it is missing."
             )
@@ -181,7 +185,7 @@ def _moments(name, values):
         return None
     zones = texts.map(lambda text: _ZONE.search(text) is not None)
     if zones.any() and not zones.all():
-        raise HarnessError(
+        raise CompetitionError(
             f"The column {name!r} has times with a time zone, such as {texts[zones].iloc[0]!r}, "
             f"and without, such as {texts[~zones].iloc[0]!r}; write it in all, or in none."
         )
@@ -202,3 +206,9 @@ def _free(name, taken):
     while name in taken:
         name += "_"
     return name
+
+
+def row_hashes(X: pd.DataFrame) -> np.ndarray:
+    """Return a number for each row, the same for equal rows, uint64 (N,)."""
+    hash_rows: Any = hash_pandas_object
+    return hash_rows(X, index=False).to_numpy()

@@ -1,32 +1,44 @@
 """Files that are there as a whole or not at all, and one command a folder."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from benchmarks.errors import HarnessError
+from tabdl.kaggle.errors import CompetitionError
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Make a folder, and keep other commands away from it.
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Make a folder, and keep other commands away from it; one process may lock it again.
+
+    Parameters
+    ----------
+    folder : Path
+    wait : bool
+        Whether to wait for a command that works in the folder, instead of raising.
 
     Raises
     ------
-    HarnessError
+    CompetitionError
         When another command works in the folder, or the folder cannot be written.
     """
+    from filelock import FileLock, Timeout
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise HarnessError(
-            f"Another command works in {folder}: wait for its end, or give another --out."
-        ) from error
+        lock = FileLock(folder.resolve() / ".lock", is_singleton=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            if not wait:
+                raise CompetitionError(
+                    f"Another command works in {folder}: wait for its end (--wait does), or give "
+                    f"another --out."
+                ) from error
+            print(f"Waiting for the command that works in {folder}.", file=sys.stderr, flush=True)
+            lock.acquire()
     except OSError as error:
         raise not_written(folder, error) from error
     try:
@@ -52,7 +64,7 @@ def write_file(
 
     Raises
     ------
-    HarnessError
+    CompetitionError
         When the disk is full or the file cannot be written.
     """
     path = path.resolve()
@@ -72,6 +84,11 @@ def write_file(
         new.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, UTF-8, in one step."""
+    write_file(path, lambda new: new.write_text(text, encoding="utf-8"))
+
+
 def _sync(path, flags):
     descriptor = os.open(path, flags)
     try:
@@ -80,9 +97,9 @@ def _sync(path, flags):
         os.close(descriptor)
 
 
-def not_written(path: Path, error: OSError) -> HarnessError:
+def not_written(path: Path, error: OSError) -> CompetitionError:
     """Return the error for a file or folder that cannot be written."""
-    return HarnessError(
+    return CompetitionError(
         f"{path} could not be written ({error}). What was written before is kept; the same command "
         f"goes on there."
     )

@@ -1,8 +1,11 @@
 """Boosted trees on tables as they are: categories as each library takes them, early stopping in its
 own words."""
 
+import math
 import re
+import time
 from collections.abc import Iterable
+from functools import wraps
 from importlib import import_module
 from typing import Any
 
@@ -94,8 +97,34 @@ def dates_as_days(X: pd.DataFrame) -> pd.DataFrame:
     return X.assign(**{name: days(X[name]) for name in X.select_dtypes(_MOMENTS).columns})
 
 
+class Clock:
+    """Ends the training of boosted trees at a moment, and remembers that it did.
+
+    Attributes
+    ----------
+    end : float
+        As ``time.monotonic`` counts.
+    was_needed : bool
+        Whether a training ended so.
+    """
+
+    def __init__(self, end: float = math.inf) -> None:
+        self.end = end
+        self.was_needed = False
+
+    def is_over(self) -> bool:
+        """Return whether the moment has come."""
+        over = time.monotonic() >= self.end
+        self.was_needed = self.was_needed or over
+        return over
+
+
 def boosted_trees(
-    X: pd.DataFrame, is_regression: bool, n_jobs: int, names: Iterable[str] = TREES
+    X: pd.DataFrame,
+    is_regression: bool,
+    n_jobs: int,
+    names: Iterable[str] = TREES,
+    clock: Clock | None = None,
 ) -> dict[str, Any]:
     """Return boosted trees by name, as pipelines; 2,000 trees at most, stopped after 50 without a
     better score.
@@ -108,14 +137,17 @@ def boosted_trees(
     n_jobs : int
     names : iterable of str
         Some of :data:`TREES`; only their libraries need be installed.
+    clock : Clock, optional
+        Ends the training of these pipelines and of their clones.
     """
     make = {"catboost": _catboost, "xgboost": _xgboost, "lightgbm": _lightgbm}
     task = "Regressor" if is_regression else "Classifier"
-    return {name: make[name](X, task, n_jobs) for name in names}
+    return {name: make[name](X, task, n_jobs, clock) for name in names}
 
 
-def _catboost(X, task, n_jobs):
-    model = getattr(import_module("catboost"), f"CatBoost{task}")(
+def _catboost(X, task, n_jobs, clock):
+    cls = _timed(getattr(import_module("catboost"), f"CatBoost{task}"), clock, _for_catboost)
+    model = cls(
         iterations=N_TREES,
         early_stopping_rounds=PATIENCE,
         cat_features=names_of_categories(X),
@@ -126,8 +158,9 @@ def _catboost(X, task, n_jobs):
     return make_pipeline(Texts(), model)
 
 
-def _xgboost(X, task, n_jobs):
-    model = getattr(import_module("xgboost"), f"XGB{task}")(
+def _xgboost(X, task, n_jobs, clock):
+    cls = _timed(getattr(import_module("xgboost"), f"XGB{task}"), clock, _for_xgboost)
+    model = cls(
         n_estimators=N_TREES,
         early_stopping_rounds=PATIENCE,
         enable_categorical=True,
@@ -137,8 +170,55 @@ def _xgboost(X, task, n_jobs):
     return make_pipeline(Categories(), model)
 
 
-def _lightgbm(X, task, n_jobs):
-    model = getattr(import_module("lightgbm"), f"LGBM{task}")(
-        n_estimators=N_TREES, early_stopping_round=PATIENCE, verbose=-1, n_jobs=n_jobs
-    )
+def _lightgbm(X, task, n_jobs, clock):
+    cls = _timed(getattr(import_module("lightgbm"), f"LGBM{task}"), clock, _for_lightgbm)
+    model = cls(n_estimators=N_TREES, early_stopping_round=PATIENCE, verbose=-1, n_jobs=n_jobs)
     return make_pipeline(Categories(), model)
+
+
+# --- the clock in the words of each library
+
+
+def _timed(cls, clock, prepare):
+    """Return a subclass whose fit ends when the clock says so; ``cls`` itself without a clock.
+
+    The class holds the clock, so that clones of scikit-learn have it too.
+    """
+    if clock is None:
+        return cls
+
+    @wraps(cls.fit)  # whose signature says which words the library knows
+    def fit(self, *args, **kwargs):
+        kwargs |= prepare(self, clock)
+        return cls.fit(self, *args, **kwargs)
+
+    return type(cls.__name__, (cls,), {"fit": fit})
+
+
+def _for_catboost(model, clock):
+    class Stop:
+        def after_iteration(self, info):
+            return not clock.is_over()
+
+    return {"callbacks": [Stop()]}
+
+
+def _for_xgboost(model, clock):
+    from xgboost.callback import TrainingCallback
+
+    class Stop(TrainingCallback):
+        def after_iteration(self, model, epoch, evals_log):
+            return clock.is_over()
+
+    model.set_params(callbacks=[Stop()])
+    return {}
+
+
+def _for_lightgbm(model, clock):
+    from lightgbm.callback import EarlyStopException
+
+    def stop(env):
+        if clock.is_over():
+            raise EarlyStopException(env.iteration, env.evaluation_result_list)
+
+    return {"callbacks": [stop]}

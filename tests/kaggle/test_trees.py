@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("lightgbm")
 
-from benchmarks.boosted import Categories, Texts, boosted_trees, safe_names
+from tabdl.kaggle.trees import Categories, Texts, boosted_trees, safe_names
 
 TABLE = pd.DataFrame(
     {

@@ -1,5 +1,0 @@
-"""``python -m benchmarks.kaggle``."""
-
-from benchmarks.kaggle import main
-
-main()

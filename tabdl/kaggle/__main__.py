@@ -1,0 +1,5 @@
+"""``python -m tabdl.kaggle``."""
+
+from tabdl.kaggle.command import main
+
+main()

@@ -1,0 +1,91 @@
+"""The folds of a competition."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from competition_files import TABLE, A, N, Y, tables
+
+from tabdl.kaggle.errors import CompetitionError
+from tabdl.kaggle.folds import make_folds, write_folds
+
+IDS = TABLE.assign(id=np.arange(N))
+
+
+def check_partition(folds, n_rows=N):
+    for train, test in folds:
+        assert not set(train) & set(test)
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(n_rows))
+
+
+def test_classes_keep_their_shares_and_repeats_differ():
+    found = tables(IDS.assign(y=Y), IDS)
+    folds = make_folds(found, 4, 2, seed=0)
+    assert len(folds) == 8
+    check_partition(folds[:4])
+    check_partition(folds[4:])
+    assert folds[0][1].tolist() != folds[4][1].tolist()
+    assert np.ptp([found.y[test].sum() for _, test in folds[:4]]) <= 1
+
+
+@pytest.mark.parametrize("metric", ["auc", "rmse"])
+def test_groups_stay_whole(metric):
+    groups = np.arange(N) % 7
+    found = tables(IDS.assign(y=Y, shop=groups), IDS, metric=metric, groups="shop")
+    assert "shop" not in found.X
+    folds = make_folds(found, 3, 1, seed=0)
+    check_partition(folds)
+    for train, test in folds:
+        assert not set(groups[train]) & set(groups[test])
+    with pytest.raises(CompetitionError, match="there are only 7 groups"):
+        make_folds(found, 8, 1, seed=0)
+
+
+def test_time_goes_forward_and_ties_stay_together():
+    day = np.random.default_rng(0).integers(0, 12, N)
+    dates = (pd.Timestamp("2024-01-01") + pd.to_timedelta(day, unit="D")).strftime("%Y-%m-%d")
+    found = tables(IDS.assign(y=A, day=dates), IDS.assign(day=dates), metric="rmse", time="day")
+    folds = make_folds(found, 3, 1, seed=0)
+    assert len(folds) == 3
+    for train, test in folds:
+        assert day[train].max() < day[test].min()
+    with pytest.raises(CompetitionError, match="12 different moments only"):
+        make_folds(found, 12, 1, seed=0)
+    with pytest.raises(CompetitionError, match="must hold a number or a date"):
+        tables(IDS.assign(y=A, day="x"), IDS.assign(day="x"), metric="rmse", time="day")
+
+
+def test_a_file_of_folds(tmp_path):
+    train = IDS.assign(y=np.where(np.arange(N) == 5, np.nan, A))
+    found = tables(train, IDS, metric="rmse")
+    path = tmp_path / "folds.csv"
+    table = pd.DataFrame({"id": np.arange(N), "fold": np.arange(N) % 4 - 1})
+    for written in (table, table.sample(frac=1, random_state=0), table[["fold"]]):
+        written.to_csv(path, index=False)
+        folds = make_folds(found, 8, 1, seed=0, folds_file=path)
+        assert len(folds) == 3
+        rows = [found.file_rows[test].tolist() for _, test in folds]
+        assert rows == [[i for i in range(N) if i % 4 == k and i != 5] for k in (1, 2, 3)]
+    for broken, message in [
+        (table[["id"]], "no column 'fold'"),
+        (table[10:], "lacks 9 of the training ids"),
+        (table[["fold"]][10:], "has 50 rows"),
+        (table.assign(fold=1), "two folds or more"),
+    ]:
+        broken.to_csv(path, index=False)
+        with pytest.raises(CompetitionError, match=message):
+            make_folds(found, 8, 1, seed=0, folds_file=path)
+
+
+def test_written_folds_are_read_again(tmp_path):
+    found = tables(IDS.assign(y=Y), IDS)
+    folds = make_folds(found, 4, 1, seed=3)
+    write_folds(tmp_path / "folds.csv", found, folds)
+    again = make_folds(found, 9, 1, seed=0, folds_file=tmp_path / "folds.csv")
+    assert [test.tolist() for _, test in again] == [test.tolist() for _, test in folds]
+
+
+def test_extra_rows_train_in_every_fold():
+    extra = TABLE.assign(y=Y)[:3]
+    folds = make_folds(tables(IDS.assign(y=Y), IDS, extra=extra), 4, 1, seed=0)
+    check_partition(folds)
+    assert all(train[-3:].tolist() == [N, N + 1, N + 2] for train, _ in folds)
