@@ -216,7 +216,8 @@ class NetworkParams(BaseEstimator):
         OneOf("auto"),
         _DEVICE,
         default="auto",
-        doc="The device to compute on; 'auto': CUDA if there is one, then MPS, then the CPU.",
+        doc="The device to compute on; 'auto': CUDA if there is one, then MPS, then the CPU. With "
+        "'auto' or 'cuda', the folds of a CrossValEnsemble share all CUDA devices.",
     )
     n_jobs: int | None = param(
         OneOf(None, -1),

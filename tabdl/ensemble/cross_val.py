@@ -4,6 +4,7 @@ import inspect
 import secrets
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Self
 
@@ -28,6 +29,7 @@ from tabdl.ensemble.fold import (
     was_interrupted,
 )
 from tabdl.ensemble.predictions import check_ensemble_scoring, predict_array, score_prediction
+from tabdl.ensemble.several_devices import SideBySide, devices_for, placed
 from tabdl.ensemble.shared_training import can_share, fits_of_folds
 from tabdl.exceptions import FitInterruptedWarning, NonFiniteLossError
 from tabdl.params import Float, Int, OneOf, Predicate, check_params, param
@@ -306,68 +308,127 @@ class CrossValEnsemble(FittedCrossVal, BaseEnsemble):
         if not self.together or needs_split or not can_share(self.estimator, dataset.y, folds):
             return None
         estimators = [self._clone(seed + i) for i in range(len(folds))]
-        fits = fits_of_folds(estimators, dataset, folds, self.early_stopping == "fold")
-        if self.together == "auto" and not are_faster_together(fits):
+        devices = devices_for(self.estimator)[: len(folds)]
+        groups = [list(range(first, len(folds), len(devices))) for first in range(len(devices))]
+
+        def train(i, device):
+            watch = together.watched
+            return self._fit_group(dataset, folds, estimators, groups[i], device, progress, watch)
+
+        is_cut = False
+        together = SideBySide(train, devices, len(groups))
+        with together:
+            try:
+                trained = [together.result(i) for i in range(len(groups))]
+            except NonFiniteLossError:
+                if self.on_error == "skip":
+                    return None  # one after the other only the fold that fails is lost
+                raise
+            except KeyboardInterrupt:
+                if len(groups) == 1:
+                    raise
+                together.stop()
+                is_cut = True
+                trained = [together.result(i) for i in range(len(groups))]
+        if None in trained:
             return None
-        n_members = self.estimator.n_members
-        try:
-            train_fits(
-                fits, [lambda record: progress.epoch(record.get("member", 0) // n_members, record)]
-            )
-        except NonFiniteLossError as error:
-            if self.on_error == "skip":
-                return None  # one after the other only the fold that fails is lost
-            error.add_note(self._failure(error.member // n_members, len(folds)))
-            raise
-        for i in range(len(folds)):
-            progress.done(i)
-        done = [fit.estimator for fit in fits if fit.is_trained]
-        if any(map(was_interrupted, done)):
+        fitted: list[Any] = [None] * len(folds)
+        for group, fits in zip(groups, trained, strict=True):
+            for i, fit in zip(group, fits, strict=True):
+                progress.done(i)
+                fitted[i] = fit.estimator if fit.is_trained else None
+        done = [estimator for estimator in fitted if estimator is not None]
+        if is_cut or any(map(was_interrupted, done)):
             self._note_interrupt(len(done), len(folds))
-        return [fit.estimator if fit.is_trained else None for fit in fits]
+        return fitted
+
+    def _fit_group(self, dataset, folds, estimators, group, device, progress, watch):
+        """Return the fits of some folds, trained at once on a device; None where in turn is faster.
+
+        Parameters
+        ----------
+        dataset : Dataset
+        folds : list of Fold
+        estimators : list of TabularEstimator
+        group : list of int
+            The numbers of the folds.
+        device : str or None
+        progress : FoldsProgress
+        watch : callable
+            Makes a callback of training that can also end it.
+        """
+        n_members = self.estimator.n_members
+        own = [estimators[i] for i in group]
+        with placed(own, device):
+            stop_by_fold = self.early_stopping == "fold"
+            fits = fits_of_folds(own, dataset, [folds[i] for i in group], stop_by_fold)
+            if self.together == "auto" and not are_faster_together(fits):
+                return None
+
+            def show(record):
+                progress.epoch(group[record.get("member", 0) // n_members], record)
+
+            try:
+                train_fits(fits, [watch(show)])
+            except NonFiniteLossError as error:
+                error.add_note(self._failure(group[error.member // n_members], len(folds)))
+                raise
+        return fits
 
     def _fit_in_turn(
         self, dataset: Dataset, folds: Sequence[Fold], seed: int, progress: FoldsProgress
     ) -> list[Any]:
         """Return the fitted estimators of the folds; None for one that failed or was left out."""
         fitted: list[Any] = [None] * len(folds)
-        for i, fold in enumerate(folds):
-            try:
-                fitted[i] = self._fit_one(dataset, fold, folds, seed + i, progress.callback(i))
-                progress.done(i)
-            except KeyboardInterrupt:
-                n_done = sum(estimator is not None for estimator in fitted)
-                if n_done == 0:
-                    raise
-                self._note_interrupt(n_done, len(folds))
-                break
-            except Exception as error:
-                is_last_hope = i == len(folds) - 1 and not any(e is not None for e in fitted)
-                if self.on_error == "raise" or is_last_hope:
-                    error.add_note(self._failure(i, len(folds)))
-                    raise
-                warnings.warn(
-                    f"{self._failure(i, len(folds))} It is left out: {type(error).__name__}: "
-                    f"{error}",
-                    stacklevel=4,
-                )
+
+        def fit(i, device):
+            callback = side_by_side.watched(progress.callback(i))
+            return self._fit_one(dataset, folds, i, seed + i, callback, device)
+
+        side_by_side = SideBySide(fit, devices_for(self.estimator), len(folds))
+        with side_by_side:
+            for i in range(len(folds)):
+                try:
+                    fitted[i] = side_by_side.result(i)
+                    progress.done(i)
+                except KeyboardInterrupt:
+                    n_done = sum(estimator is not None for estimator in fitted)
+                    if n_done == 0:
+                        raise
+                    self._note_interrupt(n_done, len(folds))
+                    break
+                except Exception as error:
+                    is_last_hope = i == len(folds) - 1 and not any(e is not None for e in fitted)
+                    if self.on_error == "raise" or is_last_hope:
+                        error.add_note(self._failure(i, len(folds)))
+                        raise
+                    warnings.warn(
+                        f"{self._failure(i, len(folds))} It is left out: {type(error).__name__}: "
+                        f"{error}",
+                        stacklevel=4,
+                    )
         return fitted
 
     def _fit_one(
         self,
         dataset: Dataset,
-        fold: Fold,
         folds: Sequence[Fold],
+        i: int,
         seed: int,
         callback: Callable[[dict], Any] | None,
+        device: str | None,
     ) -> Any:
         """Return the estimator of a fold; raise KeyboardInterrupt where Ctrl-C cut its training."""
-        train = Subset(dataset, fold[0])
-        test = Subset(dataset, fold[1])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FitInterruptedWarning)  # the ensemble warns itself
+        train = Subset(dataset, folds[i][0])
+        test = Subset(dataset, folds[i][1])
+        estimator = self._clone(seed)
+        # Ctrl-C reaches the main thread alone, and the filters of warnings belong to all threads.
+        is_alone = device is None
+        with placed([estimator], device), warnings.catch_warnings() if is_alone else nullcontext():
+            if is_alone:  # the ensemble warns itself
+                warnings.simplefilter("ignore", FitInterruptedWarning)
             estimator = fit_fold(
-                self._clone(seed), train, test, self._rules(folds), seed=seed, callback=callback
+                estimator, train, test, self._rules(folds), seed=seed, callback=callback
             )
         if was_interrupted(estimator):
             raise KeyboardInterrupt

@@ -80,7 +80,8 @@ class TabularNet(nn.Module):
         Rows that are predicted at once on a CPU: few enough for its caches, and enough to hide the
         time of Python itself.
     cpu_step_rows : int or None
-        Rows of a batch that go forward and backward at once on a CPU. None: all, as batch
+        The most rows of a batch that go forward and backward at once on a CPU; several threads take
+        smaller parts. Dropout must draw equally often for each row. None: all, as batch
         normalisation needs it.
 
     Attributes

@@ -144,6 +144,7 @@ class EpochRunner:
             "generators": [generator.get_state() for generator in [*self.orders, *self.noise]],
             "n_done": self.pace.n_done,
             "cooldowns": [None if c is None else (c.start, c.n_steps) for c in self.cooldowns],
+            "loss_scale": None if self.loss_scale is None else self.loss_scale.state(),
         }
 
     @torch.no_grad()
@@ -158,6 +159,8 @@ class EpochRunner:
         generators = [*self.orders, *self.noise]
         for generator, saved in zip(generators, state["generators"], strict=True):
             generator.set_state(saved)
+        if self.loss_scale is not None:
+            self.loss_scale.load_state(state["loss_scale"])
         self.pace.n_done = state["n_done"]
         self.cooldowns = [None if own is None else Cooldown(*own) for own in state["cooldowns"]]
 

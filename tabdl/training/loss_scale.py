@@ -36,6 +36,15 @@ class LossScale:
         self.scale = torch.full((n_networks,), _FIRST, device=device)
         self.n_good = torch.zeros(n_networks, dtype=torch.int32, device=device)
 
+    def state(self) -> list[Tensor]:
+        """Return the numbers that the next steps depend on."""
+        return [self.scale, self.n_good]
+
+    def load_state(self, state: Sequence[Tensor]) -> None:
+        """Go on from a :meth:`state`."""
+        self.scale.copy_(state[0])
+        self.n_good.copy_(state[1])
+
     @torch.no_grad()
     def unscale(self, parameters: Sequence[Tensor]) -> None:
         """Divide the gradients by the factors, and adapt the factors.

@@ -12,7 +12,7 @@ from tabdl.data.table import Table
 from tabdl.network.contract import TabularNet
 from tabdl.network.functional import RandomBits
 from tabdl.training.stacking import StackedNetworks
-from tabdl.training.threads import Team
+from tabdl.training.threads import Faster, Team
 
 # Multiplications of a part, forward and backward: fewer are not worth the addition of gradients.
 _PART_MACS = 200e6
@@ -44,8 +44,9 @@ class StepParts:
     """The forward and backward passes of a step, part by part; open it as a context.
 
     With several threads the parts of one network run at once, each in a copy of the network with
-    the same weights. Random numbers of dropout, and the order in which gradients are added, are
-    those of one part after the other: so are the sums, to the bit.
+    the same weights, or in turn where that is faster, beside other busy processes. Random numbers
+    of dropout, and the order in which gradients are added, are the same: so are the sums, to the
+    bit.
 
     Parameters
     ----------
@@ -81,6 +82,7 @@ class StepParts:
         n_parts = sum(map(len, self._blocks(n_batch)))
         self.team = Team(n_parts if at_once and networks.can_be_copied else 1)
         self.copies = networks.copies(n_parts) if self.team.n_workers > 1 else []
+        self.faster = Faster()
 
     def __enter__(self) -> "StepParts":
         self.team.__enter__()
@@ -107,13 +109,20 @@ class StepParts:
         if len(parts) == 1 or (has_whole_blocks and not self.copies):
             for part in parts:
                 self._part_backward(losses_of, part, n_rows, total)
-        elif self.copies:
-            bits = self._draw(blocks, parts[0])
-            self._at_once(losses_of, parts, bits, n_rows, total)
-        else:
-            for part, bits in zip(parts, self._draw(blocks, parts[0]), strict=True):
-                with self.networks.drawing_from(bits):
-                    self._part_backward(losses_of, part, n_rows, total)
+            return
+        bits = self._draw(blocks, parts[0])
+        if not self.copies:
+            self._in_turn(losses_of, parts, bits, n_rows, total)
+            return
+        # The sums are the same: the way is free.
+        with self.faster.timed(n_rows) as is_at_once:
+            way = self._at_once if is_at_once else self._in_turn
+            way(losses_of, parts, bits, n_rows, total)
+
+    def _in_turn(self, losses_of, parts, bits, n_rows, total):
+        for part, own in zip(parts, bits, strict=True):
+            with self.networks.drawing_from(own):
+                self._part_backward(losses_of, part, n_rows, total)
 
     def _blocks(self, n_rows):
         """Return for each block of a batch the slices of its parts."""

@@ -75,9 +75,10 @@ def test_every_network_goes_on(name, tmp_path):
         {"ema_decay": 0.9, "hidden_mix": True, "numeric_embedding": "linear"},
         {"early_stopping": False, "batch_size": 20},
         {"precision": "bfloat16"},
+        {"precision": "float16"},
         {"lr_schedule": "cooldown", "patience": 1, "n_members": 2, "max_epochs": 9, "lr": 0.1},
     ],
-    ids=["muon", "ema", "no early stopping", "bfloat16", "cooldown"],
+    ids=["muon", "ema", "no early stopping", "bfloat16", "float16", "cooldown"],
 )
 def test_every_option_goes_on(changes, tmp_path):
     changes = {"max_epochs": 5} | changes

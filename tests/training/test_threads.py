@@ -1,5 +1,7 @@
 """Parts of a step, and chunks of a table, side by side: the same numbers to the bit."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from conftest import make, numbers
 
 from tabdl.training import parts
 from tabdl.training.parts import part_rows
-from tabdl.training.threads import Team
+from tabdl.training.threads import Faster, Team
 
 
 @pytest.fixture
@@ -50,8 +52,10 @@ def test_a_batch_has_a_part_for_each_thread(monkeypatch):
     assert part_rows(net, 64, 8) is None, "batch normalisation needs all rows"
 
 
-@pytest.mark.parametrize("architecture", ["TabM", "FTTransformer", "GMLP"])
-@pytest.mark.parametrize("options", [{}, {"n_members": 2}])
+@pytest.mark.parametrize(
+    "architecture, options",
+    [("TabM", {}), ("TabM", {"n_members": 2}), ("FTTransformer", {}), ("GMLP", {})],
+)
 def test_parts_at_once_are_parts_in_turn(architecture, options, four_threads, monkeypatch):
     """Dropout and the sums of gradients, with a last batch and a last part that are shorter."""
     X, y = numbers(140)
@@ -84,3 +88,15 @@ def test_chunks_at_once_are_chunks_in_turn(architecture):
     model.module_.cpu_chunk_rows = 64
     several, one = (model.set_params(n_jobs=n_jobs).predict(X) for n_jobs in (3, 1))
     np.testing.assert_array_equal(several, one)
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_the_faster_way_is_taken_and_looked_at_again(slow):
+    faster = Faster()
+    taken = []
+    for _ in range(60):
+        with faster.timed(10) as way:
+            time.sleep(0.02 if way == slow else 0.0)
+        taken.append(way)
+    assert taken[:6] == taken[50:56] == [True, False] * 3
+    assert set(taken[6:50]) == {not slow}
