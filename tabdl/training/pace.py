@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from tabdl.training.cooldown import n_cooldown_epochs
 from tabdl.training.run import TrainingConfig
 from tabdl.training.schedules import FLAT
 
@@ -242,12 +243,19 @@ class TimedPace(Pace):
             self.has_patience = False
         config = self.config
         schedules = {config.lr_schedule, config.weight_decay_schedule, config.dropout_schedule}
-        shortest = config.max_epochs / 4 if config.patience is None else config.patience
-        is_short = n_epochs <= shortest
+        is_short = n_epochs <= self._shortest()
         if is_short and config.lr_schedule in FLAT:
             self.peak = self.plan["lr_factor"] = _PEAK
         if is_short or not schedules <= FLAT or config.warmup_epochs:
             self._turn()
+
+    def _shortest(self) -> float:
+        """Return the number of epochs before which early stopping cannot end training."""
+        config = self.config
+        if config.patience is None:
+            return config.max_epochs / 4
+        n_cooldown = n_cooldown_epochs(1, config.patience, config.max_epochs)
+        return config.patience + (n_cooldown if config.has_cooldown else 0)
 
     def _all_epochs_fit(self) -> bool:
         if self.seconds_step is None:

@@ -82,10 +82,21 @@ def test_a_long_epoch_is_evaluated_several_times_within_the_limit():
     assert pace.stop_reason == "time_limit" and not pace.has_patience
 
 
-@pytest.mark.parametrize("seconds, is_short", [(3.75, True), (5.0, True), (6.25, False)])
-def test_where_early_stopping_cannot_come_in_time_the_rate_grows_and_falls(seconds, is_short):
-    """An epoch takes a second, and early stopping five epochs at least."""
-    machine = Machine(seconds, n_steps_epoch=64, patience=5)
+@pytest.mark.parametrize(
+    "seconds, schedule, is_short",
+    [
+        (3.75, "constant", True),
+        (5.0, "constant", True),
+        (6.25, "constant", False),
+        (7.5, "cooldown", True),
+        (8.5, "cooldown", False),
+    ],
+)
+def test_where_early_stopping_cannot_come_in_time_the_rate_grows_and_falls(
+    seconds, schedule, is_short
+):
+    """An epoch takes a second, early stopping five epochs at least, and a cooldown three."""
+    machine = Machine(seconds, n_steps_epoch=64, patience=5, lr_schedule=schedule)
     pace = machine.run(lambda step: STEP)
     assert pace.plan["lr_factor"] == (4.0 if is_short else 1.0)
     assert machine.rates[:6] == [1.0] * 6 and machine.rates[-1] < 0.03
