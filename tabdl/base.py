@@ -452,9 +452,13 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
 
     def _checked_params(self, state: State, networks: list[Any]) -> dict[str, Any]:
         """Return the parameters at fit of a state."""
+        known = {field.name: field for field in fields(type(self))}
+        own = {name: known[name].default for name in self._architecture_params()}
         params = state.table("params")
-        if set(params) != set(self._architecture_params()):
-            state.refuse("params", f"a dict with {sorted(self._architecture_params())}")
+        if not {"n_members"} <= set(params) <= set(own):
+            state.refuse("params", f"a dict with {sorted(own)}")
+        # A parameter that is newer than the file has its default, which changes nothing.
+        params = own | params
         check_params(self._with(params))
         # Every block has a tensor of its own at least.
         n_blocks = params.get("n_blocks", 0)

@@ -5,6 +5,9 @@ manifest.json      The number of the format, and the versions that wrote the fil
 estimator.json     The tree of plain values, see ``tree.py``.
 tensors.safetensors The arrays that the tree names.
 ================== ============================================================================
+
+A new parameter of an estimator needs no new format: a file without it means its default. Another
+change of what a state holds is a new format, and the reader lifts the trees of older ones.
 """
 
 import json

@@ -7,6 +7,7 @@ import json
 import resource
 import sys
 import time
+import traceback
 import warnings
 import zipfile
 from collections import Counter
@@ -266,11 +267,10 @@ def main(n_files, seed=0):
             counts[way, outcome(data, X)] += 1
         except Exception as error:
             counts[way, f"{type(error).__name__}"] += 1
-            print(i, way, type(error).__name__, str(error)[:200], flush=True)
-            import traceback
-
-            print("".join(traceback.format_tb(error.__traceback__)[-3:]), flush=True)
+            print(i, way, "".join(traceback.format_exception(error)[-4:]), flush=True)
         slowest = max(slowest, time.perf_counter() - began)
+        if i % 1000 == 999:
+            print(f"{i + 1} files", flush=True)
     for (way, what), count in sorted(counts.items()):
         print(f"{count:6d}  {way:9s} {what}")
     print(f"slowest: {slowest:.2f} s", flush=True)
