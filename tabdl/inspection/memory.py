@@ -95,6 +95,8 @@ def estimate_memory(
         adapting = _adapting(net, schema, n_train)
     # Numbers are read as float64; a category is an object, and its code mostly a byte.
     table = n_rows * (n_numbers * (8 + size) + n_categories * (8 + 1))
+    # Random orders of the rows, which are stacked twice.
+    table += n_train * net.n_batch_streams * 8 * 3
     outputs = 2 * (n_rows - n_train) * net.n_vectors_per_row * n_outputs * size
     # Weights and their best state of each member, two moments of one; a step has the gradients.
     training = _LIBRARIES + weights * (2 * estimator.n_members + 2) + outputs + step
