@@ -1,8 +1,8 @@
 """Four competitions made from tables, and what the competition tool makes of them.
 
-``python -m benchmarks.competitions FOLDER --out runs/competitions`` hides 30 % of each table, trains
-for ``--time-limit`` minutes on the rest, and scores the blend and each of its models on what is
-hidden. A competition whose result is there is not trained again.
+``python -m benchmarks.competitions FOLDER --out runs/competitions`` hides 30 % of each table,
+trains for ``--time-limit`` minutes on the rest, and scores the blend and each of its models on what
+is hidden. A competition whose result is there is not trained again.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def report(results: dict, command: str) -> str:
         "",
         f"Score of the hidden rows, higher is better. `{command}`",
         "",
-        "| table | rows (train, hidden) | metric | blend | best model alone | CatBoost | folds cut |",
+        "| table | rows (train, hidden) | metric | blend | best model | CatBoost | folds cut |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, result in results.items():
@@ -108,8 +108,8 @@ def report(results: dict, command: str) -> str:
         catboost = f"{models['catboost']:.5f}" if "catboost" in models else "–"
         lines.append(
             f"| {name} | {', '.join(map(str, result['rows']))} | {result['metric']} | "
-            f"{result['blend']:.5f} ({result['kind']}) | {models[best]:.5f} ({best}) | {catboost} | "
-            f"{sum(result['cut'].values())} |"
+            f"{result['blend']:.5f} ({result['kind']}) | {models[best]:.5f} ({best}) | "
+            f"{catboost} | {sum(result['cut'].values())} |"
         )
     return "\n".join(lines) + "\n"
 
