@@ -172,7 +172,12 @@ def _fit_one(model, y, number, setting, seed):
 
 
 def _was_cut(ensemble):
-    return "time" in getattr(ensemble.estimators_[0], "stop_reason_", "")
+    """Return whether the time limit ended the training of a network, or led its schedule."""
+    results = getattr(ensemble.estimators_[0], "member_results_", [])
+    return any(
+        result.stop_reason == "time_limit" or (result.plan or {}).get("turn") is not None
+        for result in results
+    )
 
 
 def _tell(name, caught):
