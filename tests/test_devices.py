@@ -205,12 +205,13 @@ def test_all_cores(four_threads):
 
 @pytest.mark.parametrize("n_jobs, expected", [(1, 1), (3, 3), (None, 1)])
 def test_n_jobs_of_an_estimator(n_jobs, expected, four_threads):
-    """During fit and predict; a network of 16 wide is too small for threads."""
+    """During fit; a network of 16 wide is too small for threads. A chunk of predict has one."""
     seen = []
+    in_chunks = []
 
     class Spy(torch.nn.Identity):
         def forward(self, x):
-            seen.append(torch.get_num_threads())
+            in_chunks.append(torch.get_num_threads())
             return x
 
     X, y = numbers()
@@ -223,7 +224,8 @@ def test_n_jobs_of_an_estimator(n_jobs, expected, four_threads):
     model.fit(X, y)
     model.module_.backbone.append(Spy())
     model.predict(X)
-    assert len(seen) > 5 and set(seen) == {expected} and torch.get_num_threads() == 4
+    assert len(seen) == 5 and set(seen) == {expected} and torch.get_num_threads() == 4
+    assert in_chunks == [1]
 
 
 FORK = """
