@@ -27,5 +27,6 @@ from tabdl.models.resnet import (
     TabResNetRegressor as TabResNetRegressor,
 )
 from tabdl.models.tabm import TabMClassifier as TabMClassifier, TabMRegressor as TabMRegressor
+from tabdl.persistence.onnx import onnx_inputs as onnx_inputs, to_onnx as to_onnx
 
 __version__ = "0.1.0"

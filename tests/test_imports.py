@@ -28,6 +28,7 @@ FLOORS = [
     ["base_params"],
     ["base"],
     ["models", "ensemble"],
+    ["persistence"],
     ["__init__"],
 ]
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}

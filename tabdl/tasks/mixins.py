@@ -37,6 +37,12 @@ class Task:
     def _name(self) -> str:
         return type(self).__name__
 
+    @property
+    def target_(self) -> Any:
+        """The way from y to the loss, and from outputs of the network to predictions."""
+        check_is_fitted(self)
+        return self._target
+
     def _outputs(self, X: Any) -> Tensor:
         """Return the outputs of the network for X, (N, K, C)."""
         raise NotImplementedError(f"{self._name} has no network")
