@@ -269,10 +269,13 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
             columns = read_X(self, X, kinds=encoder.kinds, column_names=encoder.column_names)
             device = predict_device(self.device)
             dtype = choose_dtype(self.precision, device, self._name)
-            net = self.module_.to(device, dtype)
+            net = _placed(self.module_, device, dtype)
             x_num, x_cat = self.encoder_.transform(columns, dtype=_numpy_dtype(dtype))
             table = Table(torch.from_numpy(x_num), torch.from_numpy(x_cat))
-            with threads(self.n_jobs, net.n_macs * min(net.cpu_chunk_rows, len(table))):
+            # One thread stays one thread, and to count the work takes time.
+            has_threads = torch.get_num_threads() > 1
+            work = net.n_macs * min(net.cpu_chunk_rows, len(table)) if has_threads else 0
+            with threads(self.n_jobs, work):
                 return net_outputs(net, table, choose_precision(self.precision, device, net))
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -585,6 +588,13 @@ def are_faster_together(fits: list[Fit]) -> bool:
     """Return whether common steps are quicker than one fit after the other."""
     first = fits[0]
     return is_faster_together(first.runs[0].net, first.estimator._batch_size(_n_rows(fits)))
+
+
+def _placed(net: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Return the network on a device and in a dtype; where it is so already, quickly."""
+    some = next(net.parameters())
+    is_there = some.device.type == device.type and device.index in (None, some.device.index)
+    return net if is_there and some.dtype == dtype else net.to(device, dtype)
 
 
 def _numpy_dtype(dtype: torch.dtype) -> type[np.floating]:

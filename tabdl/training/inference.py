@@ -1,5 +1,6 @@
 """The outputs of a network for many rows, chunk by chunk."""
 
+import weakref
 from typing import Any
 
 import torch
@@ -9,6 +10,11 @@ from tabdl.data.table import Table, TableView
 from tabdl.devices import Precision
 
 _GPU_ROWS = 8192
+# Libraries of matrix products round the rows of a small matrix in other ways if it is very small.
+_FEWEST_ROWS = 8
+_TRIALS = 8
+# For each network whether so small chunks gave the bits of large ones, by what that depends on.
+_SMALL_IS_EXACT: weakref.WeakKeyDictionary[Any, dict[Any, bool]] = weakref.WeakKeyDictionary()
 
 
 @torch.inference_mode()
@@ -16,8 +22,9 @@ def net_outputs(net: Any, table: Table | TableView, precision: Precision) -> Ten
     """Return the outputs (N, K, C) for all rows of a table, in evaluation mode, on its device.
 
     Every chunk has the same size, the last one padded, so that the output of a row does not depend
-    on the rows beside it, to the bit. A chunk that does not fit into memory is halved, down to one
-    row.
+    on the rows beside it, to the bit. Few rows get a smaller chunk where that gives the same bits
+    on this machine, which is tried once for each network and size. A chunk that does not fit into
+    memory is halved, down to one row.
 
     Parameters
     ----------
@@ -32,9 +39,10 @@ def net_outputs(net: Any, table: Table | TableView, precision: Precision) -> Ten
     torch.OutOfMemoryError, RuntimeError
         When not even one row fits.
     """
-    net.eval()
+    if net.training:
+        net.eval()
     device = next(net.parameters()).device
-    n_chunk = net.cpu_chunk_rows if device.type == "cpu" else _GPU_ROWS
+    n_chunk = _cpu_chunk_rows(net, table, precision) if device.type == "cpu" else _GPU_ROWS
     chunks = []
     done = 0
     while done < len(table):
@@ -52,7 +60,41 @@ def net_outputs(net: Any, table: Table | TableView, precision: Precision) -> Ten
             outputs.to(table.x_num.device, torch.promote_types(outputs.dtype, torch.float32))
         )
         done += len(rows)
-    return torch.cat(chunks)
+    return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+
+
+def _cpu_chunk_rows(net, table, precision):
+    """Return the rows of a chunk: those of the network, or a power of two that is enough."""
+    n_usual = net.cpu_chunk_rows
+    n_small = max(_FEWEST_ROWS, 1 << (len(table) - 1).bit_length())
+    if n_small >= n_usual:
+        return n_usual
+    known = _SMALL_IS_EXACT.setdefault(net, {})
+    conditions = n_small, n_usual, precision, torch.get_num_threads()
+    if conditions not in known:
+        known[conditions] = _gives_same_bits(net, table, precision, n_small)
+    return n_small if known[conditions] else n_usual
+
+
+def _gives_same_bits(net, table, precision, n_small):
+    """Return whether chunks of ``n_small`` rows give the outputs of a usual chunk, by trial."""
+    n_usual = net.cpu_chunk_rows
+    some = table.take(slice(0, n_usual))
+    n_copies = n_usual // len(some) + 1
+    x_cat = some.x_cat.repeat(n_copies, 1)[:n_usual]
+    x_num = torch.empty(n_usual, some.x_num.shape[1], dtype=some.x_num.dtype)
+    x_num.normal_(generator=torch.Generator().manual_seed(0))
+    step = max(n_small, n_usual // _TRIALS)
+    parts = [slice(start, start + n_small) for start in range(0, n_usual - n_small + 1, step)]
+    device = x_num.device
+    try:
+        with precision.autocast(device), precision.matmuls(device):
+            whole = net(x_num, x_cat)
+            return all(torch.equal(net(x_num[part], x_cat[part]), whole[part]) for part in parts)
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        return False
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
