@@ -145,14 +145,14 @@ def _factorize(values: np.ndarray) -> tuple[Any, list[Any]]:
     if len(values) > _FEW_ROWS:
         codes, distinct = pd.factorize(values)
         return codes, distinct.tolist()
-    codes: list[int] = []
+    places: list[int] = []
     present: list[Any] = []
     for value in values.tolist():
         is_missing = value is None or value != value
-        codes.append(-1 if is_missing else len(present))
+        places.append(-1 if is_missing else len(present))
         if not is_missing:
             present.append(value)
-    return codes, present
+    return places, present
 
 
 def _key(value, held):

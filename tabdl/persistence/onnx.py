@@ -370,12 +370,12 @@ def _decided(deciding: Value, target: Any, classes: np.ndarray, estimator_name: 
             keys_int64s=list(range(len(labels))),
             values_strings=labels,
         )
-    for dtype, kinds in ((bool, bool), (np.int64, int), (np.float64, int | float)):
-        if all(isinstance(label, kinds) for label in labels) and abs(max(labels)) < 2**63:
+    for dtype, kinds in ((bool, bool), (np.int64, int), (np.float64, float)):
+        if all(isinstance(label, kinds) for label in labels) and abs(labels[-1]) < 2**63:
             return number.graph.constant(labels, dtype).at(number)
     raise ValueError(
-        f"{estimator_name}: to_onnx exports classes that are text, numbers or booleans, got "
-        f"{labels[0]!r} of the type {type(labels[0]).__name__}; fit with text."
+        f"{estimator_name}: to_onnx exports classes that are text, booleans, or numbers up to "
+        f"2^63, got {labels[-1]!r} of the type {type(labels[-1]).__name__}; fit with text."
     )
 
 
