@@ -15,7 +15,10 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import polars as pl
 import pytest
+
+from tabdl import base
 
 FOLDER = Path(__file__).parent.parent / "docs" / "examples" / "serve"
 N_CLIENTS = 50
@@ -128,3 +131,17 @@ def fork(function):
             os._exit(status)
     os.close(writing)
     return child, reading
+
+
+@pytest.mark.parametrize("make_frame", [lambda X: X, pl.from_pandas], ids=["pandas", "polars"])
+def test_blocks_are_the_whole(make_frame, trained, monkeypatch):
+    _, model, X = trained
+    expected = model.predict_proba(X)
+    monkeypatch.setattr(base, "_FEWEST_BLOCK_ROWS", 1)
+    monkeypatch.setattr(base, "_MOST_BLOCK_ROWS", 7)
+    np.testing.assert_allclose(model.predict_proba(make_frame(X)), expected, rtol=1e-12)
+    np.testing.assert_array_equal(model.predict(make_frame(X)), model.classes_[expected.argmax(1)])
+    wrong = X.assign(age=X["age"].astype(object))
+    wrong.loc[40, "age"] = "old"
+    with pytest.raises(ValueError, match=r"column 'age' held numbers .* 'old' in row 40"):
+        model.predict(wrong)
