@@ -28,5 +28,6 @@ from tabdl.models.resnet import (
 )
 from tabdl.models.tabm import TabMClassifier as TabMClassifier, TabMRegressor as TabMRegressor
 from tabdl.persistence.files import load as load, save as save
+from tabdl.persistence.onnx import onnx_inputs as onnx_inputs, to_onnx as to_onnx
 
 __version__ = "0.1.0"

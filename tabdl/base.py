@@ -33,12 +33,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from tabdl.base_params import NetworkParams
-from tabdl.data.dataset import Dataset, Subset
+from tabdl.data.columns import read_columns
+from tabdl.data.dataset import Dataset, Subset, slice_rows
 from tabdl.data.encoding import FeatureEncoder
 from tabdl.data.splitting import train_val_split
 from tabdl.data.state import State
 from tabdl.data.table import Schema, Table, TableView
-from tabdl.data.validation import read_dataset, read_X
+from tabdl.data.validation import check_X, read_dataset
 from tabdl.describe import facts_html
 from tabdl.devices import (
     Precision,
@@ -67,6 +68,9 @@ from tabdl.training.loop import train_with_float32_fallback
 from tabdl.training.run import STOP_REASONS, TrainingConfig, TrainingResult, TrainingRun
 from tabdl.training.stacking import NetworkEnsemble, is_faster_together
 
+# Rows that are predicted at once, at most and at least.
+_MOST_BLOCK_ROWS = 65_536
+_FEWEST_BLOCK_ROWS = 1_024
 # What a pickle or a file holds of a fitted network.
 _STATE_NAMES = (
     "params",
@@ -308,19 +312,56 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
 
     # --- predicting
 
-    def _outputs(self, X: Any) -> Tensor:
-        """Return the outputs of the network for X, (N, K, C)."""
+    def _decoded(self, X: Any, decode: Callable[[Tensor], np.ndarray]) -> np.ndarray:
+        """Return what ``decode`` makes of the outputs (n, K, C) of the network for rows of X.
+
+        Many rows are read, encoded and predicted block by block: what lies between the table and
+        the predictions takes the memory of a block.
+        """
         check_is_fitted(self)
         with isolated_torch():
-            encoder = self.encoder_
-            columns = read_X(self, X, kinds=encoder.kinds, column_names=encoder.column_names)
-            device = predict_device(self.device)
-            dtype = choose_dtype(self.precision, device, self._name)
-            net = self.module_.to(device, dtype)
-            x_num, x_cat = self.encoder_.transform(columns, dtype=_numpy_dtype(dtype))
-            table = Table(torch.from_numpy(x_num), torch.from_numpy(x_cat))
-            with threads(self.n_jobs, net.n_macs * min(net.cpu_chunk_rows, len(table))):
-                return net_outputs(net, table, choose_precision(self.precision, device, net))
+            X = check_X(self, X, reset=False)
+            net = self.module_
+            # As many numbers as this are some 30 MB of float64.
+            n_vectors = sum(one.n_vectors_per_row for one in getattr(net, "nets", [net]))
+            n_block = 2**22 // (n_vectors * self._target.n_outputs)
+            n_block = min(max(n_block, _FEWEST_BLOCK_ROWS), _MOST_BLOCK_ROWS)
+            if X.shape[0] <= n_block:
+                return decode(self._outputs(self._encoded(X)))
+            starts = range(0, X.shape[0], n_block)
+            tables = (self._encoded_block(X, start, start + n_block) for start in starts)
+            return np.concatenate([decode(self._outputs(table)) for table in tables])
+
+    def _encoded_block(self, X: Any, start: int, stop: int) -> Table:
+        try:
+            return self._encoded(slice_rows(X, start, stop))
+        except (ValueError, TypeError):
+            self._encoded(X)  # raises with the number of the row in X
+            raise
+
+    def _encoded(self, X: Any) -> Table:
+        """Return the rows of a checked X as a Table on the CPU."""
+        encoder = self.encoder_
+        columns = read_columns(
+            X,
+            estimator_name=self._name,
+            kinds=encoder.kinds,
+            column_names=encoder.column_names,
+            categorical=self.categorical_features,
+        )
+        dtype = choose_dtype(self.precision, predict_device(self.device), self._name)
+        x_num, x_cat = encoder.transform(columns, dtype=_numpy_dtype(dtype))
+        return Table(torch.from_numpy(x_num), torch.from_numpy(x_cat))
+
+    def _outputs(self, table: Table) -> Tensor:
+        """Return the outputs of the network for the rows of a table, (n, K, C)."""
+        device = predict_device(self.device)
+        net = _placed(self.module_, device, table.x_num.dtype)
+        # One thread stays one thread, and to count the work takes time.
+        has_threads = torch.get_num_threads() > 1
+        work = net.n_macs * min(net.cpu_chunk_rows, len(table)) if has_threads else 0
+        with threads(self.n_jobs, work):
+            return net_outputs(net, table, choose_precision(self.precision, device, net))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
@@ -825,6 +866,13 @@ def are_faster_together(fits: list[Fit]) -> bool:
     """Return whether common steps are quicker than one fit after the other."""
     first = fits[0]
     return is_faster_together(first.runs[0].net, first.estimator._batch_size(_n_rows(fits)))
+
+
+def _placed(net: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Return the network on a device and in a dtype; where it is so already, quickly."""
+    some = next(net.parameters())
+    is_there = some.device.type == device.type and device.index in (None, some.device.index)
+    return net if is_there and some.dtype == dtype else net.to(device, dtype)
 
 
 def _numpy_dtype(dtype: torch.dtype) -> type[np.floating]:

@@ -21,6 +21,8 @@ import pandas as pd
 from tabdl.data.forms import FORMS, Held, duration_of, form_of, moments_of, naive_moment, shown
 from tabdl.data.state import State
 
+# So few rows are looked up one by one, which takes less time than finding their distinct values.
+_FEW_ROWS = 16
 _LARGEST_EXACT = 2**53  # beyond, float64 does not hold every integer
 _YEARS = np.array(["0001-01-01", "9999-12-31T23:59:59.999999"], dtype="datetime64[us]")
 
@@ -42,7 +44,7 @@ def category_values(held: Held) -> np.ndarray:
         return values.astype(np.float64 if is_exact else object)
     if held.forms == {"string"}:
         nothing: Any = None
-        return np.where(held.mask, values, nothing)
+        return values if held.mask.all() else np.where(held.mask, values, nothing)
     if values.dtype.kind == "M":
         values = moments_of(held)
     present = held.mask
@@ -83,7 +85,7 @@ class CategoryEncoder:
         codes, distinct = pd.factorize(values)
         self.has_missing = bool((codes < 0).any())
         self.forms = _forms(distinct)
-        keys = {self._label(value) for value in distinct.tolist()}
+        keys = {self.label(value) for value in distinct.tolist()}
         ordered = sorted(keys, key=_order) if values.dtype == object else sorted(keys)
         self.codes = {key: code for code, key in enumerate(ordered)}
         return self
@@ -139,17 +141,18 @@ class CategoryEncoder:
         ValueError
             For a value of a form that no training row had.
         """
-        codes, distinct = pd.factorize(values)
+        places, distinct = _factorize(values)
         unknown = self.cardinality - 1
-        found = [self.codes.get(self._label(value), unknown) for value in distinct.tolist()]
+        found = [self.codes.get(self.label(value), unknown) for value in distinct]
         if unknown in found and self.forms:
             self._check_forms(distinct)
         # The last one is that of missing values, whose code is -1.
         found.append(len(self.codes) if self.has_missing else unknown)
-        codes = np.array(found)[codes]
+        codes = np.array(found)[places]
         return [codes if self.known is None else self.known[codes]]
 
-    def _label(self, value: Any) -> Any:
+    def label(self, value: Any) -> Any:
+        """Return what stands for a value among the categories: text, where the column has it."""
         if not self.is_text or isinstance(value, str):
             return value
         if isinstance(value, float):
@@ -157,7 +160,7 @@ class CategoryEncoder:
         return str(value) if isinstance(value, int) else value
 
     def _check_forms(self, distinct):
-        for value in distinct.tolist():
+        for value in distinct:
             form = form_of(value)
             if form not in self.forms:
                 held = " and ".join(f"{form}s" for form in sorted(self.forms))
@@ -166,6 +169,21 @@ class CategoryEncoder:
                     f"{held} at fit, and {form}s now, for example {shown(value)}; give it the type "
                     "that it had."
                 )
+
+
+def _factorize(values: np.ndarray) -> tuple[Any, list[Any]]:
+    """Return where the value of each row stands in a list of values, -1 for a missing one."""
+    if len(values) > _FEW_ROWS:
+        codes, distinct = pd.factorize(values)
+        return codes, distinct.tolist()
+    places: list[int] = []
+    present: list[Any] = []
+    for value in values.tolist():
+        is_missing = value is None or value != value
+        places.append(-1 if is_missing else len(present))
+        if not is_missing:
+            present.append(value)
+    return places, present
 
 
 def _key(value, held):

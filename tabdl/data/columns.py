@@ -138,8 +138,21 @@ def read_columns(
 def _arrays(X, estimator_name):
     if not is_frame(X):
         return [_Array(f"x{j}", values) for j, values in enumerate(X.T)]
+    if isinstance(X, pd.DataFrame):
+        return [_from_pandas(series, estimator_name) for _, series in X.items()]
     frame = nw.from_native(X, eager_only=True)
     return [_from_series(series, estimator_name) for series in frame.iter_columns()]
+
+
+def _from_pandas(series, estimator_name):
+    """Return a column of pandas; narwhals would take most of the time of predicting one row."""
+    dtype = series.dtype
+    if isinstance(dtype, np.dtype) and (dtype.kind in "biuO" or dtype.char in "fd"):
+        return _Array(series.name, series.to_numpy())
+    if isinstance(dtype, pd.StringDtype):
+        form = "string" if dtype.storage == "pyarrow" else ""
+        return _Array(series.name, series.array.to_numpy(dtype=object), form=form)
+    return _from_series(nw.from_native(series, series_only=True), estimator_name)
 
 
 def _from_series(series, estimator_name):

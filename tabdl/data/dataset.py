@@ -90,3 +90,10 @@ def take_rows(X: Any, indices: np.ndarray) -> Any:
     if is_frame(X):
         return nw.from_native(X, eager_only=True)[indices.tolist(), :].to_native()
     return _safe_indexing(X, indices)
+
+
+def slice_rows(X: Any, start: int, stop: int) -> Any:
+    """Return rows that follow each other, of an array or a data frame."""
+    if is_frame(X):
+        return nw.from_native(X, eager_only=True)[start:stop].to_native()
+    return X[start:stop]

@@ -194,8 +194,8 @@ class FeatureEncoder:
         """
         for column, form in zip(columns, self.forms, strict=True):
             _check_form(column, form, self.estimator_name)
-        rows = np.arange(len(columns[0]))[rows]
-        n = len(rows)
+        chosen = _as_range(rows, len(columns[0]))
+        n = len(chosen)
         x_num = np.empty((n, self.schema.n_num), dtype=dtype)
         largest = max(self.schema.cardinalities, default=1) - 1
         code_type = next(t for t in (np.uint8, np.int16, np.int32) if largest <= np.iinfo(t).max)
@@ -211,7 +211,8 @@ class FeatureEncoder:
             target = x_num if encoder.output == "num" else x_cat
             for start in range(0, n, _BLOCK_ROWS):
                 block = slice(start, start + _BLOCK_ROWS)
-                for i, feature in enumerate(encoder.transform(column.values[rows[block]]), first):
+                values = column.values[_as_slice(chosen[block])]
+                for i, feature in enumerate(encoder.transform(values), first):
                     target[block, i] = feature
 
         _for_each(write, list(zip(columns, self.encoders, starts, strict=True)), n)
@@ -260,10 +261,9 @@ class NumberEncoder:
         values = values.astype(np.float64)
         with np.errstate(over="ignore"):  # numbers far beyond those of fit become infinite
             scaled = self.scale.transform(values if self.unit == 1 else values / self.unit)
-        return [
-            np.clip(np.where(missing, self.scale.middle, scaled), -LARGEST, LARGEST),
-            *indicators,
-        ]
+        if missing.any():
+            scaled = np.where(missing, self.scale.middle, scaled)
+        return [_clip(scaled, -LARGEST, LARGEST), *indicators]
 
     def _add_indicator(self):
         self.names.append(f"{self.names[0]}.missing")
@@ -384,6 +384,24 @@ def _unit(values):
     if largest > _USUAL[1]:
         return 4.0  # differences stay below the largest float64, and small numbers keep digits
     return 1.0 if largest >= _USUAL[0] else float(2.0 ** np.frexp(largest)[1])
+
+
+def _clip(numbers, low, high):
+    """Return what ``np.clip`` returns, in half its time where numbers are few."""
+    return np.minimum(np.maximum(numbers, low), high)
+
+
+def _as_range(rows, n_rows):
+    """Return the numbers of the chosen rows, as a range where they are a slice."""
+    return range(n_rows)[rows] if isinstance(rows, slice) else np.arange(n_rows)[rows]
+
+
+def _as_slice(rows):
+    """Return what chooses rows of an array: views where they follow each other."""
+    if not isinstance(rows, range):
+        return rows
+    stop = rows.stop if rows.stop >= 0 else None  # a range that goes down to the first row
+    return slice(rows.start, stop, rows.step)
 
 
 def _for_each(function, items, n_rows):

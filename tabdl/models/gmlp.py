@@ -47,7 +47,7 @@ class SpatialGate(nn.Module):
         """Return the factor of all tokens, or of the first one."""
         n_tokens = 1 if first_only else len(self.weight)
         # "@" would transpose all of v, and again in the backward pass.
-        mixed = torch.bmm(self.weight[:n_tokens].expand(len(v), -1, -1), self.norm(v))
+        mixed = torch.bmm(self.weight[:n_tokens].expand(v.shape[0], -1, -1), self.norm(v))
         return mixed + self.bias[:n_tokens, None]
 
 

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from tabdl.network.layers import SeparateLinear
 
+# Versions of torch before 2.7 do not say.
+_is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
+
 
 def _fill_by_width(parameters: Iterable[Tensor], generator: torch.Generator) -> None:
     for parameter in parameters:
@@ -103,7 +106,8 @@ class CategoryEmbedding(nn.Module):
         """Return the vectors, or ``linear`` of the vectors, which then have a bias."""
         weight: Tensor = self.weight
         bias: Tensor | None = self.bias
-        few_codes = len(weight) <= x_cat.numel()
+        # A graph that is exported serves any number of rows.
+        few_codes = _is_exporting() or len(weight) <= x_cat.numel()
         if linear is not None and few_codes:
             weight = nn.functional.linear(weight, linear.weight)
             bias = linear(bias)
@@ -196,7 +200,7 @@ class FeatureTokenizer(nn.Module):
         ``x * (W w) + (W b + c)``, and a row of the transformed table, are the same.
         """
         through: Callable[[Tensor], Tensor] = linear or nn.Identity()
-        tokens = [through(self.cls).expand(len(x_num), 1, -1)]
+        tokens = [through(self.cls).expand(x_num.shape[0], 1, -1)]
         if self.num is not None:
             is_linear = type(self.num) is LinearEmbedding
             tokens.append(self.num(x_num, linear) if is_linear else through(self.num(x_num)))

@@ -1,5 +1,6 @@
 """The two tasks: what an estimator does with ``y`` and with the outputs of its network."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,6 @@ from tabdl.params import Float, OneOf, Predicate, param
 from tabdl.tasks.targets import (
     REGRESSION_LOSSES,
     BinaryTarget,
-    Decoded,
     Loss,
     MulticlassTarget,
     MultilabelTarget,
@@ -24,7 +24,7 @@ from tabdl.tasks.targets import (
 
 
 class Task:
-    """What both tasks share, and what a task needs of its estimator: ``_outputs``.
+    """What both tasks share, and what a task needs of its estimator: ``_decoded``.
 
     A task adds ``_check_y``, ``_make_target`` and, where it differs, ``_train_loss``; see
     ``tabdl.base.TabularEstimator``, which calls them.
@@ -43,14 +43,13 @@ class Task:
         check_is_fitted(self)
         return self._target
 
-    def _outputs(self, X: Any) -> Tensor:
-        """Return the outputs of the network for X, (N, K, C)."""
+    def _decoded(self, X: Any, decode: Callable[[Tensor], np.ndarray]) -> np.ndarray:
+        """Return what ``decode`` makes of the outputs (n, K, C) of the network for rows of X."""
         raise NotImplementedError(f"{self._name} has no network")
 
-    def _decoded(self, X: Any) -> Decoded:
-        """Return what the target makes of the outputs of the network for X."""
-        outputs = self._outputs(X)
-        return self._target.decode(outputs)
+    def _predicted(self, X: Any, what: str) -> np.ndarray:
+        """Return one of the things that the target makes of the outputs for X."""
+        return self._decoded(X, lambda outputs: self._target.decode(outputs)[what])
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -105,7 +104,7 @@ temperature_ : float, or ndarray of shape (C,)
         ValueError
             For other columns than at fit, or infinite numbers; the message names the column.
         """
-        return self._decoded(X)["predict"]
+        return self._predicted(X, "predict")
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class.
@@ -128,7 +127,7 @@ temperature_ : float, or ndarray of shape (C,)
         ValueError
             For other columns than at fit, or infinite numbers; the message names the column.
         """
-        return self._decoded(X)["predict_proba"]
+        return self._predicted(X, "predict_proba")
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithm of the probability of each class.
@@ -150,8 +149,7 @@ temperature_ : float, or ndarray of shape (C,)
         NotFittedError, ValueError
             As ``predict_proba``.
         """
-        outputs = self._outputs(X)
-        return self._target.log_probabilities(outputs)
+        return self._decoded(X, lambda outputs: self._target.log_probabilities(outputs))
 
     def _check_y(self, y: Any, name: str) -> np.ndarray:
         return class_labels(y, self._name, name)
@@ -248,7 +246,7 @@ n_outputs_ : int
         ValueError
             For other columns than at fit, or infinite numbers; the message names the column.
         """
-        return self._decoded(X)["predict"]
+        return self._predicted(X, "predict")
 
     @property
     def n_outputs_(self) -> int:

@@ -1,6 +1,7 @@
 """The outputs of a network for many rows, chunk by chunk."""
 
 import math
+import weakref
 from typing import Any
 
 import torch
@@ -11,6 +12,11 @@ from tabdl.devices import Precision
 from tabdl.training.threads import Team
 
 _GPU_ROWS = 8192
+# Libraries of matrix products round the rows of a small matrix in other ways if it is very small.
+_FEWEST_ROWS = 8
+_TRIALS = 8
+# For each network whether so small chunks gave the bits of large ones, by what that depends on.
+_SMALL_IS_EXACT: weakref.WeakKeyDictionary[Any, dict[Any, bool]] = weakref.WeakKeyDictionary()
 
 
 def net_outputs(net: Any, table: Table | TableView, precision: Precision) -> Tensor:
@@ -18,7 +24,8 @@ def net_outputs(net: Any, table: Table | TableView, precision: Precision) -> Ten
 
     Every chunk has the same size, the last one padded, and on a CPU one thread, so that the output
     of a row does not depend on the rows beside it, to the bit. Several threads take chunks at once.
-    A chunk that does not fit into memory is halved, down to one row.
+    Few rows get a smaller chunk where that gives the same bits on this machine, which is tried once
+    for each network and size. A chunk that does not fit into memory is halved, down to one row.
 
     Parameters
     ----------
@@ -33,11 +40,11 @@ def net_outputs(net: Any, table: Table | TableView, precision: Precision) -> Ten
     torch.OutOfMemoryError, RuntimeError
         When not even one row fits.
     """
-    net.eval()
+    if net.training:
+        net.eval()
     device = next(net.parameters()).device
     is_cpu = device.type == "cpu"
-    n_chunk = net.cpu_chunk_rows if is_cpu else _GPU_ROWS
-    n_tasks = math.ceil(len(table) / n_chunk) if is_cpu else 1
+    n_tasks = math.ceil(len(table) / net.cpu_chunk_rows) if is_cpu else 1
 
     def chunk_outputs(start):
         return _chunk_outputs(net, table.take(slice(start, start + n_chunk)), n_chunk, precision)
@@ -45,6 +52,7 @@ def net_outputs(net: Any, table: Table | TableView, precision: Precision) -> Ten
     chunks = []
     done = 0
     with Team(n_tasks, n_threads_each=1) as team, team.share():
+        n_chunk = _cpu_chunk_rows(net, table, precision) if is_cpu else _GPU_ROWS
         while done < len(table):
             try:
                 for chunk in team.map(chunk_outputs, range(done, len(table), n_chunk)):
@@ -54,7 +62,42 @@ def net_outputs(net: Any, table: Table | TableView, precision: Precision) -> Ten
                 if n_chunk == 1 or not _is_out_of_memory(error):
                     raise
                 n_chunk //= 2
-    return torch.cat(chunks)
+    return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+
+
+def _cpu_chunk_rows(net, table, precision):
+    """Return the rows of a chunk: those of the network, or a power of two that is enough."""
+    n_usual = net.cpu_chunk_rows
+    n_small = max(_FEWEST_ROWS, 1 << (len(table) - 1).bit_length())
+    if n_small >= n_usual:
+        return n_usual
+    known = _SMALL_IS_EXACT.setdefault(net, {})
+    conditions = n_small, n_usual, precision
+    if conditions not in known:
+        known[conditions] = _gives_same_bits(net, table, precision, n_small)
+    return n_small if known[conditions] else n_usual
+
+
+@torch.inference_mode()
+def _gives_same_bits(net, table, precision, n_small):
+    """Return whether chunks of ``n_small`` rows give the outputs of a usual chunk, by trial."""
+    n_usual = net.cpu_chunk_rows
+    some = table.take(slice(0, n_usual))
+    n_copies = n_usual // len(some) + 1
+    x_cat = some.x_cat.repeat(n_copies, 1)[:n_usual]
+    x_num = torch.empty(n_usual, some.x_num.shape[1], dtype=some.x_num.dtype)
+    x_num.normal_(generator=torch.Generator().manual_seed(0))
+    step = max(n_small, n_usual // _TRIALS)
+    parts = [slice(start, start + n_small) for start in range(0, n_usual - n_small + 1, step)]
+    device = x_num.device
+    try:
+        with precision.autocast(device), precision.matmuls(device):
+            whole = net(x_num, x_cat)
+            return all(torch.equal(net(x_num[part], x_cat[part]), whole[part]) for part in parts)
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        return False
 
 
 @torch.inference_mode()
