@@ -54,6 +54,7 @@ OPPONENTS = {
     "tabm",
     "pytabkit",
     "deeptab",
+    "onnxruntime",
     "skorch",
 }
 
