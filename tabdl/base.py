@@ -494,7 +494,7 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
     def _checked_params(self, state: State, networks: list[Any]) -> dict[str, Any]:
         """Return the parameters at fit of a state."""
         known = {field.name: field for field in fields(type(self))}
-        own = {name: known[name].default for name in self._architecture_params()}
+        own: dict[str, Any] = {name: known[name].default for name in self._architecture_params()}
         params = state.table("params")
         if not {"n_members"} <= set(params) <= set(own):
             state.refuse("params", f"a dict with {sorted(own)}")

@@ -73,7 +73,10 @@ def test_mlflow(name, mlflow):
     model = fitted(name)
     types = skops.io.get_untrusted_types(data=skops.io.dumps(model))
     with mlflow.start_run():
-        info = mlflow.sklearn.log_model(model, name="model", skops_trusted_types=types)
+        # Given requirements, MLflow does not load the model in a process of its own to find them.
+        info = mlflow.sklearn.log_model(
+            model, name="model", skops_trusted_types=types, pip_requirements=["tabdl"]
+        )
     assert info.flavors["sklearn"]["serialization_format"] == "skops"
     again = mlflow.sklearn.load_model(info.model_uri)
     np.testing.assert_array_equal(predictions(again), predictions(model))
