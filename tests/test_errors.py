@@ -35,7 +35,8 @@ import tabdl
         ({"scoring": "acuracy"}, "scoring must be None, a callable .* got 'acuracy'"),
         (
             {"numeric_transform": "minmax"},
-            "numeric_transform must be 'quantile', 'standard', 'robust', 'none', got 'minmax'",
+            "numeric_transform must be 'quantile', 'standard', 'robust', 'none', 'quantile_noise', "
+            "got 'minmax'",
         ),
         (
             {"categorical_features": "all"},
@@ -43,7 +44,7 @@ import tabdl
         ),
         (
             {"precision": "half"},
-            "precision must be 'auto', 'float32', 'bfloat16', 'float64', got 'half'",
+            "precision must be 'auto', 'float32', 'bfloat16', 'float16', 'float64', got 'half'",
         ),
         ({"device": "gpu"}, "device must be 'auto' or a torch.device or its name .* got 'gpu'"),
         ({"random_state": -1}, "random_state must be"),

@@ -7,12 +7,12 @@ not depend on their number.
 """
 
 import contextlib
-import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -104,4 +104,4 @@ class Faster:
         self.n_done += 1
 
     def _best(self):
-        return statistics.median(self.seconds[True]) <= statistics.median(self.seconds[False])
+        return bool(np.median(self.seconds[True]) <= np.median(self.seconds[False]))
