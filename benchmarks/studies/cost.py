@@ -1,0 +1,48 @@
+"""TabM for less work: error and processor seconds beside CatBoost's, of its sizes and schedules."""
+
+import pandas as pd
+
+from benchmarks.studies import Entry, Study, entries, error_table, markdown
+
+COOLDOWN = {"lr_schedule": "cooldown", "d_block": 128, "lr": 4e-3}
+SMALLER = {
+    "cooldown": {"lr_schedule": "cooldown"},
+    "cooldown-128": COOLDOWN,
+    "cooldown-128-k16": COOLDOWN | {"k": 16},
+    "cooldown-128-k8": COOLDOWN | {"k": 8},
+    "cooldown-128-k8-pbld": COOLDOWN | {"k": 8, "numeric_embedding": "pbld"},
+    "k8": {"k": 8},
+    "cosine-128-k8": COOLDOWN | {"k": 8, "lr_schedule": "cosine", "max_epochs": 24},
+}
+
+
+def answer(frame):
+    """Return the error of each name beside CatBoost's and today's TabM, and what it costs."""
+    keys = ["table", "rows", "seed"]
+    errors = frame.pivot_table("error", keys, "name")
+    seconds = frame.pivot_table("cpu_s", keys, "name")
+    beside_trees = errors.div(errors["catboost"], axis=0) - 1
+    lines = pd.DataFrame(
+        {
+            "error beside CatBoost": beside_trees.mean().map("{:+.1%}".format),
+            "better on": (beside_trees < 0).mean().map("{:.0%}".format),
+            "error beside tabm": (errors.div(errors["tabm"], axis=0) - 1)
+            .mean()
+            .map("{:+.1%}".format),
+            "seconds beside CatBoost": seconds.div(seconds["catboost"], axis=0).mean(),
+        }
+    ).sort_values("seconds beside CatBoost")
+    text = "Means over tables and seeds of ratios on the same rows; seconds of one processor."
+    return "\n\n".join([text, markdown(lines, 1), markdown(error_table(frame))])
+
+
+STUDY = Study(
+    "What does TabM cost, and what do cheaper ones lose?",
+    tables=(
+        *("california_housing", "bike_sharing", "cpu_act", "wine_quality", "concrete", "adult"),
+        *("phoneme", "magic", "telco_churn", "credit_g", "online_shoppers", "sleep"),
+    ),
+    rows=(1000, 2500, 10_000),
+    compared=(Entry("catboost"), Entry("lightgbm"), Entry("tabm"), *entries("tabm", SMALLER)),
+    answer=answer,
+)
