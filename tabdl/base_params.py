@@ -12,6 +12,15 @@ from tabdl.data.encoding import NUMERIC_TRANSFORMS
 from tabdl.devices import PRECISIONS, is_device
 from tabdl.params import Float, Int, ListOf, OneOf, Predicate, describe_params, param
 
+LR_SCHEDULES = ("constant", "cooldown", "cosine", "coslog4")
+LR_SCHEDULE_DOC = (
+    "Course of the learning rate, a value a step. 'constant'. 'cooldown': constant; where early "
+    "stopping would stop, training goes on from the best weights, and the rate falls to 0 in 0.3 "
+    "times as many epochs as led there, at least half of ``patience`` (2405.18392). Over "
+    "``max_epochs``: 'cosine', from ``lr`` down to 0 (1608.03983); 'coslog4', four cycles of "
+    "growing length between 0 and ``lr`` (RealMLP, 2407.04491, section 3)."
+)
+
 _CALLABLE = Predicate("a callable", callable)
 _DEVICE = Predicate("a torch.device or its name ('cpu', 'cuda', 'cuda:1', 'mps')", is_device)
 _RANDOM_STATE = Predicate(
@@ -97,13 +106,9 @@ class NetworkParams(BaseEstimator):
         " AdamW for the rest.",
     )
     lr_schedule: str = param(
-        OneOf("constant", "cooldown", "cosine", "coslog4"),
+        OneOf(*LR_SCHEDULES),
         default="constant",
-        doc="Course of the learning rate, a value a step. 'constant'. 'cooldown': constant; where "
-        "early stopping would stop, training goes on from the best weights, and the rate falls to "
-        "0 in 0.3 times as many epochs as led there, at least half of ``patience`` (2405.18392). "
-        "Over ``max_epochs``: 'cosine', from ``lr`` down to 0 (1608.03983); 'coslog4', four cycles "
-        "of growing length between 0 and ``lr`` (RealMLP, 2407.04491, section 3).",
+        doc=LR_SCHEDULE_DOC,
     )
     warmup_epochs: float = param(
         Float("[0, inf)"),
@@ -169,9 +174,9 @@ class NetworkParams(BaseEstimator):
         "``max_epochs`` fit, or early stopping comes in the first half of the time, the limit "
         "changes nothing. Else training ends with the time: schedules end with it, a constant "
         "learning rate falls to zero in the second half. Where early stopping cannot come in time, "
-        "the rate first grows to four times ``lr``, and an epoch that is too long is evaluated "
-        "several times, each as an epoch in ``history_``. Such a fit depends on the clock: the "
-        "same ``random_state`` does not make it the same.",
+        "the rate first grows to four times ``lr`` (at most 0.008), and an epoch that is too long "
+        "is evaluated several times, each as an epoch in ``history_``. Such a fit depends on the "
+        "clock: the same ``random_state`` does not make it the same.",
     )
     numeric_transform: str = param(
         OneOf(*NUMERIC_TRANSFORMS),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tabdl.base import TabularEstimator
+from tabdl.base_params import LR_SCHEDULE_DOC, LR_SCHEDULES
 from tabdl.data.scales import RobustClip
 from tabdl.devices import PRECISIONS
 from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, VECTOR_DOC, numeric_embedding
@@ -353,13 +354,7 @@ class RealMLP(TabularEstimator):
         default=0.04,
         doc=_LR_DOC,
     )
-    lr_schedule: str = param(
-        OneOf("constant", "cosine", "coslog4"),
-        default="coslog4",
-        doc="The learning rate's course over ``max_epochs``, a value a step: 'constant'; "
-        "'cosine', from ``lr`` down to 0 (1608.03983); 'coslog4', four cycles of growing "
-        "length between 0 and ``lr`` (section 3).",
-    )
+    lr_schedule: str = param(OneOf(*LR_SCHEDULES), default="coslog4", doc=LR_SCHEDULE_DOC)
     beta2: float = param(
         Float("[0, 1)"), default=0.95, doc="Decay of AdamW's average of squared gradients."
     )

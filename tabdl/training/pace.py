@@ -34,9 +34,10 @@ _MEASURED_STEPS = 4
 _LONGEST_MEASUREMENT = 0.05
 # Share of the limit in which a constant learning rate falls to zero.
 _DECAY = 0.5
-# What a constant learning rate is multiplied with where early stopping cannot come in time, and the
-# share of the limit in which it grows.
+# What a constant learning rate is multiplied with where early stopping cannot come in time, up to
+# which rate, and the share of the limit in which it grows.
 _PEAK = 4.0
+_HIGHEST_RATE = 8e-3
 _GROWTH = 0.05
 # Evaluations within the limit, where an epoch is too long for as many.
 _N_ROUNDS = 10
@@ -245,7 +246,8 @@ class TimedPace(Pace):
         schedules = {config.lr_schedule, config.weight_decay_schedule, config.dropout_schedule}
         is_short = n_epochs <= self._shortest()
         if is_short and config.lr_schedule in FLAT:
-            self.peak = self.plan["lr_factor"] = _PEAK
+            self.peak = max(1.0, min(_PEAK, _HIGHEST_RATE / config.lr))
+            self.plan["lr_factor"] = self.peak
         if is_short or not schedules <= FLAT or config.warmup_epochs:
             self._turn()
 

@@ -18,7 +18,7 @@ class Machine:
 
     def __init__(self, time_limit, n_steps_epoch, n_val_epochs=0.0, **changes):
         values = {
-            "lr": 1.0,
+            "lr": 1e-3,
             "weight_decay": 0.0,
             "batch_size": 1,
             "max_epochs": 1000,
