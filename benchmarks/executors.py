@@ -12,6 +12,7 @@ from benchmarks.errors import HarnessError
 
 RETRIES = 3
 _GPU_SHARE = "TABDL_GPU_SHARE"
+_MODEL_FILE = "TABDL_MODEL_FILE"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class Executor:
             pool = Parallel(self.workers, backend="loky", return_as="generator_unordered")
             try:
                 for i, result, error in pool(
-                    delayed(_attempt)(i, task, self.gpu_share) for i, task in left.copy().items()
+                    delayed(_attempt)(i, task, self.gpu_share, os.environ.get(_MODEL_FILE))
+                    for i, task in left.copy().items()
                 ):
                     del left[i]
                     yield i, result, error
@@ -91,7 +93,7 @@ class Executor:
             root = str(Path(__file__).parent.parent)
             path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
             place = {"address": self.ray_address} if self.ray_address else self._this_machine()
-            names = ("TABDL_MODEL_FILE", "TABDL_PYTABKIT", "TABDL_DATA")
+            names = (_MODEL_FILE, "TABDL_PYTABKIT", "TABDL_DATA")
             variables = {name: os.environ[name] for name in names if name in os.environ}
             variables["PYTHONPATH"] = path
             ray.init(**place, runtime_env={"env_vars": variables}, log_to_driver=False)
@@ -128,11 +130,15 @@ def gpu_share(default=1.0):
     raise HarnessError(f"{_GPU_SHARE}: must be a number > 0 and <= 1, got {text!r}")
 
 
-def _attempt(i, task, share=None):
+def _attempt(i, task, share=None, model_file=None):
     """Return ``(i, result, error)``: one task's failure must not end the others."""
     if share is not None:  # in a process of its own
         os.environ[_GPU_SHARE] = str(share)
     try:
+        if model_file is not None:  # joblib's processes may be older than it
+            from benchmarks.models.registry import add_models_of  # which imports this module
+
+            add_models_of(model_file)
         return i, task(), None
     except HarnessError as error:
         return i, None, str(error)

@@ -246,7 +246,7 @@ def _scaled(graph: Graph, values: Value, scales: Sequence[Any], transform: str) 
     """Return numbers (N, F) scaled; the scale of a column is None where it is constant."""
     if transform == "none":
         return values
-    if transform == "quantile":
+    if transform in ("quantile", "quantile_noise"):
         nothing = np.zeros(1)
         points = [nothing if scale is None else scale.quantiles for scale in scales]
         levels = [nothing if scale is None else scale.levels for scale in scales]

@@ -279,12 +279,13 @@ class TimedPace(Pace):
             return self.n_done
         n_before, before = self.turn
         t = (self.share - before) / (1 - before) if before < 1 else 1.0
-        return n_before + (self.n_steps - n_before) * min(t, 1.0)
+        # The share falls a little where an evaluation took longer than the one before.
+        return n_before + (self.n_steps - n_before) * min(max(t, 0.0), 1.0)
 
     def _set_lr_factor(self, share: float) -> None:
         if self.turn is None or self.config.lr_schedule not in FLAT:
             return
-        since_turn = share - self.turn[1]
+        since_turn = max(share - self.turn[1], 0.0)
         left = 1 - self.turn[1]
         if self.peak > 1:
             growth = 1 + (self.peak - 1) * min(since_turn / _GROWTH, 1.0)

@@ -111,7 +111,7 @@ def test_loss_is_that_of_both_rows(weighted):
     with steps_of(net, table) as steps:
         part = table._map(lambda tensor: tensor.unsqueeze(0))
         state = steps.noise[0].get_state()
-        losses = steps._losses(part)[0]
+        losses = steps._losses(steps.networks, part)[0]
         steps.noise[0].set_state(state)
         share, kept = (tensor[0] for tensor in steps._draw_mix(part.x_num, steps.n_channels))
     outputs = net(table.x_num, table.x_cat, (share, kept))
