@@ -167,7 +167,7 @@ def test_a_short_limit_is_kept_and_ends_with_a_small_rate(n_members):
 @pytest.mark.parametrize("lr_schedule", ["constant", "cosine"])
 def test_evaluations_that_take_less_time_than_expected(lr_schedule):
     """The share that is done falls then, but never below where the plan began."""
-    machine = Machine(2.0, n_steps_epoch=20, n_val_epochs=12.0, lr_schedule=lr_schedule)
+    machine = Machine(1.5, n_steps_epoch=2, n_val_epochs=100.0, lr_schedule=lr_schedule)
     machine.run(lambda step: STEP)
     assert min(machine.positions) >= 0 and max(machine.positions) <= 1
     assert min(machine.rates) >= 0 and max(machine.rates) <= 4
