@@ -536,7 +536,9 @@ def test_early_stopping_keeps_the_best_weights(architecture):
     X, y = numbers(100)
     X_val, y_val = numbers(60, seed=1)
     rng = np.random.default_rng(0)
-    model = make(architecture, "Regressor", max_epochs=300, patience=5, lr=1e-2)
+    model = make(
+        architecture, "Regressor", max_epochs=300, patience=5, lr=1e-2, lr_schedule="constant"
+    )
     model.fit(X, y + rng.normal(size=100), X_val=X_val, y_val=y_val)
     scores = [r["val_score"] for r in model.history_]
     assert model.stop_reason_ == "patience" and model.n_iter_ == model.best_epoch_ + 5 < 300
