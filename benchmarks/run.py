@@ -24,7 +24,7 @@ from benchmarks.results import CONFIGS, PAPER, PROTOCOLS, Experiment, Variant
 from benchmarks.sources import dataset_name
 from benchmarks.studies import find_study, frame_of, runs_of, study_names
 from benchmarks.table import collect
-from tabdl.devices import choose_device, is_device
+from tabdl.training.devices import choose_device, is_device
 
 STAGES = ("tune", "evaluate", "ensemble", "report")
 COMMANDS = ("all", *STAGES, "study")

@@ -21,11 +21,8 @@ MODULE_OF = {"scikit-learn": "sklearn", "scikit-posthocs": "scikit_posthocs", "J
 # The rooms of tabdl/, and the modules beside them. Each imports only from itself and from lines
 # above its own; those of one line know nothing of each other.
 FLOORS = [
-    ["exceptions", "params", "devices", "progress", "describe"],
-    ["data", "network"],
-    ["embeddings", "training"],
-    ["tasks"],
-    ["base_params"],
+    ["exceptions", "params", "data", "network"],
+    ["embeddings", "training", "tasks"],
     ["base"],
     ["models", "ensemble", "inspection"],
     ["persistence"],
@@ -33,18 +30,19 @@ FLOORS = [
     ["kaggle"],
 ]
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
-KNOW_NO_SKLEARN = {"network", "training", "params", "devices", "progress", "exceptions"}
+KNOW_NO_SKLEARN = {"network", "training", "params", "exceptions"}
 WITH_A_TREE = ROOT / "tabdl" / "network" / "bins.py"  # bins by scikit-learn's decision tree
 # The public modules of tabdl beside the package itself.
 PUBLIC = {
-    "tabdl.devices",
+    "tabdl.base",
     "tabdl.embeddings",
     "tabdl.inspection",
     "tabdl.kaggle",
     "tabdl.kaggle.trees",
+    "tabdl.training.devices",
 }
 # The rooms that users import from; as the package itself, each re-exports its public names alone.
-PUBLIC_ROOMS = {"inspection", "kaggle"}
+PUBLIC_ROOMS = {"base", "inspection", "kaggle"}
 # What a room imports when it is used.
 WHEN_USED = {"rich", "matplotlib"}
 # What the speed benchmark compares with, where it is installed.

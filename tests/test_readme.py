@@ -41,7 +41,7 @@ def test_ci_runs_the_test_command():
 def test_python_blocks(code, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(
-        "tabdl.base.choose_patience", lambda n_steps, lr_schedule: 1
+        "tabdl.base.estimator.choose_patience", lambda n_steps, lr_schedule: 1
     )  # the code, not the scores
     exec(compile(code, "README.md", "exec"), {})
 

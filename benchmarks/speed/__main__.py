@@ -20,7 +20,7 @@ from benchmarks.speed.cases import NETWORKS, table
 from benchmarks.speed.figures import draw
 from benchmarks.speed.report import write_report
 from benchmarks.speed.results import DEVICES, Results, describe_run
-from tabdl.devices import choose_device, is_device
+from tabdl.training.devices import choose_device, is_device
 
 __all__ = ["NETWORKS", "main", "table"]
 

@@ -11,6 +11,8 @@ from tabdl.data.columns import is_frame
 from tabdl.data.dataset import Dataset, Subset
 
 Fold = tuple[np.ndarray, np.ndarray]
+# In a common training an epoch visits as many rows of each fold as the smallest has.
+_LARGEST_DIFFERENCE = 0.02
 
 
 def make_folds(
@@ -298,3 +300,20 @@ def _first_of_each(positions: np.ndarray, labels: np.ndarray, is_wanted: np.ndar
     """Return where the first row of each wanted class stands in ``positions``."""
     classes, firsts = np.unique(labels[positions], return_index=True)
     return firsts[is_wanted[classes]]
+
+
+def are_alike(folds: Sequence[Fold], y: np.ndarray | None) -> bool:
+    """Return whether folds have about as many training rows each, and all classes.
+
+    Parameters
+    ----------
+    folds : list of (int ndarray, int ndarray)
+        Training and test rows of each.
+    y : ndarray of shape (N,) or (N, C), or None
+        Labels; None where the task has no classes.
+    """
+    sizes = [len(train_rows) for train_rows, _ in folds]
+    if min(sizes) < (1 - _LARGEST_DIFFERENCE) * max(sizes):
+        return False
+    n_classes = 0 if y is None else len(np.unique(y))
+    return all(not n_classes or len(np.unique(y[rows])) == n_classes for rows, _ in folds)

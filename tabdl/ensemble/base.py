@@ -14,7 +14,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from tabdl.base import TabularEstimator
+from tabdl.base.estimator import TabularEstimator
 from tabdl.data.dataset import Dataset
 from tabdl.data.state import State
 from tabdl.data.validation import check_weight, check_X, class_labels, numeric_target

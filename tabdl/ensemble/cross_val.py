@@ -11,11 +11,11 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
-from tabdl.base import are_faster_together, train_fits
+from tabdl.base.estimator import are_faster_together, train_fits
+from tabdl.base.progress import FoldsProgress
 from tabdl.data.dataset import Dataset, Subset
 from tabdl.data.splitting import Fold, is_forward, make_folds
 from tabdl.data.state import State
-from tabdl.devices import isolated_torch
 from tabdl.ensemble.base import BaseEnsemble, EnsembleClassifierMixin, EnsembleRegressorMixin
 from tabdl.ensemble.boosting import adapter_for, history_of, last_step, library
 from tabdl.ensemble.fold import (
@@ -33,8 +33,8 @@ from tabdl.ensemble.several_devices import SideBySide, devices_for, placed
 from tabdl.ensemble.shared_training import can_share, fits_of_folds
 from tabdl.exceptions import FitInterruptedWarning, NonFiniteLossError
 from tabdl.params import Float, Int, OneOf, Predicate, check_params, param
-from tabdl.progress import FoldsProgress
 from tabdl.tasks.scoring import Scorer, weight_for
+from tabdl.training.devices import isolated_torch
 
 ESTIMATOR = Predicate(
     "an estimator with fit and predict",

@@ -9,10 +9,10 @@ import numpy as np
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import _BaseComposition
 
+from tabdl.base.progress import PlainLines, is_live
 from tabdl.data.dataset import Dataset, Subset
 from tabdl.data.splitting import Fold, make_folds
 from tabdl.data.state import State
-from tabdl.devices import isolated_torch
 from tabdl.ensemble.base import BaseEnsemble, EnsembleClassifierMixin, EnsembleRegressorMixin
 from tabdl.ensemble.cross_val import (
     CV,
@@ -28,8 +28,8 @@ from tabdl.ensemble.predictions import check_ensemble_scoring, score_prediction
 from tabdl.ensemble.selection import select
 from tabdl.exceptions import FitInterruptedWarning
 from tabdl.params import Int, OneOf, Predicate, check_params, param
-from tabdl.progress import PlainLines, is_live
 from tabdl.tasks.scoring import Scorer, weight_for
+from tabdl.training.devices import isolated_torch
 
 
 def _is_member(item: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tabdl.base import TabularEstimator
+from tabdl.base.estimator import TabularEstimator
 from tabdl.ensemble.boosting import last_step
 
 

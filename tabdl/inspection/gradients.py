@@ -11,11 +11,10 @@ import torch
 from sklearn.base import is_classifier
 from torch import Tensor
 
-from tabdl.base import TabularEstimator
+from tabdl.base.estimator import TabularEstimator
 from tabdl.data.table import Table
 from tabdl.data.validation import class_labels, numeric_target
 from tabdl.inspection.networks import encoded_rows, networks_of, sum_by_column
-from tabdl.tasks.targets import MulticlassTarget
 
 GRADIENT_METHODS = ("integrated_gradients", "gradient_times_input")
 
@@ -114,7 +113,7 @@ def _outputs_explained(estimator: TabularEstimator) -> _Explained:
 
     A number that is added to the logits of all classes changes no probability.
     """
-    has_many = isinstance(estimator.target_, MulticlassTarget)
+    has_many = estimator.target_.kind == "multiclass"
 
     def explained(outputs, y):
         mean = outputs.mean(1)
@@ -137,7 +136,7 @@ def _encoded_target(estimator: TabularEstimator, y: Any, table: Table) -> Tensor
     has_columns = y.ndim == 2 and is_classifier(estimator)
     unknown = [] if has_columns else _unknown_classes(estimator, y)
     n_columns = 1 if y.ndim == 1 else y.shape[1]
-    n_expected = 1 if isinstance(target, MulticlassTarget) else target.n_outputs
+    n_expected = 1 if target.kind == "multiclass" else target.n_outputs
     if len(y) != len(table) or n_columns != n_expected or unknown:
         raise ValueError(
             f"{name}: y must have {len(table)} rows as X has, and {n_expected} target(s) a row of "

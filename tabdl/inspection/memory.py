@@ -14,11 +14,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tabdl.base import TabularEstimator, empty_net
+from tabdl.base.estimator import TabularEstimator, new_net
 from tabdl.data.table import Schema, Table
-from tabdl.devices import isolated_torch
-from tabdl.network.contract import TabularNet, init_weights, materialize
 from tabdl.training.defaults import choose_batch_size
+from tabdl.training.devices import isolated_torch
 
 # What the first fit of a process loads beside the table, libraries and their buffers: in all, and
 # before the first step.
@@ -103,11 +102,10 @@ def estimate_memory(
     return round(table + max(training, _FIRST_LIBRARIES + adapting))
 
 
-def _network(estimator: Any, schema: Schema, n_rows: int, n_outputs: int, size: int) -> TabularNet:
+def _network(estimator: Any, schema: Schema, n_rows: int, n_outputs: int, size: int) -> Any:
     """Return the network with any weights, whose numbers have ``size`` bytes."""
-    net = empty_net(estimator, schema, n_outputs, _rows_like(estimator, schema, n_rows, n_outputs))
-    net = materialize(net)
-    init_weights(net, torch.Generator().manual_seed(0))
+    rows = _rows_like(estimator, schema, n_rows, n_outputs)
+    net = new_net(estimator, schema, n_outputs, rows, torch.Generator().manual_seed(0))
     return net.double() if size == 8 else net
 
 
@@ -123,7 +121,7 @@ def _rows_like(estimator: Any, schema: Schema, n_rows: int, n_outputs: int) -> T
     return Table(ramp.unsqueeze(1).expand(-1, schema.n_num), x_cat.int(), y)
 
 
-def _step(estimator: Any, net: TabularNet, schema: Schema, n_rows: int) -> int:
+def _step(estimator: Any, net: Any, schema: Schema, n_rows: int) -> int:
     """Return the most memory that a step takes at once."""
     n_batch = estimator.batch_size
     n_batch = choose_batch_size(n_rows) if n_batch == "auto" else int(n_batch)
@@ -133,9 +131,9 @@ def _step(estimator: Any, net: TabularNet, schema: Schema, n_rows: int) -> int:
     return batch + _peak(net.train(), schema, n_step, has_gradients=True)
 
 
-def _adapting(net: TabularNet, schema: Schema, n_rows: int) -> int:
+def _adapting(net: Any, schema: Schema, n_rows: int) -> int:
     """Return the most memory that it takes to adapt the first weights to the training rows."""
-    if type(net).init_from_data is TabularNet.init_from_data:
+    if not net.adapts_to_data:
         return 0
     return _peak(net.eval(), schema, min(n_rows, _MOST_ADAPT_ROWS), has_gradients=False)
 

@@ -8,7 +8,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from tabdl.base import TabularEstimator
+from tabdl.base.estimator import TabularEstimator
 from tabdl.data.table import Table
 from tabdl.data.validation import read_X
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
-from tabdl.base import TabularEstimator
-from tabdl.describe import facts
+from tabdl.base.estimator import TabularEstimator
+from tabdl.base.facts import facts
 
 
 def summary(estimator: Any) -> str:

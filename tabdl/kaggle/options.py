@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from tabdl.devices import is_available, is_device
 from tabdl.kaggle.errors import CompetitionError
 from tabdl.kaggle.metrics import METRIC_NAMES
 from tabdl.kaggle.models import DEFAULT_MODELS, MODELS
+from tabdl.training.devices import is_available, is_device
 
 _TITLE = "A competition from its files to a submission."
 

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
-from tabdl.base import TabularEstimator
+from tabdl.base.estimator import TabularEstimator
+from tabdl.base.mixins import ClassifierTask, RegressorTask
 from tabdl.embeddings import NUMERIC_EMBEDDINGS, TOKEN_DOC, numeric_embedding
 from tabdl.network.contract import TabularNet, power_of_two_rows
 from tabdl.network.embeddings import FeatureTokenizer
 from tabdl.network.functional import attention
 from tabdl.network.layers import Dropout, StochasticDepth, ZeroBiasLinear
 from tabdl.params import Float, Int, param
-from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 
 class SpatialGate(nn.Module):

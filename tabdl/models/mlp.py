@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import nn
 
-from tabdl.base import TabularEstimator
+from tabdl.base.estimator import TabularEstimator
+from tabdl.base.mixins import ClassifierTask, RegressorTask
 from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, VECTOR_DOC, flat_embedding
 from tabdl.network.contract import TabularNet
 from tabdl.network.layers import Dropout, InputLinear
 from tabdl.params import Float, Int, ListOf, param
-from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 
 class TabMLP(TabularEstimator):

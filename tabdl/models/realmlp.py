@@ -13,17 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tabdl.base import TabularEstimator
-from tabdl.base_params import LR_SCHEDULE_DOC, LR_SCHEDULES
+from tabdl.base.estimator import TabularEstimator
+from tabdl.base.mixins import ClassifierTask, RegressorTask
+from tabdl.base.params import LR_SCHEDULE_DOC, LR_SCHEDULES, PRECISION_CHOICES
 from tabdl.data.scales import RobustClip
-from tabdl.devices import PRECISIONS
 from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, VECTOR_DOC, numeric_embedding
 from tabdl.network.contract import TabularNet
 from tabdl.network.embeddings import CategoryEmbedding, FlatEmbedding, split_by_size
 from tabdl.network.functional import mish
 from tabdl.network.layers import Dropout
 from tabdl.params import Float, Int, OneOf, param
-from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 ACTIVATIONS = {"selu": nn.functional.selu, "mish": mish, "relu": nn.functional.relu}
 _LR_DOC = (
@@ -388,7 +387,7 @@ class RealMLP(TabularEstimator):
     )
 
     precision: str = param(
-        OneOf(*PRECISIONS),
+        PRECISION_CHOICES,
         default="float32",
         doc="Numbers of the network: 'float32', 'float64', 'bfloat16' (products of bfloat16), or "
         "'auto', by width and device as for the other estimators. bfloat16 costs accuracy here.",

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tabdl.base import TabularEstimator
+from tabdl.base.estimator import TabularEstimator
+from tabdl.base.mixins import ClassifierTask, RegressorTask
 from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, VECTOR_DOC, flat_embedding
 from tabdl.network.contract import TabularNet
 from tabdl.network.layers import BatchNorm, Dropout, InputLinear, StochasticDepth
 from tabdl.params import Float, Int, param
-from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 
 class ResNetBackbone(nn.Module):

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tabdl.base import TabularEstimator
-from tabdl.base_params import LR_SCHEDULE_DOC, LR_SCHEDULES
+from tabdl.base.estimator import TabularEstimator
+from tabdl.base.mixins import ClassifierTask, RegressorTask
+from tabdl.base.params import LR_SCHEDULE_DOC, LR_SCHEDULES
 from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, VECTOR_DOC, flat_embedding
 from tabdl.network.contract import TabularNet
 from tabdl.network.layers import Dropout, SeparateLinear
 from tabdl.params import Float, Int, OneOf, param
-from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 ARCHITECTURES = ("tabm", "tabm-mini", "tabm-packed")
 

@@ -131,6 +131,11 @@ class TabularNet(nn.Module):
     def init_from_data(self, train_table: Any, generator: torch.Generator) -> None:
         """Adapt the weights to the training rows, a Table on the CPU; most networks do not."""
 
+    @property
+    def adapts_to_data(self) -> bool:
+        """Whether :meth:`init_from_data` does something."""
+        return type(self).init_from_data is not TabularNet.init_from_data
+
     def mixed(self, x: Tensor, mix: tuple[Tensor, Tensor] | None) -> Tensor:
         """Return ``x`` with channels of another row (HiddenMix, 2301.02819, section 3.4).
 

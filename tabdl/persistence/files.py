@@ -5,44 +5,16 @@ its parameters, checks every part of the fitted state, builds the network anew a
 """
 
 import os
+import sys
 import zipfile
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-from tabdl.base import TabularEstimator
+from tabdl.base.estimator import TabularEstimator
 from tabdl.ensemble.base import BaseEnsemble
-from tabdl.ensemble.cross_val import CrossValEnsembleClassifier, CrossValEnsembleRegressor
-from tabdl.ensemble.greedy import GreedyEnsembleClassifier, GreedyEnsembleRegressor
-from tabdl.models.ft_transformer import FTTransformerClassifier, FTTransformerRegressor
-from tabdl.models.gmlp import GMLPClassifier, GMLPRegressor
-from tabdl.models.mlp import TabMLPClassifier, TabMLPRegressor
-from tabdl.models.realmlp import RealMLPClassifier, RealMLPRegressor
-from tabdl.models.resnet import TabResNetClassifier, TabResNetRegressor
-from tabdl.models.tabm import TabMClassifier, TabMRegressor
 from tabdl.persistence.archive import read_archive, write_archive
 from tabdl.persistence.tree import TreeReader, TreeWriter, check_weights
 
-_OWN: dict[str, type] = {
-    cls.__name__: cls
-    for cls in (
-        CrossValEnsembleClassifier,
-        CrossValEnsembleRegressor,
-        FTTransformerClassifier,
-        FTTransformerRegressor,
-        GMLPClassifier,
-        GMLPRegressor,
-        GreedyEnsembleClassifier,
-        GreedyEnsembleRegressor,
-        RealMLPClassifier,
-        RealMLPRegressor,
-        TabMClassifier,
-        TabMLPClassifier,
-        TabMLPRegressor,
-        TabMRegressor,
-        TabResNetClassifier,
-        TabResNetRegressor,
-    )
-}
 # What the readers below raise for damaged parts, beside ValueError.
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -103,7 +75,7 @@ def save(estimator: Any, file: str | os.PathLike | BinaryIO) -> None:
         )
     if estimator.__sklearn_is_fitted__():
         check_weights(estimator)
-    writer = TreeWriter(_OWN)
+    writer = TreeWriter(_own_classes())
     tree = writer.write(estimator)
     write_archive(file, tree, writer.arrays)
 
@@ -144,7 +116,7 @@ def load(file: str | os.PathLike | BinaryIO, *, classes: Sequence[type] = ()) ->
 def _load(stream: BinaryIO, other_classes: dict[str, type], shown: str) -> Any:
     try:
         tree, arrays = read_archive(stream)
-        estimator = TreeReader(arrays, _OWN, other_classes).read(tree)
+        estimator = TreeReader(arrays, _own_classes(), other_classes).read(tree)
         if arrays:
             raise ValueError(f"it has tensors that nothing names: {sorted(arrays)[:3]}")
         if not isinstance(estimator, TabularEstimator | BaseEnsemble):
@@ -159,7 +131,18 @@ def _load(stream: BinaryIO, other_classes: dict[str, type], shown: str) -> Any:
     return estimator
 
 
+def _own_classes() -> dict[str, type]:
+    """Return the public estimators of tabdl by name."""
+    # The package stands above all its modules, so that no module can import it.
+    public = vars(sys.modules["tabdl"]).values()
+    return {cls.__name__: cls for cls in public if _is_estimator_class(cls)}
+
+
+def _is_estimator_class(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, TabularEstimator | BaseEnsemble)
+
+
 def _checked_class(cls: Any) -> type:
-    if not isinstance(cls, type) or not issubclass(cls, TabularEstimator | BaseEnsemble):
+    if not _is_estimator_class(cls):
         raise TypeError(f"load: classes must be classes of estimators of tabdl, got {cls!r}.")
     return cls

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from tabdl.base import TabularEstimator
+from tabdl.base.estimator import TabularEstimator
 from tabdl.data.categories import CategoryEncoder
 from tabdl.data.columns import Column
 from tabdl.data.validation import read_X

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from tabdl.base import TabularEstimator
+from tabdl.base.estimator import TabularEstimator
 from tabdl.embeddings import PBLD, Linear, Periodic, PiecewiseLinear
 from tabdl.ensemble.base import BaseEnsemble
 from tabdl.params import check_params

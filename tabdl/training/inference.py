@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tabdl.data.table import Table, TableView
-from tabdl.devices import Precision
+from tabdl.training.devices import Precision
 from tabdl.training.threads import Team
 
 _GPU_ROWS = 8192

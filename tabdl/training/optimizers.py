@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from tabdl.devices import multiplies_bfloat16
 from tabdl.network.contract import parameter_groups
+from tabdl.training.devices import multiplies_bfloat16
 from tabdl.training.run import TrainingConfig
 from tabdl.training.stacking import StackedNetworks
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from tabdl.data.state import State
 from tabdl.data.table import Table, TableView
-from tabdl.devices import Precision
 from tabdl.network.contract import TabularNet
+from tabdl.training.devices import Precision
 
 # Why training ends; of several reasons the last one in this order counts.
 STOP_REASONS = ["patience", "max_epochs", "time_limit", "callback", "interrupted"]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from conftest import make, numbers, people, target
 
+from tabdl.base.post_training import choose_predictions
 from tabdl.data.columns import read_columns
 from tabdl.models.tabm import ARCHITECTURES
-from tabdl.tasks.post_training import choose_predictions
 from tabdl.tasks.targets import BinaryTarget
 
 

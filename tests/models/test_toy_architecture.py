@@ -11,12 +11,11 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from torch import nn
 
 import tabdl
-from tabdl.base import TabularEstimator
+from tabdl.base import ClassifierTask, RegressorTask, TabularEstimator
 from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, flat_embedding
 from tabdl.network.contract import TabularNet
 from tabdl.network.layers import Dropout
 from tabdl.params import Float, Int, param
-from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 # --- the architecture
 

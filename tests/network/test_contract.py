@@ -6,7 +6,7 @@ import torch
 from conftest import make, numbers, some_rows
 from torch import nn
 
-from tabdl.base import TabularEstimator
+from tabdl.base import RegressorTask, TabularEstimator
 from tabdl.data.table import Schema
 from tabdl.models.tabm import TabMNet
 from tabdl.network.contract import (
@@ -17,7 +17,6 @@ from tabdl.network.contract import (
     materialize,
     parameter_groups,
 )
-from tabdl.tasks.mixins import RegressorTask
 
 SCHEMA = Schema(("a", "b"), ("c",), (3,))
 ROWS = some_rows(SCHEMA)

@@ -10,11 +10,10 @@ from conftest import ARCHITECTURES, make, people, target
 from torch import nn
 
 import tabdl
-from tabdl.base import TabularEstimator
+from tabdl.base import ClassifierTask, TabularEstimator
 from tabdl.embeddings import PiecewiseLinear, flat_embedding
 from tabdl.network.contract import TabularNet
 from tabdl.params import Int, OneOf, param
-from tabdl.tasks.mixins import ClassifierTask
 
 X, Y = people(60)
 _FEW = {"max_epochs": 1, "n_blocks": 1, "d_block": 4}

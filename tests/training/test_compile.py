@@ -9,7 +9,7 @@ import torch
 from conftest import make, numbers, target
 from torch._inductor.utils import fresh_inductor_cache
 
-from tabdl.devices import choose_compile
+from tabdl.training.devices import choose_compile
 from tabdl.training.stacking import Compiled
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -9,11 +9,11 @@ import torch
 from conftest import make, numbers, people, some_rows, target
 
 from tabdl.data.table import Schema, Table
-from tabdl.devices import Precision
 from tabdl.embeddings import Linear, numeric_embedding
 from tabdl.network.contract import init_weights
 from tabdl.network.embeddings import FlatEmbedding
 from tabdl.network.layers import StochasticDepth
+from tabdl.training.devices import Precision
 from tabdl.training.epoch import EpochRunner
 from tabdl.training.loop import train
 from tabdl.training.run import TrainingConfig, TrainingRun

@@ -9,8 +9,8 @@ from conftest import make, numbers
 
 from tabdl.data.columns import read_columns
 from tabdl.data.table import Table
-from tabdl.devices import Precision
 from tabdl.training import inference
+from tabdl.training.devices import Precision
 
 
 def test_chunks_are_the_whole(architecture):
@@ -81,7 +81,7 @@ def test_a_real_shortage_of_memory():
 import resource, torch
 from tabdl.training import inference
 from tabdl.data.table import Table
-from tabdl.devices import Precision
+from tabdl.training.devices import Precision
 net = torch.nn.Module()
 net.cpu_chunk_rows = 64
 net.p = torch.nn.Parameter(torch.ones(1))

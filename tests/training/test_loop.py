@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from tabdl.data.table import Table
-from tabdl.devices import Precision
 from tabdl.network.contract import TabularNet
+from tabdl.training.devices import Precision
 from tabdl.training.epoch import weighted_mean
 from tabdl.training.inference import net_outputs
 from tabdl.training.loop import train

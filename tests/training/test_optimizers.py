@@ -11,8 +11,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import tabdl.training.optimizers as optimizers
 from tabdl.data.table import Schema, Table
-from tabdl.devices import Precision
 from tabdl.network.contract import TabularNet, hidden_matrix_names, init_weights, lr_factors
+from tabdl.training.devices import Precision
 from tabdl.training.epoch import clip_gradients
 from tabdl.training.loop import train
 from tabdl.training.optimizers import Muon, WeightAverage, orthogonalized

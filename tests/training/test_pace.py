@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import make, numbers
 
-from tabdl.devices import Precision
+from tabdl.training.devices import Precision
 from tabdl.training.pace import TimedPace
 from tabdl.training.run import TrainingConfig
 

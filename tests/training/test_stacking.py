@@ -7,8 +7,8 @@ import torch
 from conftest import make, some_rows
 
 from tabdl.data.table import Schema, Table, TableView
-from tabdl.devices import Precision
 from tabdl.network.contract import init_weights
+from tabdl.training.devices import Precision
 from tabdl.training.loop import train
 from tabdl.training.run import TrainingConfig, TrainingRun
 

@@ -12,9 +12,9 @@ import torch
 from conftest import make, numbers, people, some_rows
 
 import tabdl
-from tabdl import devices
 from tabdl.data.table import Schema
-from tabdl.devices import (
+from tabdl.training import devices
+from tabdl.training.devices import (
     Precision,
     ProcessSetting,
     choose_precision,

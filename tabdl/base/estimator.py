@@ -8,7 +8,7 @@
     train_fits([fit, …])                                                    # one training for all
 
 A single fit is this with one :class:`Fit`; folds that are trained together are several.
-An architecture adds parameters and ``_build_net``; a task (``tasks/mixins.py``) adds what to do
+An architecture adds parameters and ``_build_net``; a task (``mixins.py``) adds what to do
 with ``y`` and with the outputs.
 """
 
@@ -16,13 +16,11 @@ import copy
 import inspect
 import math
 import os
-import secrets
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -32,7 +30,13 @@ from sklearn.utils import estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from tabdl.base_params import NetworkParams
+from tabdl.base.checkpoint import checkpoint_of
+from tabdl.base.facts import facts_html
+from tabdl.base.mixins import Task
+from tabdl.base.params import NetworkParams
+from tabdl.base.post_training import wanted_steps
+from tabdl.base.progress import progress
+from tabdl.base.seeds import MemberSeeds
 from tabdl.data.columns import read_columns
 from tabdl.data.dataset import Dataset, Subset, slice_rows
 from tabdl.data.encoding import FeatureEncoder
@@ -40,8 +44,15 @@ from tabdl.data.splitting import train_val_split
 from tabdl.data.state import State
 from tabdl.data.table import Schema, Table, TableView
 from tabdl.data.validation import check_X, read_dataset
-from tabdl.describe import facts_html
-from tabdl.devices import (
+from tabdl.exceptions import FitInterruptedWarning, tabdl_version, warn_of_version
+from tabdl.network.contract import TabularNet, check_draws, init_weights, materialize
+from tabdl.network.rebuilding import build_blank, check_state, fill, network_state
+from tabdl.params import check_params
+from tabdl.tasks.scoring import ValidationScore
+from tabdl.tasks.targets import Loss, Target, target_from_state
+from tabdl.training.batches import on_device
+from tabdl.training.defaults import choose_batch_size, choose_patience
+from tabdl.training.devices import (
     Precision,
     choose_compile,
     choose_device,
@@ -51,18 +62,6 @@ from tabdl.devices import (
     predict_device,
     threads,
 )
-from tabdl.exceptions import FitInterruptedWarning, tabdl_version, warn_of_version
-from tabdl.network.contract import TabularNet, check_draws, init_weights, materialize
-from tabdl.network.rebuilding import build_blank, check_state, fill, network_state
-from tabdl.params import check_params
-from tabdl.progress import progress
-from tabdl.tasks.mixins import Task
-from tabdl.tasks.post_training import wanted_steps
-from tabdl.tasks.scoring import ValidationScore
-from tabdl.tasks.targets import Loss, Target, target_from_state
-from tabdl.training.batches import on_device
-from tabdl.training.checkpoint import Checkpoint, identity_of_runs, versions
-from tabdl.training.defaults import choose_batch_size, choose_patience
 from tabdl.training.inference import net_outputs
 from tabdl.training.loop import train_with_float32_fallback
 from tabdl.training.run import STOP_REASONS, TrainingConfig, TrainingResult, TrainingRun
@@ -235,7 +234,7 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         return choose_batch_size(n_rows) if self.batch_size == "auto" else int(self.batch_size)
 
     def _given_or_held_out(
-        self, dataset: Dataset, given: tuple[Any, Any, Any], seeds: "MemberSeeds"
+        self, dataset: Dataset, given: tuple[Any, Any, Any], seeds: MemberSeeds
     ) -> tuple[Subset, Subset | None]:
         """Return the rows that train, and the validation rows or None, as subsets."""
         X_val, y_val, weight_val = given
@@ -516,37 +515,6 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         return tags
 
 
-class MemberSeeds:
-    """Independent seeds of one fit; the seeds of a member do not depend on the number of members.
-
-    The global random state of numpy is neither read nor moved.
-
-    Parameters
-    ----------
-    random_state : None, int or RandomState
-    n_members : int
-
-    Attributes
-    ----------
-    split : int
-        Seed of the held-out rows.
-    weights, training : list of int, length ``n_members``
-        Seeds of the initial weights, and of batches and dropout.
-    """
-
-    def __init__(self, random_state: Any, n_members: int) -> None:
-        if random_state is None:
-            seed = secrets.randbits(32)
-        elif isinstance(random_state, np.random.RandomState):
-            seed = random_state.randint(2**31)
-        else:
-            seed = int(random_state)
-        state = np.random.SeedSequence(seed).generate_state(1 + 2 * n_members)
-        self.split, *members = [int(number) for number in state]
-        self.weights = members[::2]
-        self.training = members[1::2]
-
-
 def read_training_data(estimator: TabularEstimator, X: Any, y: Any, sample_weight: Any) -> Dataset:
     """Return the checked training rows as a Dataset, whose columns are read."""
     names = ("X", "y", "sample_weight")
@@ -650,10 +618,14 @@ class Preparation:
         return torch.from_numpy(self.positions(subset)).to(self.shared_table.x_num.device)
 
 
-def empty_net(
-    estimator: TabularEstimator, schema: Schema, n_outputs: int, train_table: Table
+def new_net(
+    estimator: TabularEstimator,
+    schema: Schema,
+    n_outputs: int,
+    train_table: Table,
+    generator: torch.Generator,
 ) -> TabularNet:
-    """Return the network of an estimator on torch's meta device, where it takes no memory.
+    """Return the network of an estimator with its first weights, on the CPU.
 
     Parameters
     ----------
@@ -663,9 +635,14 @@ def empty_net(
         C.
     train_table : Table
         The training rows, on the CPU.
+    generator : torch.Generator
+        All weights are drawn from it.
     """
     with torch.device("meta"):
-        return estimator._build_net(schema, n_outputs, train_table)
+        net = estimator._build_net(schema, n_outputs, train_table)
+    net = materialize(net)
+    init_weights(net, generator)
+    return net
 
 
 class Fit:
@@ -726,11 +703,8 @@ class Fit:
         estimator = self.estimator
         preparation = self.preparation
         schema = preparation.encoder.schema
-        net = empty_net(estimator, schema, self.target.n_outputs, preparation.table)
-        # init_weights fills the weights, from a generator of ours.
-        net = materialize(net)
         generator = torch.Generator().manual_seed(seed)
-        init_weights(net, generator)
+        net = new_net(estimator, schema, self.target.n_outputs, preparation.table, generator)
         net.init_from_data(preparation.table, generator)
         some = preparation.table.take(slice(0, 2))
         check_draws(net, some.x_num.float(), some.x_cat)
@@ -816,46 +790,11 @@ def _config_of(fits: list[Fit], callbacks: list[Callable[[dict], Any]]) -> Train
     first = fits[0]
     device, precision = first.preparation.device, first.precision(first.runs[0].net)
     config = first.estimator._training_config(_n_rows(fits), device, precision, callbacks)
-    config = replace(config, checkpoint=_checkpoint_of(fits))
+    config = replace(config, checkpoint=checkpoint_of(first.estimator, first.runs, len(fits)))
     if config.time_limit is None:
         return config
     elapsed = time.perf_counter() - first.preparation.start
     return replace(config, time_limit=config.time_limit * len(fits) - elapsed)
-
-
-# What a training is the same with.
-_NOT_OF_TRAINING = {"checkpoint", "verbose", "callbacks", "n_jobs"}
-
-
-def _checkpoint_of(fits: list[Fit]) -> Checkpoint | None:
-    """Return the checkpoint that the estimator asks for.
-
-    Raises
-    ------
-    ValueError
-        Where training cannot go on from a file, or the file is that of another training.
-    """
-    estimator = fits[0].estimator
-    if estimator.checkpoint is None:
-        return None
-    name = type(estimator).__name__
-    needs = {
-        "a fit alone, without other folds in the same training": len(fits) == 1,
-        "time_limit=None": estimator.time_limit is None,
-        "an int as random_state": isinstance(estimator.random_state, Integral),
-    }
-    for need, is_met in needs.items():
-        if not is_met:
-            raise ValueError(f"{name}: checkpoint={str(estimator.checkpoint)!r} needs {need}.")
-    params = estimator.get_params(deep=False).items()
-    identity = {key: _words(value) for key, value in params if key not in _NOT_OF_TRAINING}
-    identity |= versions() | identity_of_runs(fits[0].runs)
-    return Checkpoint(estimator.checkpoint, identity, name)
-
-
-def _words(value: Any) -> str:
-    """Return a text of a parameter that is the same in another process."""
-    return getattr(value, "__qualname__", repr(value)) if callable(value) else repr(value)
 
 
 def _n_rows(fits: list[Fit]) -> int:

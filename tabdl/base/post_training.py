@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from tabdl.data.table import Table, TableView
-from tabdl.devices import Precision
+from tabdl.training.devices import Precision
 from tabdl.training.epoch import weighted_mean
 from tabdl.training.inference import net_outputs
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import make, people, target
 
-from tabdl.base import MemberSeeds
+from tabdl.base.seeds import MemberSeeds
 
 
 def state(net):

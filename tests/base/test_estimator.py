@@ -461,7 +461,7 @@ NEEDS = {
 ELSEWHERE = {
     "verbose": "test_progress",
     "device": "test_wrong_values and the gpu tests",
-    "n_jobs": "test_devices",
+    "n_jobs": "training/test_devices",
     "compile": "test_compile",
     "checkpoint": "test_checkpoint",
 }

@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import make, numbers
 
-from tabdl.progress import progress
+from tabdl.base.progress import progress
 
 SCRIPT = """
 import numpy as np, tabdl

@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from tabdl.data.encoding import NUMERIC_TRANSFORMS
-from tabdl.devices import PRECISIONS, is_device
 from tabdl.params import Float, Int, ListOf, OneOf, Predicate, describe_params, param
+from tabdl.training.devices import PRECISIONS, is_device
 
 LR_SCHEDULES = ("constant", "cooldown", "cosine", "coslog4")
 LR_SCHEDULE_DOC = (
@@ -21,6 +21,7 @@ LR_SCHEDULE_DOC = (
     "growing length between 0 and ``lr`` (RealMLP, 2407.04491, section 3)."
 )
 
+PRECISION_CHOICES = OneOf(*PRECISIONS)
 _CALLABLE = Predicate("a callable", callable)
 _DEVICE = Predicate("a torch.device or its name ('cpu', 'cuda', 'cuda:1', 'mps')", is_device)
 _RANDOM_STATE = Predicate(
@@ -201,7 +202,7 @@ class NetworkParams(BaseEstimator):
         "or names, indices or a mask: a list, set, array, Index or Series.",
     )
     precision: str = param(
-        OneOf(*PRECISIONS),
+        PRECISION_CHOICES,
         default="auto",
         doc="Type of the numbers of the network: 'float32', 'float64', 'bfloat16', 'float16' or "
         "'auto'. 'bfloat16' and 'float16': products of such numbers, weights and sums of float32, "
@@ -274,7 +275,7 @@ class NetworkParams(BaseEstimator):
         "int as ``random_state``, and no ``time_limit``.",
     )
 
-    # The fitted attributes that a task adds, for docstrings; see tasks/mixins.py.
+    # The fitted attributes that a task adds, for docstrings; see ``mixins.py``.
     _task_attributes = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
