@@ -315,5 +315,7 @@ def are_alike(folds: Sequence[Fold], y: np.ndarray | None) -> bool:
     sizes = [len(train_rows) for train_rows, _ in folds]
     if min(sizes) < (1 - _LARGEST_DIFFERENCE) * max(sizes):
         return False
-    n_classes = 0 if y is None else len(np.unique(y))
-    return all(not n_classes or len(np.unique(y[rows])) == n_classes for rows, _ in folds)
+    if y is None:
+        return True
+    n_classes = len(np.unique(y))
+    return all(len(np.unique(y[rows])) == n_classes for rows, _ in folds)
