@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from sklearn.inspection import permutation_importance
 
-from benchmarks.datasets import california_housing
 from benchmarks.files import write_text
+from benchmarks.tables.datasets import california_housing
 from tabdl import FTTransformerRegressor
 from tabdl.inspection import attention_importances, gradient_importances
 

@@ -13,17 +13,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import report, stages
-from benchmarks.datasets import ELEVEN, SMOKE, Source, with_split
-from benchmarks.display import Display
 from benchmarks.errors import HarnessError, unknown
-from benchmarks.executors import Executor
 from benchmarks.files import writable_file, writable_folder, write_text
 from benchmarks.models.registry import MODELS, add_models_of, of_preset
-from benchmarks.results import CONFIGS, PAPER, PROTOCOLS, Experiment, Variant
-from benchmarks.sources import dataset_name
+from benchmarks.report import pages as report
+from benchmarks.report.table import collect
+from benchmarks.runs import stages
+from benchmarks.runs.display import Display
+from benchmarks.runs.executors import Executor
+from benchmarks.runs.results import CONFIGS, PAPER, PROTOCOLS, Experiment, Variant
 from benchmarks.studies import find_study, frame_of, runs_of, study_names
-from benchmarks.table import collect
+from benchmarks.tables.datasets import ELEVEN, SMOKE, Source, with_split
+from benchmarks.tables.sources import dataset_name
 from tabdl.training.devices import choose_device, is_device
 
 STAGES = ("tune", "evaluate", "ensemble", "report")

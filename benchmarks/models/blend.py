@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 import tabdl
-from benchmarks.fits import Fit
+from benchmarks.runs.fits import Fit
 from tabdl.kaggle.trees import boosted_trees
 
 NETWORKS = {

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.base import clone
 
 from benchmarks.errors import HarnessError
-from benchmarks.fits import Fit
+from benchmarks.runs.fits import Fit
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.fits import Fit, Watch
+from benchmarks.runs.fits import Fit, Watch
 from tabdl import FTTransformerClassifier, FTTransformerRegressor, embeddings
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.errors import HarnessError
-from benchmarks.fits import Fit
+from benchmarks.runs.fits import Fit
 
 PYTHON = "TABDL_PYTABKIT"
 SCRIPT = Path(__file__).with_name("pytabkit_fit.py")

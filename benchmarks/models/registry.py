@@ -13,9 +13,9 @@ from typing import Any
 
 import tabdl
 from benchmarks.errors import HarnessError, unknown
-from benchmarks.fits import Fit
 from benchmarks.models import blend, foreign, networks, peers, spaces, trees
-from benchmarks.splits import SearchData
+from benchmarks.runs.fits import Fit
+from benchmarks.tables.splits import SearchData
 
 
 def no_parameters(dataset: SearchData) -> dict[str, Any]:
@@ -51,8 +51,8 @@ class Model:
     colour : str
         Of its points and lines, as matplotlib takes it.
     own : callable
-        From a :class:`benchmarks.splits.SearchData` to the parameters of every configuration that
-        are not the library's own: the number of trees.
+        From a :class:`benchmarks.tables.splits.SearchData` to the parameters of every
+        configuration that are not the library's own: the number of trees.
     paper : callable
         From the same to what makes the model the paper's; a search needs it too, and the default
         configuration under the paper's protocol.
@@ -65,7 +65,7 @@ class Model:
         From the data to the number of trials of a search.
     train : callable
         From the constructor, dataset, parameters, seed, device, time limit and pruning to a
-        :class:`benchmarks.fits.Fit`; see :func:`benchmarks.models.networks.train`.
+        :class:`benchmarks.runs.fits.Fit`; see :func:`benchmarks.models.networks.train`.
     units : tuple of (str, str)
         What its size and its length are counted in.
     presets : tuple of str

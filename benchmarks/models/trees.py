@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from benchmarks.executors import gpu_share
-from benchmarks.fits import Fit, Watch
+from benchmarks.runs.executors import gpu_share
+from benchmarks.runs.fits import Fit, Watch
 from tabdl.kaggle.trees import (
     N_TREES,
     PATIENCE,

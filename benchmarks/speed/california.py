@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from benchmarks.datasets import Dataset, california_housing
 from benchmarks.models.registry import MODELS
 from benchmarks.speed.cases import PRECISIONS, timed
+from benchmarks.tables.datasets import Dataset, california_housing
 
 NETWORK = "ft_transformer"
 

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 import tabdl
-from benchmarks.datasets import adult, california_housing
+from benchmarks.tables.datasets import adult, california_housing
 
 SIZES = (1, 100, 10_000, 1_000_000)
 NETWORKS = {

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from benchmarks.models.registry import MODELS
-from benchmarks.peak_memory import peak_bytes, start_of_peak
+from benchmarks.runs.peak_memory import peak_bytes, start_of_peak
 from benchmarks.speed.cases import (
     NETWORKS,
     PLAIN,

@@ -11,7 +11,7 @@ import torch
 
 import tabdl
 from benchmarks.files import read_json, write_json
-from benchmarks.provenance import processor, version_of
+from benchmarks.runs.provenance import processor, version_of
 
 DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 PACKAGES = (

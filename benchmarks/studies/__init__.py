@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from benchmarks.datasets import DATA, ELEVEN, sample, tables_of, with_split
 from benchmarks.errors import HarnessError, unknown
-from benchmarks.evaluate import folder_of
-from benchmarks.report import as_markdown
-from benchmarks.results import Experiment, Variant, read
+from benchmarks.report.pages import as_markdown
+from benchmarks.runs.evaluate import folder_of
+from benchmarks.runs.results import Experiment, Variant, read
+from benchmarks.tables.datasets import DATA, ELEVEN, sample, tables_of, with_split
 
 SHIPPED = ("california_housing", "adult")
 
@@ -89,9 +89,9 @@ class Study:
     n_seeds : int
         A seed draws the part of the table and is the fit's.
     changed : dict
-        What is done to which tables, see :data:`benchmarks.datasets.CHANGES`.
+        What is done to which tables, see :data:`benchmarks.tables.datasets.CHANGES`.
     split : {"paper", "later"}
-        Of whole tables: see :func:`benchmarks.datasets.with_split`.
+        Of whole tables: see :func:`benchmarks.tables.datasets.with_split`.
     """
 
     question: str

@@ -6,7 +6,7 @@ for Numerical Features" (2203.05556).
 
 import pandas as pd
 
-from benchmarks.results import Variant
+from benchmarks.runs.results import Variant
 from benchmarks.studies import Entry, Study, markdown, mean_and_spread
 
 TABM = {"n_blocks": 3, "clip_norm": 1.0}

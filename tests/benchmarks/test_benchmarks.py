@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import import_time, run
-from benchmarks.datasets import DATASETS
+from benchmarks import run
 from benchmarks.models.registry import MODELS, network_names
-from benchmarks.results import PAPER
-from benchmarks.speed import __main__ as speed
+from benchmarks.runs.results import PAPER
+from benchmarks.speed import __main__ as speed, import_time
+from benchmarks.tables.datasets import DATASETS
 
 SHARED = Path(__file__).parent.parent.parent.parent / "shared" / "data"
 SIZES = {"california_housing": (13209, 3303, 4128), "adult": (26048, 6513, 16281)}
@@ -33,7 +33,7 @@ def test_datasets_have_the_papers_sizes(name):
 def test_datasets_are_the_source(name):
     pd.testing.assert_frame_equal(
         pd.read_parquet(SHARED / f"{name}.parquet"),
-        pd.read_parquet(Path(run.__file__).parent / "data" / f"{name}.parquet"),
+        pd.read_parquet(Path(run.__file__).parent / "tables" / "shipped" / f"{name}.parquet"),
     )
 
 

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from benchmarks.display import Display, duration
+from benchmarks.runs.display import Display, duration
 
 
 def test_durations():

@@ -16,16 +16,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import ensemble, figures, provenance, report, run
-from benchmarks.datasets import Source, load
+from benchmarks import run
 from benchmarks.errors import HarnessError
-from benchmarks.evaluate import evaluate, folder_of, read_predictions
-from benchmarks.executors import Executor
 from benchmarks.files import locked
-from benchmarks.ranking import complete_scores, leaderboard, not_worse_than_the_best, win_rates
-from benchmarks.results import Experiment, done, read, write
-from benchmarks.sources import dataset_name
-from benchmarks.table import collect, label, summary
+from benchmarks.report import figures, pages as report
+from benchmarks.report.ranking import (
+    complete_scores,
+    leaderboard,
+    not_worse_than_the_best,
+    win_rates,
+)
+from benchmarks.report.table import collect, label, summary
+from benchmarks.runs import ensemble, provenance
+from benchmarks.runs.evaluate import evaluate, folder_of, read_predictions
+from benchmarks.runs.executors import Executor
+from benchmarks.runs.results import Experiment, done, read, write
+from benchmarks.tables.datasets import Source, load
+from benchmarks.tables.sources import dataset_name
 
 ROOT = Path(__file__).parent.parent.parent
 HOUSING = Source("smoke_housing")

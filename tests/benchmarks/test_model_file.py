@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import run
 from benchmarks.models.registry import MODELS
-from benchmarks.results import read
+from benchmarks.runs.results import read
 
 FILE = """
 from sklearn.ensemble import HistGradientBoostingRegressor

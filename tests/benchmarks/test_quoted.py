@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.results import PAPER
+from benchmarks.runs.results import PAPER
 
 ROOT = Path(__file__).parent.parent.parent
 REPORTS = ROOT / "benchmarks" / "reports"

@@ -8,7 +8,7 @@ from conftest import ARCHITECTURES
 
 from benchmarks import run
 from benchmarks.models.registry import MODELS, Model, colour_of, network_names, of_preset
-from benchmarks.results import NAME, read
+from benchmarks.runs.results import NAME, read
 
 
 def test_every_network_has_an_entry():

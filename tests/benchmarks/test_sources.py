@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import datasets, public, sources
-from benchmarks.datasets import ELEVEN, Source, load, sample
 from benchmarks.errors import HarnessError
-from benchmarks.results import PAPER
-from benchmarks.splits import SearchData, split_rows
+from benchmarks.runs.results import PAPER
+from benchmarks.tables import datasets, public, sources
+from benchmarks.tables.datasets import ELEVEN, Source, load, sample
+from benchmarks.tables.splits import SearchData, split_rows
 
 OPENML_COLUMNS = (("a", "numeric"), ("kind", "nominal"))
 BODY = b"1,2\n3,4\n" * 1000
@@ -424,7 +424,7 @@ def test_the_authors_tar_file(server, tmp_path, monkeypatch):
 
 def test_the_split_of_the_later_papers():
     """The same test rows; a fifth of the validation rows are the same."""
-    from benchmarks.datasets import with_split
+    from benchmarks.tables.datasets import with_split
 
     for name in ("california_housing", "adult"):
         later, papers = load(with_split(name, "later")), load(with_split(name))

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks.fits import Fit
+from benchmarks.runs.fits import Fit
 from benchmarks.speed import (
     __main__ as speed,
     california,
@@ -218,7 +218,7 @@ def test_memory_is_not_that_of_the_process_that_started_it():
     child = [
         sys.executable,
         "-c",
-        "from benchmarks.peak_memory import peak_bytes; print(peak_bytes())",
+        "from benchmarks.runs.peak_memory import peak_bytes; print(peak_bytes())",
     ]
     done = subprocess.run(
         child,

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from benchmarks import run
-from benchmarks.datasets import Source, load, sample
-from benchmarks.evaluate import folder_of
 from benchmarks.models.registry import MODELS
-from benchmarks.results import Experiment, Variant, read
-from benchmarks.splits import split_rows
+from benchmarks.runs.evaluate import folder_of
+from benchmarks.runs.results import Experiment, Variant, read
 from benchmarks.studies import SHIPPED, changes_of, find_study, frame_of, runs_of, study_names
+from benchmarks.tables.datasets import Source, load, sample
+from benchmarks.tables.splits import split_rows
 
 TINY = '{"d_block": 8, "max_epochs": 3}'
 

@@ -17,13 +17,14 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from benchmarks import run, tune
-from benchmarks.datasets import Source, load
+from benchmarks import run
 from benchmarks.errors import HarnessError
 from benchmarks.models.registry import MODELS
-from benchmarks.results import Experiment, read
-from benchmarks.splits import SearchData
-from benchmarks.tune import Search, finish, open_study, run_trial
+from benchmarks.runs import tune
+from benchmarks.runs.results import Experiment, read
+from benchmarks.runs.tune import Search, finish, open_study, run_trial
+from benchmarks.tables.datasets import Source, load
+from benchmarks.tables.splits import SearchData
 
 ROOT = Path(__file__).parent.parent.parent
 HOUSING = Source("smoke_housing")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.files import tell, tell_damaged
-from benchmarks.results import FORMAT, PAPER, STAGES, read, run_name
+from benchmarks.runs.results import FORMAT, PAPER, STAGES, read, run_name
 
 PARTS = ("train", "val", "test")
 COLUMNS = {

@@ -1,8 +1,8 @@
 """The public sources of the paper's tables: one function a table, each returns three of (numbers
 (N, Fn), y (N,)).
 
-Splits: the official one where there is one, else the paper's rule (``benchmarks/splits.py``). Texts
-are read in pieces straight into float32 arrays, so that a large table is in memory once.
+Splits: the official one where there is one, else the paper's rule (``splits.py``). Texts are read
+in pieces straight into float32 arrays, so that a large table is in memory once.
 """
 
 import bz2
@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.errors import HarnessError
-from benchmarks.sources import check_recorded, data_home, download, fetch_openml_table
-from benchmarks.splits import rows_checksum, split_rows, split_train
+from benchmarks.tables.sources import check_recorded, data_home, download, fetch_openml_table
+from benchmarks.tables.splits import rows_checksum, split_rows, split_train
 
 PIECE = 10_000
 """Lines of text that are read at once."""

@@ -9,15 +9,15 @@ from functools import partial
 
 import optuna
 
-from benchmarks import ensemble as ensembles, tune as tuning
-from benchmarks.datasets import load
-from benchmarks.display import Display
+from benchmarks.runs import ensemble as ensembles, tune as tuning
+from benchmarks.tables.datasets import load
+from benchmarks.runs.display import Display
 from benchmarks.errors import HarnessError
-from benchmarks.evaluate import evaluate as evaluate_one, folder_of
-from benchmarks.executors import Executor
+from benchmarks.runs.evaluate import evaluate as evaluate_one, folder_of
+from benchmarks.runs.executors import Executor
 from benchmarks.files import locked
 from benchmarks.models.registry import MODELS
-from benchmarks.results import Experiment, run_name
+from benchmarks.runs.results import Experiment, run_name
 
 
 @dataclass

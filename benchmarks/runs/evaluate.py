@@ -5,12 +5,12 @@ import time
 
 import numpy as np
 
-from benchmarks.datasets import load
+from benchmarks.tables.datasets import load
 from benchmarks.files import locked, tell_damaged
-from benchmarks.metrics import metrics, predictions
+from benchmarks.runs.metrics import metrics, predictions
 from benchmarks.models.registry import MODELS
-from benchmarks.peak_memory import peak_memory
-from benchmarks.results import done, write
+from benchmarks.runs.peak_memory import peak_memory
+from benchmarks.runs.results import done, write
 
 
 def folder_of(experiment, seed):

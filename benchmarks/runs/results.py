@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import tabdl
-from benchmarks.datasets import Source, load
+from benchmarks.tables.datasets import Source, load
 from benchmarks.errors import HarnessError
 from benchmarks.files import new_folder, read_json
 from benchmarks.models.registry import MODELS
-from benchmarks.provenance import provenance
+from benchmarks.runs.provenance import provenance
 
 FORMAT = 4
 """The version of the layout; raised when the meaning of a report changes."""
-PAPER = json.loads((Path(__file__).parent / "paper.json").read_text())
+PAPER = json.loads((Path(__file__).parent.parent / "paper.json").read_text())
 CONFIGS = ("default", "paper-tuned", "tuned")
 PROTOCOLS = ("plain", "paper")
 NAME = re.compile(r"[\w][\w.-]*")

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from benchmarks.table import label
+from benchmarks.report.table import label
 
 BOOTSTRAP = 200
 SIGNIFICANCE = 0.01

@@ -90,7 +90,7 @@ class Executor:
         except ImportError:
             raise HarnessError("--executor ray needs Ray: pip install 'tabdl[ray]'") from None
         if not ray.is_initialized():  # once for all stages; Ray ends with the process
-            root = str(Path(__file__).parent.parent)
+            root = str(Path(__file__).parent.parent.parent)
             path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
             place = {"address": self.ray_address} if self.ray_address else self._this_machine()
             names = (_MODEL_FILE, "TABDL_PYTABKIT", "TABDL_DATA")

@@ -1,5 +1,5 @@
 """The cost of ``import tabdl`` beside that of what it stands on: ``python -m
-benchmarks.import_time``."""
+benchmarks.speed.import_time``."""
 
 import statistics
 import subprocess

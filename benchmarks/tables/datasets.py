@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from benchmarks import public
 from benchmarks.errors import HarnessError, unknown
-from benchmarks.sources import (
+from benchmarks.tables import public
+from benchmarks.tables.sources import (
     data_home,
     described,
     download,
@@ -28,7 +28,7 @@ from benchmarks.sources import (
     unpack,
     write_archive,
 )
-from benchmarks.splits import Dataset, SearchData, split_rows, split_train
+from benchmarks.tables.splits import Dataset, SearchData, split_rows, split_train
 
 __all__ = [
     "DATASETS",
@@ -44,7 +44,7 @@ __all__ = [
     "with_split",
 ]
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "shipped"
 
 
 def _shipped(name, task):
@@ -143,7 +143,7 @@ ELEVEN = {
     ),
 }
 """The paper's table 7. Its splits are fixed; the public sources are split by its rule
-(``benchmarks/splits.py``)."""
+(``benchmarks/tables/splits.py``)."""
 
 SMOKE = {
     "smoke_housing": ("california_housing", (240, 80, 80)),
@@ -166,7 +166,7 @@ class Source:
     data : str, optional
         The user's own: a path, or ``openml:NUMBER``.
     target, split, task : str, optional
-        For a table of the user's; see :func:`benchmarks.sources.read_file`.
+        For a table of the user's; see :func:`benchmarks.tables.sources.read_file`.
     folder, table : str, optional
         A folder of tables with a ``datasets.json``, and which of them: see :func:`sample`.
     rows : int, optional

@@ -7,12 +7,17 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from benchmarks import figures
 from benchmarks.errors import HarnessError
 from benchmarks.files import locked, new_file, write_text
 from benchmarks.models.registry import MODELS
-from benchmarks.ranking import complete_scores, leaderboard, not_worse_than_the_best, win_rates
-from benchmarks.table import label, later, listed, published, read_sound, summary
+from benchmarks.report import figures
+from benchmarks.report.ranking import (
+    complete_scores,
+    leaderboard,
+    not_worse_than_the_best,
+    win_rates,
+)
+from benchmarks.report.table import label, later, listed, published, read_sound, summary
 
 HEADINGS = (
     *("dataset", "model", "config", "seeds", "score", "paper: default", "paper: tuned"),

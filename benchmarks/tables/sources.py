@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from benchmarks.errors import HarnessError, unknown
 from benchmarks.files import new_folder, read_json, write_json
-from benchmarks.splits import Dataset, split_rows, split_train
+from benchmarks.tables.splits import Dataset, split_rows, split_train
 
 PARTS = ("train", "val", "test")
 TASK_TYPES = {"regression": "regression", "binclass": "binary", "multiclass": "multiclass"}
@@ -208,7 +208,7 @@ def fetch_openml_table(number):
 
 def from_table(name, X, y, split=None, task=None, seed=0, n_rows=None):
     """Return a dataset of a table: its split column's, or the paper's rule (see
-    :func:`benchmarks.splits.split_rows`, also for ``seed`` and ``n_rows``).
+    :func:`benchmarks.tables.splits.split_rows`, also for ``seed`` and ``n_rows``).
 
     Parameters
     ----------

@@ -6,8 +6,8 @@ import numpy as np
 
 from benchmarks.files import new_file
 from benchmarks.models.registry import colour_of
-from benchmarks.ranking import complete_scores
-from benchmarks.table import later, published
+from benchmarks.report.ranking import complete_scores
+from benchmarks.report.table import later, published
 
 MARKERS = {"default": "o", "paper-tuned": "s", "tuned": "D"}
 MIN_DATASETS = 3
@@ -61,7 +61,7 @@ def _log_ticks(axis):
 
 
 def _label(dataset):
-    from benchmarks.results import PAPER
+    from benchmarks.runs.results import PAPER
 
     scores = [
         figure["mean"]

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.datasets import load
+from benchmarks.tables.datasets import load
 from benchmarks.errors import HarnessError
-from benchmarks.evaluate import folder_of, read_predictions
+from benchmarks.runs.evaluate import folder_of, read_predictions
 from benchmarks.files import locked
-from benchmarks.metrics import metrics
-from benchmarks.results import done, read, write
+from benchmarks.runs.metrics import metrics
+from benchmarks.runs.results import done, read, write
 from tabdl import greedy_weights
 
 SIZE = 5

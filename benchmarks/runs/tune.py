@@ -25,12 +25,12 @@ from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrial
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from benchmarks.datasets import load
+from benchmarks.tables.datasets import load
 from benchmarks.errors import HarnessError
 from benchmarks.files import locked
-from benchmarks.metrics import metrics, predictions
+from benchmarks.runs.metrics import metrics, predictions
 from benchmarks.models.registry import MODELS
-from benchmarks.results import done, read, write
+from benchmarks.runs.results import done, read, write
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 FIT_SEED = 0
