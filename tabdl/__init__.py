@@ -4,6 +4,10 @@ from tabdl.ensemble.cross_val import (
     CrossValEnsembleClassifier as CrossValEnsembleClassifier,
     CrossValEnsembleRegressor as CrossValEnsembleRegressor,
 )
+from tabdl.ensemble.distillation import (
+    DistilledClassifier as DistilledClassifier,
+    DistilledRegressor as DistilledRegressor,
+)
 from tabdl.ensemble.greedy import (
     GreedyEnsembleClassifier as GreedyEnsembleClassifier,
     GreedyEnsembleRegressor as GreedyEnsembleRegressor,

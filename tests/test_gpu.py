@@ -391,9 +391,9 @@ def test_folds_cost_their_parameters_not_tables():
 def test_boosted_trees_of_the_harness(model, dataset, tmp_path):
     pytest.importorskip(model.split("-")[0])
     pytest.importorskip("optuna")
-    from benchmarks.datasets import Source
-    from benchmarks.evaluate import evaluate
-    from benchmarks.results import Experiment
+    from benchmarks.runs.evaluate import evaluate
+    from benchmarks.runs.results import Experiment
+    from benchmarks.tables.datasets import Source
 
     reports = [
         evaluate(

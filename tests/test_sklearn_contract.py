@@ -56,6 +56,10 @@ ENSEMBLES = [
     tabdl.GreedyEnsembleRegressor(
         [("ridge", Ridge()), ("tree", DecisionTreeRegressor(random_state=0))], cv=3, random_state=0
     ),
+    tabdl.DistilledClassifier(
+        LogisticRegression(), DecisionTreeClassifier(random_state=0), cv=3, random_state=0
+    ),
+    tabdl.DistilledRegressor(Ridge(), DecisionTreeRegressor(random_state=0), cv=3, random_state=0),
 ]
 
 

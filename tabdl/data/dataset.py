@@ -97,3 +97,11 @@ def slice_rows(X: Any, start: int, stop: int) -> Any:
     if is_frame(X):
         return nw.from_native(X, eager_only=True)[start:stop].to_native()
     return X[start:stop]
+
+
+def concat_rows(X: Any, more: Any) -> Any:
+    """Return the rows of one table and then those of another, which has the same form."""
+    if is_frame(X):
+        frames = [nw.from_native(table, eager_only=True) for table in (X, more)]
+        return nw.concat(frames, how="vertical").to_native()
+    return np.concatenate([X.toarray() if hasattr(X, "toarray") else X, more])

@@ -35,6 +35,7 @@ from tabdl.data.categories import CategoryEncoder
 from tabdl.data.columns import Column
 from tabdl.data.validation import read_X
 from tabdl.ensemble.cross_val import CrossValEnsemble
+from tabdl.ensemble.distillation import Distilled
 from tabdl.ensemble.greedy import GreedyEnsemble
 from tabdl.persistence.onnx_graph import (
     MISSING_TEXT,
@@ -172,6 +173,8 @@ def _shares(estimator: Any) -> list[tuple[Any, float]]:
         refitted = estimator.refit_estimator_
         parts = [refitted] if refitted is not None else estimator.estimators_
         return [(net, share / len(parts)) for part in parts for net, share in _shares(part)]
+    if isinstance(estimator, Distilled):
+        return _shares(estimator.estimator_)
     if isinstance(estimator, GreedyEnsemble):
         weights = {name: weight for name, weight in estimator.weights_.items() if weight > 0}
         if external := [name for name in weights if name not in estimator.members_]:

@@ -33,6 +33,7 @@ NAMES = [
         for kind in ("CrossVal", "Greedy")
         for task in ("Classifier", "Regressor")
     ),
+    *("DistilledClassifier", "DistilledRegressor"),
 ]
 
 
@@ -61,6 +62,9 @@ def unfitted(name):
         cv = getattr(tabdl, f"CrossValEnsemble{task}")(make("TabM", task, **_FEW), cv=2)
         members = [("a", make("TabMLP", task, **_FEW)), ("$b", cv)]
         return getattr(tabdl, name)(members, cv=2, random_state=0)
+    if architecture == "Distilled":
+        student, teacher = make("TabMLP", task, **_FEW), make("TabResNet", task, **_FEW)
+        return getattr(tabdl, name)(student, teacher, cv=2, random_state=0)
     of_classes = {"class_weight": {"no": 1.0, "yes": 2.5}, "calibrate": True}
     more = of_classes if task == "Classifier" else {"loss": "huber"}
     return make(architecture, task, **{**_FEW, **more, **_MORE[architecture]})

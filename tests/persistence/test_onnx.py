@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import tabdl
-from benchmarks.datasets import adult, california_housing
+from benchmarks.tables.datasets import adult, california_housing
 from tabdl.data.columns import read_columns
 from tabdl.data.encoding import NUMERIC_TRANSFORMS, FeatureEncoder
 from tabdl.persistence.onnx import MISSING_TEXT
