@@ -1,7 +1,9 @@
-"""A greedy ensemble of networks and boosted trees, as a model of the comparison."""
+"""A greedy ensemble of networks and boosted trees, and a network that learns from it, as models of
+the comparison."""
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 
 import tabdl
 from benchmarks.runs.fits import Fit
@@ -11,8 +13,9 @@ NETWORKS = {
     "tabm": (tabdl.TabMClassifier, tabdl.TabMRegressor),
     "ft_transformer": (tabdl.FTTransformerClassifier, tabdl.FTTransformerRegressor),
     "resnet": (tabdl.TabResNetClassifier, tabdl.TabResNetRegressor),
+    "mlp": (tabdl.TabMLPClassifier, tabdl.TabMLPRegressor),
 }
-SETTINGS = {"networks": list(NETWORKS), "cv": 5}
+SETTINGS = {"networks": ["tabm", "ft_transformer", "resnet"], "cv": 5}
 
 
 def settings(dataset):
@@ -27,14 +30,9 @@ def train(make, dataset, parameters, seed, device, time_limit, should_prune=None
     defaults otherwise.
     """
     parameters = dict(parameters)
-    names = parameters.pop("networks")
-    X, y = (pd.concat(pair, ignore_index=True) for pair in zip(*_parts(dataset), strict=True))
-    common = {"time_limit": time_limit, "n_jobs": 1, "device": device}
-    place = int(dataset.is_regression)
-    members = [(name, NETWORKS[name][place](**common)) for name in names]
-    members += boosted_trees(X, dataset.is_regression, 1).items()
-    blend = make(members, random_state=seed, **parameters).fit(X, y.to_numpy())
-    fits = [fit for name in names for fit in blend.members_[name].estimators_]
+    networks = {name: NETWORKS[name][dataset.is_regression] for name in parameters.pop("networks")}
+    blend = _fitted(make, networks, parameters, dataset, seed, device, time_limit)
+    fits = [fit for name in networks for fit in blend.members_[name].estimators_]
     return Fit(
         **_predictor(blend),
         n_parameters=sum(fit.n_parameters_ for fit in fits),
@@ -46,8 +44,50 @@ def train(make, dataset, parameters, seed, device, time_limit, should_prune=None
     )
 
 
-def _parts(dataset):
-    return dataset.train, dataset.val
+def student_settings(dataset):
+    """Return the networks and folds of the blend that a student learns from, and its share."""
+    return {"networks": ["mlp"], "cv": 5, "teacher_share": 0.7}
+
+
+def train_student(make, dataset, parameters, seed, device, time_limit, should_prune=None):
+    """Fit a blend, an MLP that learns from it, and a plain MLP, to the same rows."""
+    parameters = dict(parameters)
+    share = parameters.pop("teacher_share")
+    networks = {name: NETWORKS[name][dataset.is_regression] for name in parameters.pop("networks")}
+    blends = (tabdl.GreedyEnsembleClassifier, tabdl.GreedyEnsembleRegressor)
+    common = (parameters, dataset, seed, device, time_limit)
+    blend = _fitted(blends[dataset.is_regression], networks, *common)
+    X, y = _all_rows(dataset)
+    plain = NETWORKS["mlp"][dataset.is_regression](
+        random_state=seed, n_jobs=1, device=device, time_limit=time_limit
+    )
+    student = make(clone(plain), blend, teacher_share=share, random_state=seed).fit(X, y)
+    own = student.estimator_
+    return Fit(
+        **_predictor(student),
+        n_parameters=own.n_parameters_,
+        n_iter=own.n_iter_,
+        best_iter=own.best_epoch_,
+        hit_time_limit=own.stop_reason_ == "time_limit",
+        device=str(device),
+        members={"blend": Fit(**_predictor(blend)), "mlp": Fit(**_predictor(plain.fit(X, y)))},
+    )
+
+
+def _fitted(make, networks, parameters, dataset, seed, device, time_limit):
+    """Return a greedy ensemble of networks and boosted trees, fitted to all rows that are seen."""
+    X, y = _all_rows(dataset)
+    common = {"time_limit": time_limit, "n_jobs": 1, "device": device}
+    members = [(name, network(**common)) for name, network in networks.items()]
+    members += boosted_trees(X, dataset.is_regression, 1).items()
+    return make(members, random_state=seed, **parameters).fit(X, y)
+
+
+def _all_rows(dataset):
+    """Return the rows for training and those for validation as one X and y."""
+    pairs = zip(dataset.train, dataset.val, strict=True)
+    X, y = (pd.concat(pair, ignore_index=True) for pair in pairs)
+    return X, y.to_numpy()
 
 
 def _predictor(model):

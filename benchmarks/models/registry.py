@@ -268,6 +268,15 @@ MODELS: dict[str, Model] = {
         train=blend.train,
         library="lightgbm",
     ),
+    "student": network(
+        "Distilled",
+        label="MLP taught by a blend",
+        colour="#f4a582",
+        own=blend.student_settings,
+        protocol=no_protocol,
+        train=blend.train_student,
+        library="lightgbm",
+    ),
     "pytabkit-realmlp": peer(
         "RealMLP_TD",
         label="RealMLP (pytabkit)",

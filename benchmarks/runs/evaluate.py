@@ -65,13 +65,20 @@ def _fit(experiment, seed, parameters):
     }
     if fit.members:
         report["members"] = {
-            name: metrics(dataset.test[1], predictions(member, dataset.test[0]), member.classes)
-            for name, member in fit.members.items()
+            name: _member(member, dataset.test) for name, member in fit.members.items()
         }
     arrays = {"val": predicted["val"], "test": predicted["test"]}
     if fit.classes is not None:
         arrays["classes"] = np.array(fit.classes.tolist())  # texts as numpy's, not as objects
     return report, arrays
+
+
+def _member(fit, test):
+    """Return the metrics of a member of an ensemble on test rows, and the seconds that it took."""
+    begun = time.perf_counter()
+    predicted = predictions(fit, test[0])
+    seconds = time.perf_counter() - begun
+    return metrics(test[1], predicted, fit.classes) | {"predict_seconds": seconds}
 
 
 def _measured(experiment, seed, parameters, dataset):
