@@ -13,6 +13,11 @@ from tabdl.ensemble.greedy import (
     GreedyEnsembleRegressor as GreedyEnsembleRegressor,
 )
 from tabdl.ensemble.selection import greedy_weights as greedy_weights
+from tabdl.models.autoint import (
+    AutoIntClassifier as AutoIntClassifier,
+    AutoIntRegressor as AutoIntRegressor,
+)
+from tabdl.models.dcn_v2 import DCNv2Classifier as DCNv2Classifier, DCNv2Regressor as DCNv2Regressor
 from tabdl.models.ft_transformer import (
     FTTransformerClassifier as FTTransformerClassifier,
     FTTransformerRegressor as FTTransformerRegressor,
@@ -30,6 +35,7 @@ from tabdl.models.resnet import (
     TabResNetClassifier as TabResNetClassifier,
     TabResNetRegressor as TabResNetRegressor,
 )
+from tabdl.models.snn import SNNClassifier as SNNClassifier, SNNRegressor as SNNRegressor
 from tabdl.models.tabm import TabMClassifier as TabMClassifier, TabMRegressor as TabMRegressor
 from tabdl.persistence.files import load as load, save as save
 from tabdl.persistence.onnx import onnx_inputs as onnx_inputs, to_onnx as to_onnx

@@ -10,7 +10,7 @@ settings, to be given to an estimator as ``numeric_embedding``; each builds its 
 the training rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -68,15 +68,18 @@ class Linear(_Settings):
         Width of the vector of a number. None: the width of a token, else 32.
     activation : bool, default=False
         A ReLU at the end.
+    bias : bool, default=True
+        Whether there is b_j.
     """
 
     d_embedding: int | None = param(OneOf(None), Int(1), default=None, doc=_WIDTH)
     activation: bool = param(OneOf(True, False), default=False, doc="A ReLU at the end.")
+    bias: bool = param(OneOf(True, False), default=True, doc="Whether there is b_j.")
 
     def build(self, train_table: Table, is_classification: bool, d_embedding: int | None) -> Any:
         """Return the module for the training rows, a Table."""
         sizes = (train_table.x_num.shape[1], d_embedding or self.d_embedding or 32)
-        return LinearReLUEmbedding(*sizes) if self.activation else LinearEmbedding(*sizes)
+        return (LinearReLUEmbedding if self.activation else LinearEmbedding)(*sizes, self.bias)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +261,9 @@ def flat_embedding(estimator: Any, schema: Schema, train_table: Table) -> FlatEm
     return FlatEmbedding(schema, estimator.d_embedding, estimator.one_hot_max_size, num)
 
 
-def numeric_embedding(estimator: Any, train_table: Table, d_block: int | None = None) -> Any:
+def numeric_embedding(
+    estimator: Any, train_table: Table, d_block: int | None = None, bias: bool = True
+) -> Any:
     """Return the module ``(B, Fn) -> (B, Fn, D)`` that ``numeric_embedding`` asks for.
 
     Parameters
@@ -269,6 +274,8 @@ def numeric_embedding(estimator: Any, train_table: Table, d_block: int | None = 
         The training rows, on the CPU.
     d_block : int, optional
         D, where the architecture prescribes it.
+    bias : bool
+        False: the linear embedding is without b_j.
 
     Returns
     -------
@@ -287,6 +294,8 @@ def numeric_embedding(estimator: Any, train_table: Table, d_block: int | None = 
             f"{type(estimator).__name__}: numeric_embedding must have d_embedding=None or "
             f"d_embedding=d_block={d_block}, as tokens have one width; got {settings!r}."
         )
+    if not bias and isinstance(settings, Linear):
+        settings = replace(settings, bias=False)
     return settings.build(train_table, is_classifier(estimator), d_block)
 
 

@@ -21,14 +21,24 @@ from tabdl.params import Float, Int, OneOf, param
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, from tokens (B, T, D) to tokens (B, T, D)."""
+    """Multi-head self-attention, from tokens (B, T, D) to tokens (B, T, D).
 
-    def __init__(self, d_block: int, n_heads: int, dropout: float) -> None:
+    Parameters
+    ----------
+    d_block, n_heads : int
+    dropout : float
+        Of the attention probabilities.
+    projects : bool
+        Whether a linear layer mixes the heads.
+    """
+
+    def __init__(self, d_block: int, n_heads: int, dropout: float, projects: bool = True) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.qkv = ZeroBiasLinear(d_block, 3 * d_block)
         # One head has nothing to mix, as in the authors' package.
-        self.out = ZeroBiasLinear(d_block, d_block) if n_heads > 1 else nn.Identity()
+        has_out = projects and n_heads > 1
+        self.out = ZeroBiasLinear(d_block, d_block) if has_out else nn.Identity()
         self.dropout = Dropout(dropout)
 
     def forward(self, qkv: Tensor) -> Tensor:
@@ -225,6 +235,7 @@ _PAPER = {
     "norm": "pre",
     "stochastic_depth": 0.0,
     "numeric_embedding": "linear",
+    "token_bias": True,
     "numeric_transform": "quantile",
     "numeric_missing": "impute",
     "optimizer": "adamw",
@@ -283,6 +294,12 @@ class FTTransformer(TabularEstimator):
         default="linear",
         doc=TOKEN_DOC,
     )
+    token_bias: bool = param(
+        OneOf(True, False),
+        default=True,
+        doc="Whether tokens of the linear embedding and of categories have the bias b_j of their "
+        "feature. The paper's ablation is without (section 5.2).",
+    )
 
     @classmethod
     def paper_config(cls, **changes: Any) -> Self:
@@ -322,9 +339,9 @@ class FTTransformer(TabularEstimator):
                 f"d_block={self.d_block}."
             )
         n_tokens = 1 + schema.n_num + len(schema.cardinalities)
-        num = numeric_embedding(self, train_table, self.d_block)
+        num = numeric_embedding(self, train_table, self.d_block, self.token_bias)
         return FTTransformerNet(
-            FeatureTokenizer(num, schema.cardinalities, self.d_block),
+            FeatureTokenizer(num, schema.cardinalities, self.d_block, self.token_bias),
             FTTransformerBackbone(
                 n_blocks=self.n_blocks,
                 d_block=self.d_block,

@@ -18,6 +18,26 @@ from tabdl.network.layers import Dropout, InputLinear
 from tabdl.params import Float, Int, ListOf, param
 
 
+def hidden_widths(estimator: Any) -> list[int]:
+    """Return the width of each of the ``n_blocks`` hidden layers that ``d_block`` asks for.
+
+    Raises
+    ------
+    ValueError
+        When ``d_block`` has another number of widths.
+    """
+    widths = estimator.d_block
+    # A search may give sizes as numpy's integers.
+    if not isinstance(widths, Sequence):
+        return [widths] * estimator.n_blocks
+    if len(widths) != estimator.n_blocks:
+        raise ValueError(
+            f"{type(estimator).__name__}: d_block must be an int or one width for each of the "
+            f"n_blocks={estimator.n_blocks} layers, got {len(widths)} widths: {widths!r}."
+        )
+    return list(widths)
+
+
 class TabMLP(TabularEstimator):
     """The hyper-parameters of the MLP.
 
@@ -47,21 +67,9 @@ class TabMLP(TabularEstimator):
     )
     lr: float = param(Float("(0, inf)"), default=1e-3, doc="Learning rate of AdamW.")
 
-    def _widths(self):
-        # A search may give sizes as numpy's integers.
-        if not isinstance(self.d_block, Sequence):
-            return [self.d_block] * self.n_blocks
-        if len(self.d_block) != self.n_blocks:
-            raise ValueError(
-                f"{type(self).__name__}: d_block must be an int or one width for each of the "
-                f"n_blocks={self.n_blocks} layers, got {len(self.d_block)} widths: "
-                f"{self.d_block!r}."
-            )
-        return list(self.d_block)
-
     def _build_net(self, schema, n_outputs, train_table):
         embedding = flat_embedding(self, schema, train_table)
-        widths = [embedding.d_out, *self._widths()]
+        widths = [embedding.d_out, *hidden_widths(self)]
         linears = [
             (InputLinear if i == 0 else nn.Linear)(*sizes)
             for i, sizes in enumerate(pairwise(widths))

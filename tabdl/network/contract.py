@@ -61,6 +61,7 @@ _DRAWLESS = {
     nn.Linear,
     nn.ModuleList,
     nn.ReLU,
+    nn.SELU,
     nn.Sequential,
 }
 # Held while torch's global generator is lent to a module, so that fits in threads do not meet.
@@ -394,6 +395,12 @@ def decayed_names(net: nn.Module) -> set[str]:
                 )
             names.add(_join(prefix, name))
     return names
+
+
+def decay_all(net: TabularNet) -> TabularNet:
+    """Give all parameters of a network weight decay, and return the network."""
+    net.decayed = tuple(name for name, _ in net.named_parameters())
+    return net
 
 
 def lr_factors(net: nn.Module) -> dict[str, float]:

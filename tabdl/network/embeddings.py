@@ -26,20 +26,25 @@ def _fill_by_width(parameters: Iterable[Tensor], generator: torch.Generator) -> 
         parameter.uniform_(-bound, bound, generator=generator)
 
 
+def _through(bias: Tensor | None, linear: nn.Linear) -> Tensor | None:
+    """Return what is added behind ``linear`` when ``bias`` is added before it."""
+    return linear.bias if bias is None else linear(bias)
+
+
 class LinearEmbedding(nn.Module):
     """A token for each number: ``x_j * W_j + b_j`` (Gorishniy et al. 2021, section 3.3).
 
-    Shape: (B, Fn) to (B, Fn, D).
+    Without ``bias`` it is ``x_j * W_j``. Shape: (B, Fn) to (B, Fn, D).
     """
 
-    def __init__(self, n_features: int, d_embedding: int) -> None:
+    def __init__(self, n_features: int, d_embedding: int, bias: bool = True) -> None:
         super().__init__()
         self.d_out = d_embedding
         self.weight = nn.Parameter(torch.empty(n_features, d_embedding))
-        self.bias = nn.Parameter(torch.empty(n_features, d_embedding))
+        self.bias = nn.Parameter(torch.empty(n_features, d_embedding)) if bias else None
 
     def init_weights(self, generator: torch.Generator) -> None:
-        """Fill both with uniform numbers in +-1/sqrt(D)."""
+        """Fill with uniform numbers in +-1/sqrt(D)."""
         _fill_by_width(self.parameters(), generator)
 
     def forward(self, x_num: Tensor, linear: nn.Linear | None = None) -> Tensor:
@@ -48,11 +53,12 @@ class LinearEmbedding(nn.Module):
         With the weight A and the bias c the latter is ``x_j * (A W_j) + (A b_j + c)``.
         """
         weight: Tensor = self.weight
-        bias: Tensor = self.bias
+        bias: Tensor | None = self.bias
         if linear is not None:
             weight = nn.functional.linear(weight, linear.weight)
-            bias = linear(bias)
-        return torch.addcmul(bias, x_num.unsqueeze(-1).to(bias.dtype), weight)
+            bias = _through(bias, linear)
+        x = x_num.unsqueeze(-1).to(weight.dtype)
+        return x * weight if bias is None else torch.addcmul(bias.to(weight.dtype), x, weight)
 
 
 class CategoryEmbedding(nn.Module):
@@ -103,14 +109,14 @@ class CategoryEmbedding(nn.Module):
         self.offsets.copy_(sizes.cumsum(0))
 
     def forward(self, x_cat: Tensor, linear: nn.Linear | None = None) -> Tensor:
-        """Return the vectors, or ``linear`` of the vectors, which then have a bias."""
+        """Return the vectors, or ``linear`` of the vectors."""
         weight: Tensor = self.weight
         bias: Tensor | None = self.bias
         # A graph that is exported serves any number of rows.
         few_codes = _is_exporting() or len(weight) <= x_cat.numel()
         if linear is not None and few_codes:
             weight = nn.functional.linear(weight, linear.weight)
-            bias = linear(bias)
+            bias = _through(bias, linear)
         vectors = nn.functional.embedding(x_cat + self.offsets, weight)
         vectors = vectors if bias is None else vectors + bias
         return vectors if linear is None or few_codes else linear(vectors)
@@ -156,7 +162,7 @@ class CategoryEmbedding(nn.Module):
 class FeatureTokenizer(nn.Module):
     """The tokens of a row, [CLS] first (section 3.3, figure 2a).
 
-    Shape: (B, Fn), (B, Fc) to (B, 1 + Fn + Fc, D).
+    Shape: (B, Fn), (B, Fc) to (B, T, D), where T is 1 + Fn + Fc, or Fn + Fc without [CLS].
 
     Parameters
     ----------
@@ -165,18 +171,28 @@ class FeatureTokenizer(nn.Module):
     cardinalities : sequence of int, length Fc
     d_block : int
         D.
+    bias : bool
+        Whether the tokens of a categorical feature have a vector in common.
+    has_cls : bool
     """
 
-    def __init__(self, num: nn.Module | None, cardinalities: Sequence[int], d_block: int) -> None:
+    def __init__(
+        self,
+        num: nn.Module | None,
+        cardinalities: Sequence[int],
+        d_block: int,
+        bias: bool = True,
+        has_cls: bool = True,
+    ) -> None:
         super().__init__()
-        self.cls = nn.Parameter(torch.empty(d_block))
+        self.cls = nn.Parameter(torch.empty(d_block)) if has_cls else None
         self.num = num
-        self.cat = CategoryEmbedding(cardinalities, d_block, bias=True) if cardinalities else None
+        self.cat = CategoryEmbedding(cardinalities, d_block, bias) if cardinalities else None
         self.n_channels = d_block
 
     def init_weights(self, generator: torch.Generator) -> None:
         """Fill [CLS] with uniform numbers in +-1/sqrt(D)."""
-        _fill_by_width([self.cls], generator)
+        _fill_by_width([] if self.cls is None else [self.cls], generator)
 
     def mix_weight(self, share: Tensor, own: Tensor) -> Tensor:
         """Return how much of each token a row keeps, (B, 1, D), when channels are mixed.
@@ -190,17 +206,19 @@ class FeatureTokenizer(nn.Module):
 
     def by_feature(self, x: Tensor) -> Tensor:
         """Return the sum over the token of each feature, (B, Fn + Fc), of ``x`` (B, T, D)."""
-        return x[:, 1:].sum(-1)
+        return (x if self.cls is None else x[:, 1:]).sum(-1)
 
     def forward(self, x_num: Tensor, x_cat: Tensor, linear: nn.Linear | None = None) -> Tensor:
-        """Return the tokens, or ``linear(tokens)``, (B, 1 + Fn + Fc, D').
+        """Return the tokens, or ``linear(tokens)``, (B, T, D').
 
         With the linear embedding the token of a number is ``x * w + b``, and that of a category is
         a row of a table plus ``b``. So ``linear`` (weight W, bias c) need not see every token:
         ``x * (W w) + (W b + c)``, and a row of the transformed table, are the same.
         """
         through: Callable[[Tensor], Tensor] = linear or nn.Identity()
-        tokens = [through(self.cls).expand(x_num.shape[0], 1, -1)]
+        tokens = []
+        if self.cls is not None:
+            tokens.append(through(self.cls).expand(x_num.shape[0], 1, -1))
         if self.num is not None:
             is_linear = type(self.num) is LinearEmbedding
             tokens.append(self.num(x_num, linear) if is_linear else through(self.num(x_num)))
