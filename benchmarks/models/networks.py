@@ -71,6 +71,16 @@ def paper_ft_transformer(dataset):
     return cls.paper_config().get_params()
 
 
+def no_token_bias(dataset):
+    """Return the parameters of the paper's ablation (section 5.2)."""
+    return {"token_bias": False}
+
+
+def paper_ft_transformer_no_bias(dataset):
+    """Return the paper's default configuration of FT-Transformer, without biases of tokens."""
+    return paper_ft_transformer(dataset) | no_token_bias(dataset)
+
+
 def plain_numbers(dataset):
     """Return the parameters of the paper's MLP and ResNet: numbers without an embedding."""
     return {"numeric_embedding": None}

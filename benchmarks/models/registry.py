@@ -204,7 +204,7 @@ MODELS: dict[str, Model] = {
         colour="#0072b2",
         paper=networks.paper_ft_transformer,
         space=spaces.ft_transformer,
-        n_trials=spaces.ft_transformer_trials,
+        n_trials=spaces.trials_of_tokens,
         presets=("quick", "paper"),
     ),
     "resnet": network(
@@ -222,6 +222,27 @@ MODELS: dict[str, Model] = {
         paper=networks.plain_numbers,
         space=spaces.mlp,
         presets=("quick", "paper", "smoke"),
+    ),
+    "snn": network("SNN", label="SNN", colour="#17becf", space=spaces.snn, presets=("paper",)),
+    "dcn_v2": network(
+        "DCNv2", label="DCN V2", colour="#bcbd22", space=spaces.dcn_v2, presets=("paper",)
+    ),
+    "autoint": network(
+        "AutoInt",
+        label="AutoInt",
+        colour="#9467bd",
+        space=spaces.autoint,
+        n_trials=spaces.trials_of_tokens,
+        presets=("paper",),
+    ),
+    "ft_transformer_no_bias": network(
+        "FTTransformer",
+        label="FT-Transformer without biases",
+        colour="#6baed6",
+        own=networks.no_token_bias,
+        paper=networks.paper_ft_transformer_no_bias,
+        space=spaces.ft_transformer,
+        n_trials=spaces.trials_of_tokens,
     ),
     "tabm": network("TabM", label="TabM", colour="#cc79a7", space=spaces.tabm, presets=("quick",)),
     "realmlp": network(
