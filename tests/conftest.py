@@ -18,6 +18,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # Sizes that are small and quick, for the architectures that have such a parameter.
 _SMALL = {
     "n_blocks": 2,
+    "n_cross_layers": 2,
+    "n_hidden_layers": 2,
     "d_block": 16,
     "n_heads": 2,
     "k": 3,

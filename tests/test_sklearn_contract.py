@@ -23,8 +23,11 @@ INEQUIVALENT = dict.fromkeys(
 )
 # The architectures that can be without randomness and batch statistics, without them.
 WITHOUT_DROPOUT = {
+    "AutoInt": {"attention_dropout": 0.0},
+    "DCNv2": {"cross_dropout": 0.0, "hidden_dropout": 0.0},
     "FTTransformer": {"attention_dropout": 0.0, "ffn_dropout": 0.0, "residual_dropout": 0.0},
     "GMLP": {"ffn_dropout": 0.0},
+    "SNN": {"dropout": 0.0},
     "TabMLP": {"dropout": 0.0},
 }
 # A repeated row and a weight of 2 give the same training only where all rows train (a held-out part

@@ -10,8 +10,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tabdl import (
+    AutoIntClassifier,
+    AutoIntRegressor,
     CrossValEnsembleClassifier,
     CrossValEnsembleRegressor,
+    DCNv2Classifier,
+    DCNv2Regressor,
     FTTransformerClassifier,
     FTTransformerRegressor,
     GMLPClassifier,
@@ -20,6 +24,8 @@ from tabdl import (
     GreedyEnsembleRegressor,
     RealMLPClassifier,
     RealMLPRegressor,
+    SNNClassifier,
+    SNNRegressor,
     TabMClassifier,
     TabMLPClassifier,
     TabMLPRegressor,
@@ -37,6 +43,9 @@ weights = np.ones(3)
 
 # Every network, with the defaults and with what people change.
 classifiers = [
+    AutoIntClassifier(n_blocks=2, d_block=16, residual_dropout=0.1),
+    DCNv2Classifier(n_cross_layers=2, n_hidden_layers=4, cross_dropout=0.0),
+    SNNClassifier(d_block=[64, 32], n_blocks=2, weight_decay=0.0),
     FTTransformerClassifier(),
     GMLPClassifier(),
     RealMLPClassifier(),
@@ -51,6 +60,9 @@ classifiers = [
     TabResNetClassifier(class_weight="balanced", optimizer="muon", ema_decay=0.99),
 ]
 regressors = [
+    AutoIntRegressor(),
+    DCNv2Regressor(),
+    SNNRegressor(),
     FTTransformerRegressor(),
     GMLPRegressor(),
     RealMLPRegressor(),

@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from benchmarks.models.registry import network_names
 from benchmarks.studies import Entry, Study, entries, error_table, markdown
 
 PAPER = {"paper": {"numeric_embedding": None}}
@@ -45,7 +44,7 @@ STUDY = Study(
         Entry("catboost"),
         Entry("xgboost"),
         Entry("lightgbm"),
-        *(Entry(name) for name in network_names()),
+        *map(Entry, ("ft_transformer", "resnet", "mlp", "tabm", "realmlp", "gmlp")),
         *entries("mlp", PAPER),
         *entries("resnet", PAPER),
     ),

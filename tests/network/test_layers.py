@@ -7,6 +7,7 @@ from conftest import ARCHITECTURES, make, some_rows
 from torch import nn
 
 from tabdl.data.table import Schema
+from tabdl.models.snn import NormalLinear
 from tabdl.network.contract import decayed_names, init_weights
 from tabdl.network.embeddings import CategoryEmbedding, FeatureTokenizer, LinearEmbedding
 from tabdl.network.layers import BatchNorm, Dropout
@@ -38,9 +39,7 @@ def test_dropout_has_its_own_generator():
 
 
 def test_initialisation_fills_everything_by_its_table(architecture):
-    net = make(architecture, "Regressor", n_blocks=2, d_block=64)._build_net(
-        SCHEMA, 2, some_rows(SCHEMA)
-    )
+    net = make(architecture, "Regressor", d_block=64)._build_net(SCHEMA, 2, some_rows(SCHEMA))
     with torch.no_grad():
         for tensor in net.state_dict().values():
             tensor.fill_(float("nan") if tensor.is_floating_point() else -1)
@@ -49,10 +48,12 @@ def test_initialisation_fills_everything_by_its_table(architecture):
         assert not tensor.isnan().any() if tensor.is_floating_point() else (tensor >= 0).all(), name
     assert all((t >= 0).all() for name, t in net.state_dict().items() if not t.is_floating_point())
     for name, module in net.named_modules():
-        if isinstance(module, nn.Linear):
+        # Those of SNN are normal: see test_snn.py.
+        if isinstance(module, nn.Linear) and not isinstance(module, NormalLinear):
             bound = module.in_features**-0.5
             assert 0.9 * bound < module.weight.abs().max() <= bound
-            assert bool(module.bias.any()) == (name.rpartition(".")[2] not in ("qkv", "out"))
+            if module.bias is not None:
+                assert bool(module.bias.any()) == (name.rpartition(".")[2] not in ("qkv", "out"))
 
 
 def test_initialisation_follows_its_generator(architecture):
@@ -77,8 +78,8 @@ def test_batch_norm_takes_one_row():
 
 
 @pytest.mark.parametrize(
-    "architecture", [name for name in ARCHITECTURES if name != "RealMLP"]
-)  # see test_realmlp.py
+    "architecture", [name for name in ARCHITECTURES if name not in ("RealMLP", "SNN", "DCNv2")]
+)  # see the tests of these
 def test_decayed_are_matrices_of_linear_layers(architecture):
     net = make(architecture, "Regressor")._build_net(SCHEMA, 2, some_rows(SCHEMA))
     parameters = dict(net.named_parameters())
@@ -103,13 +104,14 @@ def test_unseen_is_the_weighted_mean():
     torch.testing.assert_close(weight[6], (2 * weight[4] + 2 * weight[5]) / 4)
 
 
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("cardinalities", [(3, 5), (300, 5)])
-def test_a_linear_layer_of_features_needs_no_tokens(cardinalities):
+def test_a_linear_layer_of_features_needs_no_tokens(cardinalities, bias):
     """For few codes through the table, for more codes than rows through the rows; the same numbers
     and gradients."""
     generator = torch.Generator().manual_seed(0)
     tokenizer, linear = (
-        FeatureTokenizer(LinearEmbedding(4, 8), cardinalities, 8).double(),
+        FeatureTokenizer(LinearEmbedding(4, 8, bias), cardinalities, 8, bias).double(),
         nn.Linear(8, 24).double(),
     )
     init_weights(tokenizer, generator)

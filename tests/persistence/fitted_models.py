@@ -17,11 +17,15 @@ from tabdl.params import Int, OneOf, param
 
 X, Y = people(60)
 _FEW = {"max_epochs": 1, "n_blocks": 1, "d_block": 4}
+_FEW_OF = {"DCNv2": {"max_epochs": 1, "n_cross_layers": 1, "n_hidden_layers": 1, "d_block": 4}}
 # What a network of each architecture has beside, so that every part of a state occurs.
 _MORE = {
+    "AutoInt": {"numeric_embedding": "periodic"},
+    "DCNv2": {"numeric_embedding": PiecewiseLinear(n_bins=5)},
     "FTTransformer": {"n_members": 2},
     "GMLP": {"numeric_transform": "standard"},
     "RealMLP": {"numeric_missing": "indicator"},
+    "SNN": {"one_hot_max_size": 3},
     "TabM": {"n_members": 2, "prune": True, "numeric_embedding": PiecewiseLinear(n_bins=5)},
     "TabMLP": {"d_block": (4, 3), "n_blocks": 2, "numeric_transform": "none"},
     "TabResNet": {"precision": "float64"},
@@ -67,7 +71,8 @@ def unfitted(name):
         return getattr(tabdl, name)(student, teacher, cv=2, random_state=0)
     of_classes = {"class_weight": {"no": 1.0, "yes": 2.5}, "calibrate": True}
     more = of_classes if task == "Classifier" else {"loss": "huber"}
-    return make(architecture, task, **{**_FEW, **more, **_MORE[architecture]})
+    few = _FEW_OF.get(architecture, _FEW)
+    return make(architecture, task, **{**few, **more, **_MORE[architecture]})
 
 
 def target_of(name):
