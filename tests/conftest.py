@@ -38,6 +38,7 @@ _SMALL_OF = {
         "batch_size": "auto",
     },
     "TabM": {"one_hot_max_size": 3},
+    "SNN": {"d_block": 32},
 }
 
 

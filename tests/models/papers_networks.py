@@ -47,6 +47,7 @@ def assert_same_function(net, outputs, expected):
 
 def n_parameters(model, table):
     """Return the size of the paper's tuned network."""
-    estimator = MODELS[model].regressor(**PAPER["tuned_configs"][table][model])
+    entry = MODELS[model]
+    estimator = entry.regressor(**entry.own(None), **PAPER["tuned_configs"][table][model])
     net = estimator._build_net(TABLES[table], 1, some_rows(TABLES[table]))
     return sum(parameter.numel() for parameter in net.parameters())

@@ -4,9 +4,11 @@ import pytest
 import rtdl_revisiting_models as reference
 import torch
 from conftest import some_rows
+from papers_networks import n_parameters
 
 from tabdl import FTTransformerRegressor, TabMLPRegressor, TabMRegressor, TabResNetRegressor
 from tabdl.data.table import Schema
+from tabdl.embeddings import Linear
 from tabdl.network.contract import init_weights
 
 N_ROWS, N_OUTPUTS = 32, 3
@@ -123,6 +125,32 @@ def test_ft_transformer(n_num, cardinalities, n_blocks, n_heads):
             assert_equal(getattr(block.attention.qkv, name).grad, torch.cat(parts))
         assert_equal(block.ffn.linear_in.weight.grad, source["ffn"].linear1.weight.grad)
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
+
+
+@pytest.mark.parametrize("numeric_embedding", ["linear", Linear(activation=True), "piecewise"])
+def test_ft_transformer_without_biases_of_tokens(numeric_embedding):
+    """Tokens are those with biases of zero; embeddings that are not linear keep theirs."""
+    settings = {"n_blocks": 2, "d_block": 24, "n_heads": 4, "numeric_embedding": numeric_embedding}
+    ours = build(FTTransformerRegressor(token_bias=False, **settings), 4, CARDINALITIES)
+    biased = build(FTTransformerRegressor(**settings), 4, CARDINALITIES)
+    perturb(ours)
+    missing, unexpected = biased.load_state_dict(ours.state_dict(), strict=False)
+    linear = {"embedding.num.bias"} if numeric_embedding != "piecewise" else set()
+    assert set(missing) == {"embedding.cat.bias"} | linear and not unexpected
+    with torch.no_grad():
+        for name in missing:
+            biased.get_parameter(name).zero_()
+    inputs = rows(4, CARDINALITIES)
+    outputs, expected = ours(*inputs), biased(*inputs)
+    assert_equal(outputs, expected)
+    theirs = dict(biased.named_parameters())
+    (outputs.square().sum() + expected.square().sum()).backward()
+    for name, parameter in ours.named_parameters():
+        assert_equal(parameter.grad, theirs[name].grad)
+
+
+def test_size_of_the_papers_ft_transformer_without_biases():
+    assert n_parameters("ft_transformer_no_bias", "california_housing") == 185_457
 
 
 @pytest.mark.parametrize("n_blocks", [1, 3])
