@@ -19,7 +19,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 _SMALL = {
     "n_blocks": 2,
     "n_cross_layers": 2,
-    "n_hidden_layers": 2,
     "d_block": 16,
     "n_heads": 2,
     "k": 3,

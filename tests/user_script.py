@@ -44,7 +44,7 @@ weights = np.ones(3)
 # Every network, with the defaults and with what people change.
 classifiers = [
     AutoIntClassifier(n_blocks=2, d_block=16, residual_dropout=0.1),
-    DCNv2Classifier(n_cross_layers=2, n_hidden_layers=4, cross_dropout=0.0),
+    DCNv2Classifier(n_cross_layers=2, n_blocks=4, cross_dropout=0.0),
     SNNClassifier(d_block=[64, 32], n_blocks=2, weight_decay=0.0),
     FTTransformerClassifier(),
     GMLPClassifier(),

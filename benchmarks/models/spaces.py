@@ -52,7 +52,7 @@ def dcn_v2(trial, data):
     most = 16 if data.is_large else 8
     return {
         "n_cross_layers": trial.suggest_int("n_cross_layers", 1, most),
-        "n_hidden_layers": trial.suggest_int("n_hidden_layers", 1, most),
+        "n_blocks": trial.suggest_int("n_blocks", 1, most),
         "d_block": trial.suggest_int("d_block", 64, 1024 if data.is_large else 512),
         "cross_dropout": _zero_or(trial, "cross_dropout", 0.0, 0.5),
         "hidden_dropout": trial.suggest_float("hidden_dropout", 0.0, 0.5),

@@ -43,7 +43,7 @@ class DCNv2Backbone(nn.Module):
         d_in: int,
         d_block: int,
         n_cross_layers: int,
-        n_hidden_layers: int,
+        n_blocks: int,
         cross_dropout: float,
         hidden_dropout: float,
     ) -> None:
@@ -56,7 +56,7 @@ class DCNv2Backbone(nn.Module):
         self.deep = nn.Sequential(
             *(
                 nn.Sequential(nn.Linear(d_block, d_block), nn.ReLU(), Dropout(hidden_dropout))
-                for _ in range(n_hidden_layers)
+                for _ in range(n_blocks)
             )
         )
 
@@ -73,13 +73,12 @@ class DCNv2(TabularEstimator):
     """The hyper-parameters of DCN V2.
 
     The papers have no defaults for it. Width and depth are near those of the tuned configurations
-    of 2106.11959; weight decay acts on all parameters, as in its authors' code.
+    of 2106.11959; weight decay acts on all parameters, as in its authors' code. Products of
+    numbers grow fast: extreme numbers need ``numeric_transform="quantile"`` or "robust".
     """
 
     n_cross_layers: int = param(Int(1), default=3, doc="Number of cross layers.")
-    n_hidden_layers: int = param(
-        Int(1), default=3, doc="Number of hidden layers beside the cross layers."
-    )
+    n_blocks: int = param(Int(1), default=3, doc="Number of hidden layers beside the cross layers.")
     d_block: int = param(Int(1), default=256, doc="Width of every layer.")
     cross_dropout: float = param(
         Float("[0, 1)"), default=0.2, doc="Dropout of what a cross layer adds."
@@ -109,7 +108,7 @@ class DCNv2(TabularEstimator):
             d_in=embedding.d_out,
             d_block=self.d_block,
             n_cross_layers=self.n_cross_layers,
-            n_hidden_layers=self.n_hidden_layers,
+            n_blocks=self.n_blocks,
             cross_dropout=self.cross_dropout,
             hidden_dropout=self.hidden_dropout,
         )

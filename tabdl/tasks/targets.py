@@ -103,8 +103,8 @@ class BinaryTarget:
 
     def probabilities(self, outputs: Tensor) -> np.ndarray:
         """Return the mean over K of the probabilities, (N, 2)."""
-        positive = outputs.sigmoid().mean(1)
-        return torch.cat([1 - positive, positive], 1).numpy()
+        # One minus a probability near one would be zero.
+        return torch.cat([(-outputs).sigmoid().mean(1), outputs.sigmoid().mean(1)], 1).numpy()
 
     def log_probabilities(self, outputs: Tensor) -> np.ndarray:
         """Return logarithms of the probabilities of the classes, (N, 2), from outputs (N, K, 1).

@@ -79,7 +79,7 @@ SIGNATURES = {
     },
     "DCNv2": {
         "n_cross_layers": 3,
-        "n_hidden_layers": 3,
+        "n_blocks": 3,
         "d_block": 256,
         "cross_dropout": 0.2,
         "hidden_dropout": 0.2,
@@ -456,7 +456,6 @@ OTHER = {
     "huber_delta": 0.1,
     "n_blocks": 3,
     "n_cross_layers": 3,
-    "n_hidden_layers": 3,
     "d_block": 20,
     "n_heads": 4,
     "d_embedding": 5,

@@ -10,6 +10,7 @@ from torch import nn
 
 import tabdl
 from tabdl.embeddings import PiecewiseLinear
+from tabdl.exceptions import NonFiniteLossError
 from tabdl.models.tabm import ARCHITECTURES
 
 EMBEDDINGS = {
@@ -55,7 +56,14 @@ def test_one_value_two_values_and_enormous_ones(architecture, embedding, transfo
         numeric_transform=transform,
         max_epochs=2,
     )
-    model.fit(frame, frame["usual"] + frame["two values"])
+    y = frame["usual"] + frame["two values"]
+    is_bounded = transform in ("quantile", "robust") or embedding in ("periodic", "periodic_lite")
+    if architecture == "DCNv2" and not is_bounded:
+        # Cross layers multiply numbers, and a float32 is too small for such products.
+        with pytest.raises(NonFiniteLossError, match="numeric_transform='quantile'"):
+            model.fit(frame, y)
+        return
+    model.fit(frame, y)
     far = [frame.assign(**dict.fromkeys(frame, value)) for value in (1e38, -1e38, 0.0, np.nan)]
     assert_finite(model, frame, *far)
 

@@ -8,11 +8,12 @@ from tabdl import DCNv2Regressor
 from tabdl.network.contract import decayed_names
 
 
-@pytest.mark.parametrize("n_cross_layers, n_hidden_layers", [(1, 2), (3, 1)])
-def test_the_papers_equations(n_cross_layers, n_hidden_layers):
+@pytest.mark.parametrize("n_cross_layers, n_blocks", [(1, 2), (3, 1)])
+def test_the_papers_equations(n_cross_layers, n_blocks):
     """2008.13535, equations 1 and 3, and the parallel structure of section 3.4."""
-    sizes = {"n_cross_layers": n_cross_layers, "n_hidden_layers": n_hidden_layers}
-    net, *inputs = built(DCNv2Regressor(**sizes, d_block=6, d_embedding=4))
+    sizes = {"d_block": 6, "d_embedding": 4}
+    estimator = DCNv2Regressor(n_cross_layers=n_cross_layers, n_blocks=n_blocks, **sizes)
+    net, *inputs = built(estimator)
     projection, head = net.backbone.projection, net.head[0]
     x0 = flat_rows(net, *inputs) @ projection.weight.T + projection.bias
     crossed = deep = x0

@@ -17,7 +17,6 @@ from tabdl.params import Int, OneOf, param
 
 X, Y = people(60)
 _FEW = {"max_epochs": 1, "n_blocks": 1, "d_block": 4}
-_FEW_OF = {"DCNv2": {"max_epochs": 1, "n_cross_layers": 1, "n_hidden_layers": 1, "d_block": 4}}
 # What a network of each architecture has beside, so that every part of a state occurs.
 _MORE = {
     "AutoInt": {"numeric_embedding": "periodic"},
@@ -71,8 +70,7 @@ def unfitted(name):
         return getattr(tabdl, name)(student, teacher, cv=2, random_state=0)
     of_classes = {"class_weight": {"no": 1.0, "yes": 2.5}, "calibrate": True}
     more = of_classes if task == "Classifier" else {"loss": "huber"}
-    few = _FEW_OF.get(architecture, _FEW)
-    return make(architecture, task, **{**few, **more, **_MORE[architecture]})
+    return make(architecture, task, **{**_FEW, **more, **_MORE[architecture]})
 
 
 def target_of(name):
