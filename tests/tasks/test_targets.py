@@ -45,3 +45,13 @@ def test_loss_of_averaged_values():
     assert target.val_loss(
         outputs, torch.from_numpy(target.encode(y, np.float64))
     ).mean().item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("logit", [50.0, -50.0])
+def test_a_small_probability_is_not_zero(logit):
+    """That of the other class, of two, is no difference from one."""
+    target = BinaryTarget(np.arange(2), None, "")
+    outputs = torch.tensor([[[logit]]], dtype=torch.float64)
+    probabilities = target.probabilities(outputs)
+    np.testing.assert_allclose(np.log(probabilities), target.log_probabilities(outputs), rtol=1e-12)
+    assert probabilities.min() == pytest.approx(np.exp(-50), rel=1e-12)
