@@ -87,6 +87,8 @@ class TabularNet(nn.Module):
 
     Attributes
     ----------
+    decayed : tuple of str
+        Only where it differs from the rule above; see :func:`decay_all`.
     n_batch_streams : int
         Number of random orders of the rows in training. A batch takes rows from each in turn. It is
         1, or K where each of K predictions has batches of its own.
@@ -97,6 +99,7 @@ class TabularNet(nn.Module):
         False once bfloat16 or float16 has led to losses that are not finite.
     """
 
+    decayed: tuple[str, ...]
     prefers_half: bool = False
     allow_bfloat16: bool = True
     n_batch_streams: int = 1

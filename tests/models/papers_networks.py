@@ -1,5 +1,7 @@
 """What the tests of the paper's other networks share (2106.11959): its tables and comparisons."""
 
+from typing import Any
+
 import torch
 from conftest import some_rows
 
@@ -47,7 +49,7 @@ def assert_same_function(net, outputs, expected):
 
 def n_parameters(model, table):
     """Return the size of the paper's tuned network."""
-    entry = MODELS[model]
+    entry: Any = MODELS[model]
     estimator = entry.regressor(**entry.own(None), **PAPER["tuned_configs"][table][model])
     net = estimator._build_net(TABLES[table], 1, some_rows(TABLES[table]))
     return sum(parameter.numel() for parameter in net.parameters())

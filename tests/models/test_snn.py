@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import some_rows
 from papers_networks import MIXED, assert_same_function, built, flat_rows, n_parameters
 
 from tabdl import SNNRegressor
@@ -53,7 +54,7 @@ def test_a_rate_that_a_schedule_changes():
 
 
 def test_weights_begin_normal_and_biases_at_zero():
-    net = SNNRegressor(n_blocks=2, d_block=400)._build_net(MIXED, 2, None)
+    net = SNNRegressor(n_blocks=2, d_block=400)._build_net(MIXED, 2, some_rows(MIXED))
     init_weights(net, torch.Generator().manual_seed(0))
     for linear in (net.backbone[0][0], net.backbone[1][0], net.head[0]):
         scaled = linear.weight.std() * linear.in_features**0.5
