@@ -53,8 +53,10 @@ class AlphaDropout(Dropout):
         if kept is None:
             return x
         keep = 1 / self.scale
-        factor = (keep * (1 + (1 - keep) * _FLOOR**2)) ** -0.5
-        return ((x + _FLOOR) * kept).sub_(_FLOOR * keep).mul_(factor)
+        a = (keep * (1 + (1 - keep) * _FLOOR**2)) ** -0.5
+        # The gradient passes over one product only.
+        slope = kept * a
+        return torch.addcmul(slope * _FLOOR - _FLOOR * keep * a, x, slope)
 
 
 class SNN(TabularEstimator):
