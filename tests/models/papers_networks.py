@@ -6,7 +6,7 @@ import torch
 from conftest import some_rows
 
 from benchmarks.models.registry import MODELS
-from benchmarks.results import PAPER
+from benchmarks.runs.results import PAPER
 from tabdl.data.table import Schema
 from tabdl.network.contract import init_weights
 
