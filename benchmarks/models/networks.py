@@ -83,4 +83,4 @@ def paper_ft_transformer_no_bias(dataset):
 
 def plain_numbers(dataset):
     """Return the parameters of the paper's MLP and ResNet: numbers without an embedding."""
-    return {"numeric_embedding": None}
+    return {"numeric_embedding": None, "lr_schedule": "constant"}

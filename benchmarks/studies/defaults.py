@@ -4,7 +4,7 @@ import pandas as pd
 
 from benchmarks.studies import Entry, Study, entries, error_table, markdown
 
-PAPER = {"paper": {"numeric_embedding": None}}
+PAPER = {"paper": {"numeric_embedding": None, "lr_schedule": "constant"}}
 
 
 def answer(frame):

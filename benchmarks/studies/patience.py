@@ -8,7 +8,7 @@ WAITS = {"16": {"patience": 16}} | {
     name: {"patience": value}
     for name, value in {"auto": "auto", "32": 32, "48": 48, "64": 64}.items()
 }
-PLAIN = {"numeric_embedding": None, "batch_size": 32}
+PLAIN = {"numeric_embedding": None, "lr_schedule": "constant", "batch_size": 32}
 
 
 def answer(frame):

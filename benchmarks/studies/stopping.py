@@ -3,7 +3,7 @@
 from benchmarks.studies import Study, entries, markdown, mean_and_spread
 
 SCORES = {"loss": {"scoring": None}, "accuracy": {"scoring": "accuracy"}}
-PLAIN = {"numeric_embedding": None}
+PLAIN = {"numeric_embedding": None, "lr_schedule": "constant"}
 METRICS = ("accuracy", "log_loss", "roc_auc")
 
 
