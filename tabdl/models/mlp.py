@@ -43,7 +43,7 @@ class TabMLP(TabularEstimator):
     """The hyper-parameters of the MLP.
 
     The paper has no defaults for it; width, depth and dropout are near those of the example in the
-    authors' package. Its network has ``numeric_embedding=None`` and ``lr_schedule="constant"``. With
+    authors' package. Theirs has ``numeric_embedding=None`` and ``lr_schedule="constant"``. With
     an embedding the error is smaller (``python -m benchmarks.run study defaults``). With a cooldown
     it is the same after half of the time.
     """
