@@ -220,7 +220,12 @@ def _add_study(parser):
         "--rows", nargs="+", type=_at_least(int, 20), metavar="N", help="training and validation"
     )
     group.add_argument("--only", nargs="+", metavar="NAME", help="some of what it compares")
-    group.add_argument("--report", type=writable_file, metavar="FILE", help="the answer goes there")
+    group.add_argument(
+        "--report",
+        type=writable_file,
+        metavar="FILE",
+        help="the answer goes there, and its runs beside it as .jsonl",
+    )
 
 
 def _variant(text):
@@ -347,6 +352,8 @@ def study(options, console):
     text = f"# {asked.question}\n\n`{command}`\n\n{asked.answer(frame)}\n"
     path = options.report or options.out / "report" / f"{options.study}.md"
     write_text(path, text)
+    lines = frame.drop(columns=["history", "val", "members"]).to_json(orient="records", lines=True)
+    write_text(path.with_suffix(".jsonl"), lines)
     print(f"{text}\n{path}")
     return plan
 
