@@ -23,10 +23,15 @@ from tabdl.models.ft_transformer import (
     FTTransformerRegressor as FTTransformerRegressor,
 )
 from tabdl.models.gmlp import GMLPClassifier as GMLPClassifier, GMLPRegressor as GMLPRegressor
+from tabdl.models.grownet import (
+    GrowNetClassifier as GrowNetClassifier,
+    GrowNetRegressor as GrowNetRegressor,
+)
 from tabdl.models.mlp import (
     TabMLPClassifier as TabMLPClassifier,
     TabMLPRegressor as TabMLPRegressor,
 )
+from tabdl.models.node import NODEClassifier as NODEClassifier, NODERegressor as NODERegressor
 from tabdl.models.realmlp import (
     RealMLPClassifier as RealMLPClassifier,
     RealMLPRegressor as RealMLPRegressor,
@@ -37,6 +42,10 @@ from tabdl.models.resnet import (
 )
 from tabdl.models.snn import SNNClassifier as SNNClassifier, SNNRegressor as SNNRegressor
 from tabdl.models.tabm import TabMClassifier as TabMClassifier, TabMRegressor as TabMRegressor
+from tabdl.models.tabnet import (
+    TabNetClassifier as TabNetClassifier,
+    TabNetRegressor as TabNetRegressor,
+)
 from tabdl.persistence.files import load as load, save as save
 from tabdl.persistence.onnx import onnx_inputs as onnx_inputs, to_onnx as to_onnx
 

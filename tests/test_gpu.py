@@ -111,7 +111,7 @@ def no_dropout(architecture):
 def batches_of_100(architecture):
     """Return the sizes of the batches of 32 of 100 rows; RealMLP leaves what is left at the end of
     an epoch."""
-    return [32] if architecture == "RealMLP" else [4, 32]
+    return [32] if architecture in ("RealMLP", "TabNet") else [4, 32]
 
 
 @pytest.mark.filterwarnings("error")

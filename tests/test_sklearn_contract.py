@@ -40,6 +40,17 @@ def small_instances():
     return [make(name, task, **small) for name in ARCHITECTURES for task in TASKS]
 
 
+# Smaller where the defaults take minutes.
+QUICKER = {
+    "GrowNet": {"n_blocks": 4, "max_epochs": 20},
+    "NODE": {"d_block": 64, "lr": 0.03},
+}
+
+
+def quicker(cls):
+    return next((own for name, own in QUICKER.items() if cls.__name__.startswith(name)), {})
+
+
 def checks_of(estimators, names):
     """Return the checks of those names, without arguments, as parameters of a test."""
     return [
@@ -79,12 +90,13 @@ def test_check(estimator, check):
 @pytest.mark.parametrize(
     ("estimator", "check"),
     checks_of(
-        [cls(max_epochs=100) for cls in ESTIMATORS],
+        [cls(**{"max_epochs": 100, **quicker(cls)}) for cls in ESTIMATORS],
         {"check_classifiers_train", "check_regressors_train"},
     ),
 )
 def test_defaults_learn(estimator, check):
-    """All is default but the number of epochs, as in scikit-learn's tests of its own networks."""
+    """All is default but ``QUICKER`` and the number of epochs, as in scikit-learn's tests of its
+    own networks."""
     check(estimator)
 
 

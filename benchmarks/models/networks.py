@@ -84,3 +84,27 @@ def paper_ft_transformer_no_bias(dataset):
 def plain_numbers(dataset):
     """Return the parameters of the paper's MLP and ResNet: numbers without an embedding."""
     return {"numeric_embedding": None, "lr_schedule": "constant"}
+
+
+def paper_node(dataset):
+    """Return what the paper's NODE has in every configuration: wide vectors of categories."""
+    return {"d_embedding": 256} if dataset.has_categories else {}
+
+
+def paper_grownet(dataset):
+    """Return what makes GrowNet that of the paper's code: labels of 0 and 1 in its expansion."""
+    return {"newton_labels": "binary"} if dataset.task == "binary" else {}
+
+
+def protocol_of_grownet(dataset, config):
+    """Return the same as :func:`protocol`, with 40 stages at most."""
+    return protocol(dataset, config) | {"max_epochs": 40}
+
+
+def paper_tabnet(dataset):
+    """Return what makes TabNet that of the paper's code: masks that are the same for all rows, and
+    its large batches."""
+    n_rows = len(dataset.train[0])
+    sizes = (16_384, 512) if dataset.is_large else (2048 if n_rows < 50_000 else 8192, 256)
+    batch, virtual = (4096, 512) if dataset.name == "epsilon" else sizes
+    return {"masks_see_rows": False, "batch_size": batch, "virtual_batch_size": virtual}

@@ -5,6 +5,8 @@ files of its authors' run reports; those of later models name theirs. Where a pa
 with probability one half, else drawn", that is a categorical beside it.
 """
 
+import itertools
+
 
 def _zero_or(trial, name, low, high, log=False):
     if trial.suggest_categorical(f"{name} > 0", [False, True]):
@@ -153,6 +155,66 @@ def gmlp(trial, data):
         "lr": trial.suggest_float("lr", 1e-5, 1e-2, log=True),
         "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-3, log=True),
     }
+
+
+def node(trial, data):
+    """One of the paper's grid, or its default; drawn, where the paper tries each once."""
+    layouts = _node_layouts(data)
+    return layouts[trial.suggest_categorical("layout", list(layouts))]
+
+
+def _node_layouts(data):
+    """1,024 or 2,048 trees in 2, 4 or 8 layers; with more than two classes a response has one
+    number for each."""
+    widths = (2,) if data.task == "multiclass" else (2, 3)
+    grid = itertools.product((1024, 2048), (2, 4, 8), (6, 8), widths)
+    chosen = [(1024, 1, 6, 2), *grid]
+    names = ("d_block", "n_blocks", "depth", "d_tree")
+    return {
+        f"{n_trees} trees, {n_blocks} layers, depth {depth}, {d_tree} numbers": dict(
+            zip(names, (n_trees // n_blocks, n_blocks, depth, d_tree), strict=True)
+        )
+        for n_trees, n_blocks, depth, d_tree in chosen
+    }
+
+
+def node_trials(data):
+    """Return how many configurations there are."""
+    return len(_node_layouts(data))
+
+
+def grownet(trial, data):
+    """The paper's space."""
+    embedding = {"d_embedding": ("d_embedding", 32, 512)} if data.has_categories else {}
+    return {
+        "d_block": trial.suggest_int("d_block", 32, 512),
+        "epochs_per_stage": trial.suggest_int("epochs_per_stage", 1, 2),
+        "correct_epochs": trial.suggest_int("correct_epochs", 1, 2),
+        "lr": trial.suggest_float("lr", 1e-5, 1e-2, log=True),
+        "weight_decay": _zero_or(trial, "weight_decay", 1e-6, 1e-3, log=True),
+    } | {name: trial.suggest_int(*bounds) for name, bounds in embedding.items()}
+
+
+def tabnet(trial, data):
+    """The paper's space; its steps count one that only makes a mask."""
+    steps = [100, 500, 2000, *([10_000] if data.name in ("covtype", "epsilon") else [])]
+    return {
+        "d_block": trial.suggest_categorical("d_block", [8, 16, 32, 64, 128]),
+        "n_blocks": trial.suggest_int("n_blocks", 2, 9),
+        "relaxation_factor": trial.suggest_float("relaxation_factor", 1.0, 2.0),
+        "sparsity_loss_weight": trial.suggest_float("sparsity_loss_weight", 1e-6, 0.1, log=True),
+        "lr": trial.suggest_float("lr", 1e-3, 1e-2),
+        "lr_decay_steps": trial.suggest_categorical("lr_decay_steps", steps),
+    } | _tabnet_extra(trial, data)
+
+
+def _tabnet_extra(trial, data):
+    found = _embedding(trial, data)
+    if data.name == "covtype":
+        found["momentum"] = trial.suggest_float("momentum", 0.7, 0.99)
+    if data.name == "epsilon":
+        return found | {"momentum": 0.99, "lr_decay_rate": 0.99}
+    return found | {"lr_decay_rate": trial.suggest_float("lr_decay_rate", 0.4, 0.95)}
 
 
 def costs_much(data):

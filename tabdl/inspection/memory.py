@@ -25,9 +25,8 @@ _LIBRARIES = 105 * 2**20
 _FIRST_LIBRARIES = 40 * 2**20
 # A step takes more than its tensors: copies inside of operations, and gaps between blocks.
 _GAPS = 1.35
-# Rows from which embeddings learn bins, and by which weights are adapted: more add nothing.
+# Rows from which embeddings learn bins: more add nothing.
 _MOST_BIN_ROWS = 5_000
-_MOST_ADAPT_ROWS = 20_000
 _FEW_ROWS = 64
 
 
@@ -133,9 +132,9 @@ def _step(estimator: Any, net: Any, schema: Schema, n_rows: int) -> int:
 
 def _adapting(net: Any, schema: Schema, n_rows: int) -> int:
     """Return the most memory that it takes to adapt the first weights to the training rows."""
-    if not net.adapts_to_data:
+    if not net.adapts_to_data or net.n_adapt_rows == 0:
         return 0
-    return _peak(net.eval(), schema, min(n_rows, _MOST_ADAPT_ROWS), has_gradients=False)
+    return _peak(net.eval(), schema, min(n_rows, net.n_adapt_rows), has_gradients=False)
 
 
 def _peak(net: Any, schema: Schema, n_rows: int, has_gradients: bool) -> int:

@@ -242,6 +242,7 @@ class RealMLPNet(TabularNet):
         in the range of the training rows, except in training.
     """
 
+    n_adapt_rows = _ADAPT_ROWS
     low: Tensor
     high: Tensor
 
@@ -289,10 +290,9 @@ class RealMLPNet(TabularNet):
         if self.is_clamped:
             self.low.copy_(train_table.y.amin(0))
             self.high.copy_(train_table.y.amax(0))
-        if len(train_table) > _ADAPT_ROWS:
-            train_table = train_table.take(
-                torch.randperm(len(train_table), generator=generator)[:_ADAPT_ROWS]
-            )
+        if len(train_table) > self.n_adapt_rows:
+            order = torch.randperm(len(train_table), generator=generator)
+            train_table = train_table.take(order[: self.n_adapt_rows])
         x = self.embedding(train_table.x_num.to(self.head.weight.dtype), train_table.x_cat)
         for layer in [*self.backbone, self.head]:
             if isinstance(layer, NTKLinear):

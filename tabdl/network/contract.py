@@ -40,9 +40,10 @@ buffer are lost, and ``init_weights`` has to put them there.
 
 import contextlib
 import copy
+import itertools
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -66,6 +67,27 @@ _DRAWLESS = {
 }
 # Held while torch's global generator is lent to a module, so that fits in threads do not meet.
 _GLOBAL_GENERATOR = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of an epoch that begins with a fresh optimizer.
+
+    Attributes
+    ----------
+    begin : callable
+        What is done to each network before. A weight that its outputs do not depend on from then
+        on is not trained.
+    n_passes : int
+        How often it goes through the rows.
+    lr_factor, decay_factor : float
+        Factors of the learning rate and of weight decay.
+    """
+
+    begin: Callable[[Any], None]
+    n_passes: int = 1
+    lr_factor: float = 1.0
+    decay_factor: float = 1.0
 
 
 class TabularNet(nn.Module):
@@ -97,11 +119,14 @@ class TabularNet(nn.Module):
         bfloat16; else it means TF32.
     allow_bfloat16 : bool
         False once bfloat16 or float16 has led to losses that are not finite.
+    n_adapt_rows : int
+        How many training rows ``init_from_data`` sends through the network, at most.
     """
 
     decayed: tuple[str, ...]
     prefers_half: bool = False
     allow_bfloat16: bool = True
+    n_adapt_rows: int = 20_000
     n_batch_streams: int = 1
 
     def __init__(
@@ -135,6 +160,13 @@ class TabularNet(nn.Module):
     def init_from_data(self, train_table: Any, generator: torch.Generator) -> None:
         """Adapt the weights to the training rows, a Table on the CPU; most networks do not."""
 
+    def phases(self, epoch: int) -> Sequence[Phase]:
+        """Return the phases of an epoch, from 0; the first one may have fewer than the second.
+
+        Most networks have none: an epoch is a pass through the rows, and the optimizer goes on.
+        """
+        return ()
+
     @property
     def adapts_to_data(self) -> bool:
         """Whether :meth:`init_from_data` does something."""
@@ -165,7 +197,8 @@ class TabularNet(nn.Module):
 
     @property
     def _head_dtype(self) -> torch.dtype:
-        return next((p.dtype for p in self.head.parameters()), torch.float32)
+        # A head without weights has the dtype of the others.
+        return next(itertools.chain(self.head.parameters(), self.parameters())).dtype
 
     @property
     def width(self) -> int:

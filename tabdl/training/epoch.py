@@ -6,6 +6,7 @@ Nothing in them waits for the device.
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -51,7 +52,11 @@ class EpochRunner:
         self.n_batch = config.batch_size * self.n_batch_streams
         self.batches = make_batches([run.table for run in runs], self.device, self.n_batch)
         self.n_visited = _visited(config.epoch_rows or min(run.n_rows for run in runs), config)
-        self.n_steps_epoch = math.ceil(self.n_visited / config.batch_size)
+        # What the learning rate is multiplied with in a phase of an epoch.
+        self.phase_factor = 1.0
+        self.phases = first.phases
+        self.n_passes = _n_passes(first)
+        self.n_steps_epoch = math.ceil(self.n_visited / config.batch_size) * self.n_passes
         self.pace = self._new_pace(runs)
         # The batches of this epoch that no step has taken yet.
         self.left: Iterator[Tensor] | None = None
@@ -73,7 +78,7 @@ class EpochRunner:
         if config.time_limit is None:
             return Pace(config, self.n_steps_epoch)
         n_val = sum(0 if run.val is None else len(run.val) for run in runs)
-        n_val_epochs = n_val / len(runs) / self.n_visited
+        n_val_epochs = n_val / len(runs) / (self.n_visited * self.n_passes)
         return TimedPace(config, self.n_steps_epoch, self.device, n_val_epochs)
 
     def _generator(self, seed):
@@ -167,36 +172,68 @@ class EpochRunner:
     def run_round(self) -> Tensor:
         """Take a step for each batch up to the next evaluation; return the mean losses, (M,).
 
-        A round is an epoch, in a new random order, but for what a time limit changes.
+        A round is an epoch, in a new random order, but for what a time limit changes. The losses
+        are those of the last phase.
         """
-        assert self.step is not None, "the context is open"
         self.networks.train()
-        self.total.zero_()
+        self._forget_losses()
         self.pace.begin_round()
-        n_rows = 0
         with self.config.precision.matmuls(self.device), self.parts.team.share():
             for index in self._batches():
+                assert self.step is not None, "the context is open"
                 self._schedule()
                 self.step(index)
-                n_rows += index.shape[1]
+                self.n_rows += index.shape[1]
                 if self.pace.step_done():
                     break
         self.pace.end_round()
-        return self.total / n_rows
+        return self.total / self.n_rows
+
+    def _forget_losses(self):
+        self.total.zero_()
+        self.n_rows = 0
 
     def _batches(self):
         """Yield the batches of the epoch that is not through, and of further ones if need be."""
         while True:
             if self.left is None:
-                parts = zip(self.sizes, self.indices, self.orders, strict=True)
-                orders = [self._order(*part)[: self.n_visited] for part in parts]
-                self.left = self.batches.epoch(torch.stack(orders).flatten(1), self.n_batch)
+                self.left = self._epoch()
             # ``yield from`` would close what the next round goes on with.
             while (index := next(self.left, None)) is not None:
                 yield index
             self.left = None
             if self.pace.ends_with_epoch():
                 return
+
+    def _pass(self):
+        """Return the batches of a pass through the rows."""
+        parts = zip(self.sizes, self.indices, self.orders, strict=True)
+        orders = [self._order(*part)[: self.n_visited] for part in parts]
+        return self.batches.epoch(torch.stack(orders).flatten(1), self.n_batch)
+
+    def _epoch(self):
+        """Yield the batches of an epoch, and begin each of its phases."""
+        n_before = self.pace.n_done
+        phases = self.phases(n_before // self.n_steps_epoch)
+        if not phases:
+            yield from self._pass()
+            return
+        for phase in phases:
+            self._begin(phase)
+            for _ in range(phase.n_passes):
+                yield from self._pass()
+        # A first epoch that is shorter counts as one.
+        self.pace.n_done = n_before + self.n_steps_epoch
+
+    def _begin(self, phase):
+        self.networks.change(phase.begin)
+        decay = self.config.weight_decay * phase.decay_factor
+        config = replace(self.config, weight_decay=decay)
+        self.optimizer = Optimizer(self.networks, config, self.device)
+        # What was recorded is the step of another phase.
+        self.step = CUDAGraphStep(self._step, self.device, self.noise)
+        self.phase_factor = phase.lr_factor
+        self._forget_losses()
 
     def _schedule(self):
         """Set the learning rate, weight decay and dropout of the next step."""
@@ -205,7 +242,8 @@ class EpochRunner:
         n_warmup = config.warmup_epochs * self.n_steps_epoch
         schedule = "constant" if config.has_cooldown else config.lr_schedule
         factor = learning_rate_factor(schedule, pace.position, pace.n_steps, n_warmup)
-        factor *= pace.lr_factor
+        rate, n_steps = config.lr_decay
+        factor *= pace.lr_factor * self.phase_factor * rate ** (pace.position / n_steps)
         self.lr_factors = [
             factor if cooldown is None else factor * cooldown.factor(pace.n_done)
             for cooldown in self.cooldowns
@@ -230,6 +268,8 @@ class EpochRunner:
         parameters = list(self.networks.parameters.values())
         if self.loss_scale is not None:
             self.loss_scale.unscale(parameters)
+        if self.config.clip_value is not None:
+            torch.nn.utils.clip_grad_value_(parameters, self.config.clip_value)
         if self.config.clip_norm is not None:
             clip_gradients(parameters, self.config.clip_norm, len(self.networks))
         self.optimizer.step()
@@ -270,6 +310,11 @@ class EpochRunner:
         losses = self.loss(outputs.flatten(0, 1), batch.y.flatten(0, 1))
         losses = losses.unflatten(0, outputs.shape[:2])
         return losses if batch.weight is None else losses * batch.weight
+
+
+def _n_passes(net):
+    """Return how often an epoch goes through the rows."""
+    return max(1, *(sum(phase.n_passes for phase in net.phases(epoch)) for epoch in (0, 1)))
 
 
 def _visited(n_rows, config):

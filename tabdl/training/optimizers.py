@@ -1,4 +1,4 @@
-"""Optimizers of the weights of all networks: AdamW, Muon, and running averages of the weights."""
+"""Optimizers of the weights of all networks: Adam, AdamW and Muon; running averages of weights."""
 
 import contextlib
 import math
@@ -18,7 +18,7 @@ _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 class Optimizer:
-    """AdamW in one kernel, or Muon for hidden matrices and AdamW for the rest.
+    """Adam or AdamW in one kernel, or Muon for hidden matrices and AdamW for the rest.
 
     On CUDA a step can be recorded. A recorded step reads numbers from where they were, so the
     learning rate, and a weight decay that changes, are tensors there that :meth:`set` writes into.
@@ -45,7 +45,8 @@ class Optimizer:
         options = {"betas": (0.9, config.beta2), "fused": True, "capturable": self.is_cuda}
         self.optimizers: list[torch.optim.Optimizer] = []
         if adamw:
-            self.optimizers.append(torch.optim.AdamW([g | weight_decay for g in adamw], **options))
+            adam = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+            self.optimizers.append(adam([g | weight_decay for g in adamw], **options))
         if muon:
             self.optimizers.append(Muon([g | weight_decay for g in muon]))
         self.groups = self._all_groups()

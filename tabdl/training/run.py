@@ -26,12 +26,17 @@ class TrainingConfig:
     lr, weight_decay : float
     clip_norm : float or None
         Largest norm of the gradient of a network.
-    optimizer : {"adamw", "muon"}
+    clip_value : float or None
+        Largest size of a number in a gradient.
+    optimizer : {"adamw", "muon", "adam"}
+        With "adam" weight decay is a part of the gradient.
     beta2 : float
-        Decay of the average of squared gradients of AdamW.
+        Decay of the average of squared gradients of Adam and AdamW.
     lr_schedule, weight_decay_schedule, dropout_schedule : str
         Keys of ``schedules.SCHEDULES``: for each step a factor by the share of ``max_epochs`` that
         is done.
+    lr_decay : tuple of (float, float)
+        What the learning rate is multiplied with in so many steps, a little in each.
     warmup_epochs : float
         Epochs in which the learning rate grows linearly; its schedule begins after them.
     ema_decay : float or None
@@ -74,12 +79,14 @@ class TrainingConfig:
     time_limit: float | None
     precision: Precision
     clip_norm: float | None = None
+    clip_value: float | None = None
     is_compiled: bool = False
     optimizer: str = "adamw"
     beta2: float = 0.999
     lr_schedule: str = "constant"
     weight_decay_schedule: str = "constant"
     dropout_schedule: str = "constant"
+    lr_decay: tuple[float, float] = (1.0, 1.0)
     warmup_epochs: float = 0.0
     ema_decay: float | None = None
     hidden_mix: bool = False

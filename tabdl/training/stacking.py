@@ -96,6 +96,11 @@ class StackedNetworks:
         for copied in self._copies:
             copied.net.train()
 
+    def change(self, function: Callable[[Any], None]) -> None:
+        """Apply a function to each network, and to what computes for them."""
+        for net in [*self.nets, self._alone, *[copied.net for copied in self._copies]]:
+            function(net)
+
     @contextlib.contextmanager
     def drawing_from(self, sources: Sequence[RandomBits]) -> Iterator[None]:
         """Let the dropout of each network draw from its source while the context is open."""

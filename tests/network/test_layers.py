@@ -78,7 +78,8 @@ def test_batch_norm_takes_one_row():
 
 
 @pytest.mark.parametrize(
-    "architecture", [name for name in ARCHITECTURES if name not in ("RealMLP", "SNN", "DCNv2")]
+    "architecture",
+    [name for name in ARCHITECTURES if name not in ("RealMLP", "SNN", "DCNv2", "NODE", "GrowNet")],
 )  # see the tests of these
 def test_decayed_are_matrices_of_linear_layers(architecture):
     net = make(architecture, "Regressor")._build_net(SCHEMA, 2, some_rows(SCHEMA))

@@ -23,10 +23,13 @@ _MORE = {
     "DCNv2": {"numeric_embedding": PiecewiseLinear(n_bins=5)},
     "FTTransformer": {"n_members": 2},
     "GMLP": {"numeric_transform": "standard"},
+    "GrowNet": {"n_blocks": 2},
+    "NODE": {"numeric_embedding": "piecewise"},
     "RealMLP": {"numeric_missing": "indicator"},
     "SNN": {"one_hot_max_size": 3},
     "TabM": {"n_members": 2, "prune": True, "numeric_embedding": PiecewiseLinear(n_bins=5)},
     "TabMLP": {"d_block": (4, 3), "n_blocks": 2, "numeric_transform": "none"},
+    "TabNet": {"relaxation_factor": 1.2},
     "TabResNet": {"precision": "float64"},
 }
 NAMES = [

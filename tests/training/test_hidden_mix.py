@@ -134,7 +134,8 @@ def test_mixed_members_are_what_each_is_alone(architecture):
         return nets
 
     for together, alone in zip(run([0, 1]), run([0]) + run([1]), strict=True):
-        torch.testing.assert_close(together.state_dict(), alone.state_dict(), rtol=1e-4, atol=1e-4)
+        # AdamW enlarges what is left of a gradient that is zero.
+        torch.testing.assert_close(together.state_dict(), alone.state_dict(), rtol=1e-4, atol=5e-4)
 
 
 def test_it_learns(architecture, task):

@@ -5,7 +5,7 @@ import copy
 
 import pytest
 import torch
-from conftest import make, some_rows
+from conftest import ARCHITECTURES, make, some_rows
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -145,6 +145,7 @@ def test_muon_in_the_loop_beside_adamw(monkeypatch):
         assert (weight - plain.state_dict()[name]).abs().mean() < 0.05 * moved, name
 
 
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "NODE"])
 def test_hidden_matrices(architecture):
     net = make(architecture, "Regressor", numeric_embedding="periodic")._build_net(
         SCHEMA, 1, some_rows(SCHEMA)
