@@ -41,7 +41,8 @@ myst_heading_anchors = 3
 
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings name types, and shapes with them
-autodoc_default_options = {"members": True, "inherited-members": True, "member-order": "bysource"}
+autodoc_member_order = "bysource"
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 maximum_signature_line_length = 88
 
@@ -57,6 +58,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "write_computation_times": False,
     "image_srcset": ["2x"],
+    "capture_repr": ("_repr_html_",),
 }
 
 # --- look
@@ -65,6 +67,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = "tabdl"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_context = {"default_mode": "auto"}
+html_favicon = "_static/favicon.svg"
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

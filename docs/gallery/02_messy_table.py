@@ -64,4 +64,13 @@ changes = {
     "twice the area": {"area": 2 * flat["area"].iloc[0]},
 }
 rows = pd.concat([flat.assign(**change) for change in changes.values()])
-pd.Series(model.predict(rows).round(), index=list(changes), name="rent").to_frame()
+answers = pd.Series(model.predict(rows).round(), index=list(changes), name="rent")
+answers.to_frame()
+
+# %%
+# The same as a picture.
+
+from matplotlib import pyplot as plt
+
+figure, ax = plt.subplots(figsize=(6, 2.5), layout="constrained")
+answers[::-1].plot.barh(ax=ax, xlabel="predicted rent", ylabel="")

@@ -30,7 +30,7 @@ wear = level + load + 0.1 * day + rng.normal(0, 0.5, 600)
 # Three ways to make folds. ``groups`` is an argument of ``fit``. For folds of time the rows are
 # put in order first; the rows to stop by then are the last ones of each training part.
 
-network = TabMLPRegressor(d_block=64, n_blocks=2, max_epochs=40)
+network = TabMLPRegressor(d_block=64, n_blocks=2, max_epochs=25)
 
 
 def cross_validate(cv, rows, **fit_params):
@@ -66,5 +66,5 @@ ax.grid(axis="y", alpha=0.3)
 # ``oof_prediction_`` holds a prediction for each row that some fold did not train on. The first
 # days are never tested, so their predictions are NaN.
 
-missing = {name: np.isnan(model.oof_prediction_).sum() for name, model in fitted.items()}
+missing = {name: int(np.isnan(model.oof_prediction_).sum()) for name, model in fitted.items()}
 print(missing)

@@ -32,7 +32,7 @@ def objective(trial):
         d_block=trial.suggest_categorical("d_block", [32, 64, 128]),
         dropout=trial.suggest_float("dropout", 0.0, 0.5),
         n_blocks=2,
-        max_epochs=40,
+        max_epochs=25,
         callbacks=[report],
         random_state=0,
     ).fit(X_train, y_train)
@@ -45,7 +45,7 @@ study = optuna.create_study(
     sampler=optuna.samplers.TPESampler(seed=0),
     pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=5),
 )
-study.optimize(objective, n_trials=15)
+study.optimize(objective, n_trials=12)
 
 # %%
 # Each line is a trial. Pruned ones are grey: they cost a few epochs.

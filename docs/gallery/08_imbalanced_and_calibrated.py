@@ -17,17 +17,17 @@ from sklearn.model_selection import train_test_split
 from tabdl import TabMLPClassifier
 
 X, y = make_classification(
-    4000, 12, n_informative=6, weights=[0.95], flip_y=0.02, class_sep=0.8, random_state=0
+    6000, 12, n_informative=6, weights=[0.95], flip_y=0.02, class_sep=0.8, random_state=0
 )
 X_train, X_test, y_train, y_test = train_test_split(
-    X, y, test_size=0.5, stratify=y, random_state=0
+    X, y, test_size=0.75, stratify=y, random_state=0
 )
 
 # %%
 # Three settings. ``scoring="average_precision"`` stops by the ranking of the rows and not by the
 # loss. ``calibrate=True`` fits a temperature to the validation rows after training.
 
-shared = {"d_block": 128, "n_blocks": 2, "random_state": 0}
+shared = {"d_block": 64, "n_blocks": 2, "random_state": 0}
 models = {
     "plain": TabMLPClassifier(**shared),
     "balanced": TabMLPClassifier(class_weight="balanced", **shared),
@@ -65,7 +65,7 @@ from sklearn.calibration import calibration_curve
 figure, ax = plt.subplots(figsize=(5, 4.5), layout="constrained")
 ax.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
 for name, p in probabilities.items():
-    share, mean = calibration_curve(y_test, p, n_bins=8, strategy="uniform")
+    share, mean = calibration_curve(y_test, p, n_bins=5, strategy="uniform")
     ax.plot(mean, share, "o-", markersize=4, label=name)
 ax.set_xlabel("predicted probability")
 ax.set_ylabel("share of positive rows")

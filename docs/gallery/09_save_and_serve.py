@@ -60,6 +60,13 @@ print(f"largest difference {np.abs(by_graph - model.predict_proba(X)).max():.1e}
 pd.Series(milliseconds, name="ms a call").round(2).to_frame()
 
 # %%
+
+from matplotlib import pyplot as plt
+
+figure, ax = plt.subplots(figsize=(6, 2.5), layout="constrained")
+pd.Series(milliseconds)[::-1].plot.barh(ax=ax, xlabel="milliseconds a call")
+
+# %%
 # Files, and what each is for.
 
 sizes = {path.name: path.stat().st_size / 1024 for path in sorted(folder.iterdir())}

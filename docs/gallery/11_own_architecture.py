@@ -93,7 +93,7 @@ for name, classifier, regressor in [
     ("Gated", GatedClassifier, GatedRegressor),
     ("TabMLP", TabMLPClassifier, TabMLPRegressor),
 ]:
-    settings = {"n_blocks": 2, "d_block": 64, "max_epochs": 30, "random_state": 0}
+    settings = {"n_blocks": 2, "d_block": 64, "max_epochs": 20, "random_state": 0}
     scores[name] = {
         "accuracy, breast cancer": cross_val_score(
             classifier(**settings), *load_breast_cancer(return_X_y=True), cv=3
@@ -102,7 +102,16 @@ for name, classifier, regressor in [
             regressor(**settings), *load_diabetes(return_X_y=True), cv=3
         ).mean(),
     }
-pd.DataFrame(scores).T.round(3)
+scores = pd.DataFrame(scores)
+scores.round(3)
+
+# %%
+
+from matplotlib import pyplot as plt
+
+figure, ax = plt.subplots(figsize=(6, 2.5), layout="constrained")
+scores.plot.barh(ax=ax, xlabel="mean score of three folds")
+ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 # %%
 # Wrong values are refused with the sentence that the parameter declares.

@@ -23,7 +23,7 @@ train, test = order[:1000], order[1000:]
 
 def network(**params):
     """Return a small network that trains on every row that it gets."""
-    settings = {"n_blocks": 2, "d_block": 128, "early_stopping": False, "max_epochs": 30}
+    settings = {"n_blocks": 2, "d_block": 128, "early_stopping": False, "max_epochs": 20}
     settings |= {"numeric_embedding": None, "numeric_transform": "standard", "random_state": 0}
     return TabMLPClassifier(**settings, **params)
 
@@ -41,7 +41,7 @@ for n_labels in (30, 60, 100):
     models = {
         "one network": network().fit(X[labelled], y[labelled]),
         "mean of five": network(n_members=5).fit(X[labelled], y[labelled]),
-        "self-training": SelfTrainingClassifier(network(), threshold=0.95, max_iter=3).fit(
+        "self-training": SelfTrainingClassifier(network(), threshold=0.95, max_iter=2).fit(
             X[train], partly
         ),
     }
