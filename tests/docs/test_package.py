@@ -39,13 +39,14 @@ def built(tmp_path_factory):
 def test_install_and_use(kind, built, tmp_path):
     """The environment has the packages that the tests run with, but not their tabdl."""
     [package] = built.glob(kind)
-    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
     [site] = (tmp_path / "venv" / "lib").glob("python*/site-packages")
     (site / "packages.pth").write_text(sysconfig.get_path("purelib"))
-    install = ["pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation", package]
     environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
-    run(python, "-m", *install, cwd=tmp_path, env=environment)
+    install = ["install", "-q", "--no-deps", "--no-index", "--ignore-installed"]
+    install += ["--no-build-isolation", package]
+    run(sys.executable, "-m", "pip", "--python", python, *install, cwd=tmp_path, env=environment)
     smoke = Path(__file__).parent / "smoke.py"
     printed = run(python, "-W", "error", smoke, cwd=tmp_path, env=environment)
     assert printed == f"ok {tabdl.__version__} True\n"
