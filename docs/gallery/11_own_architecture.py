@@ -12,12 +12,11 @@ class: tables, training, early stopping, ensembles, pickles.
 
 from torch import nn
 
-from tabdl.base import TabularEstimator
+from tabdl.base import ClassifierTask, RegressorTask, TabularEstimator
 from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, flat_embedding
 from tabdl.network.contract import TabularNet
 from tabdl.network.layers import Dropout
 from tabdl.params import Float, Int, param
-from tabdl.tasks.mixins import ClassifierTask, RegressorTask
 
 
 class Residual(nn.Module):

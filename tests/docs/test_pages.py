@@ -11,6 +11,7 @@ from numpydoc.validate import validate
 from sklearn.base import BaseEstimator
 
 import tabdl
+import tabdl.base
 import tabdl.embeddings
 import tabdl.exceptions
 import tabdl.inspection
@@ -19,7 +20,7 @@ import tabdl.kaggle
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 API = (ROOT / "docs" / "api" / "index.md").read_text()
-REEXPORT = [tabdl, tabdl.inspection, tabdl.kaggle]
+REEXPORT = [tabdl, tabdl.base, tabdl.inspection, tabdl.kaggle]
 DEFINE = [tabdl.embeddings, tabdl.exceptions]
 MADE = {"generated", "auto_gallery", "reports"}  # what a build has left
 PAGES = [
