@@ -215,6 +215,10 @@ class GMLPClassifier(ClassifierTask, GMLP):
 
     {attributes}
 
+    See Also
+    --------
+    FTTransformerClassifier : The same tokens, with attention.
+
     References
     ----------
     Liu, Dai, So, Le: "Pay Attention to MLPs", NeurIPS 2021, sections 2 and 5.2.
@@ -240,6 +244,10 @@ class GMLPRegressor(RegressorTask, GMLP):
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    FTTransformerRegressor : The same tokens, with attention.
 
     References
     ----------

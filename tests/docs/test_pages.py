@@ -60,6 +60,12 @@ def test_every_public_name_has_a_page():
 
 
 @pytest.mark.parametrize("name", public(BaseEstimator))
+def test_an_estimator_names_others_and_has_an_example(name):
+    missing = {code for code, _ in validate(f"tabdl.{name}")["errors"]}
+    assert not missing & {"ES01", "EX01", "SA01"}
+
+
+@pytest.mark.parametrize("name", public(BaseEstimator))
 def test_every_parameter_is_described(name):
     cls = getattr(tabdl, name)
     for parameter in inspect.signature(cls).parameters.values():
