@@ -19,7 +19,7 @@ STATIC = ROOT / "docs" / "_static"
 LABELS = {
     "catboost": "CatBoost",
     "tabm": "TabM (former default)",
-    "mlp": "TabMLP",
+    "mlp": "TabMLP (former default)",
     "resnet": "TabResNet",
     "ft_transformer": "FT-Transformer",
     "gmlp": "gMLP",
