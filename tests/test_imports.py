@@ -86,6 +86,7 @@ def test_every_import_is_declared():
     core = packages(PROJECT["dependencies"])
     bench = core | packages(PROJECT["optional-dependencies"]["bench"])
     test = packages(PROJECT["optional-dependencies"]["test"])
+    docs = packages(PROJECT["optional-dependencies"]["docs"])
     kaggle = packages(PROJECT["optional-dependencies"]["kaggle"])
     for path in files("tabdl"):
         assert outside(imports(path, top_level_only=True)) <= core, path
@@ -95,7 +96,7 @@ def test_every_import_is_declared():
         assert outside(imports(path)) <= bench | OPPONENTS | {"ray"}, path
     beside = {path.stem for path in files("tests")}  # such as conftest
     for path in files("tests"):
-        assert outside(imports(path)) <= bench | test | beside, path
+        assert outside(imports(path)) <= bench | test | docs | beside, path
 
 
 def test_every_room_has_a_floor():

@@ -13,6 +13,14 @@ import tabdl
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES_THAT_RUN = [
+    "index",
+    "getting-started",
+    "guide/embeddings",
+    "guide/ensembles",
+    "guide/inspection",
+    "guide/saving",
+]
 
 
 def command(name):
@@ -37,17 +45,18 @@ def test_ci_runs_the_test_command():
     assert done.stdout.strip() == command("test")
 
 
-@pytest.mark.parametrize("code", re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S))
-def test_python_blocks(code, monkeypatch):
-    monkeypatch.chdir(ROOT)
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{name}.md" for name in PAGES_THAT_RUN)])
+def test_python_blocks(page, tmp_path, monkeypatch):
+    """The blocks of a page run one after the other."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)
+    assert blocks
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         "tabdl.base.estimator.choose_patience", lambda n_steps, lr_schedule: 1
     )  # the code, not the scores
-    exec(compile(code, "README.md", "exec"), {})
-
-
-def test_there_is_a_quick_start():
-    assert "```python\n" in README
+    names = {}
+    for code in blocks:
+        exec(compile(code, page, "exec"), names)
 
 
 def test_links_lead_to_files():

@@ -1,4 +1,4 @@
-"""The service of docs/serving.md under load, and predictions in forked processes."""
+"""The service of docs/guide/serving.md under load, and predictions in forked processes."""
 
 import contextlib
 import json

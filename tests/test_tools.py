@@ -11,9 +11,10 @@ from sklearn.base import BaseEstimator
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = "tests/user_script.py"
+FOLDERS = ["tabdl", "benchmarks", "tests", "tools", "docs"]
 COMMANDS = {
-    "ruff check": ["ruff", "check", "tabdl", "benchmarks", "tests", "tools"],
-    "ruff format": ["ruff", "format", "--check", "tabdl", "benchmarks", "tests", "tools"],
+    "ruff check": ["ruff", "check", *FOLDERS],
+    "ruff format": ["ruff", "format", "--check", *FOLDERS],
     # Basic, as is the default. One call for both: most of its time goes into torch's types.
     "pyright": ["pyright", "--pythonpath", sys.executable, "tabdl", SCRIPT],
 }

@@ -591,10 +591,16 @@ class CrossValEnsemble(FittedCrossVal, BaseEnsemble):
 class CrossValEnsembleClassifier(EnsembleClassifierMixin, CrossValEnsemble):
     """A classifier that is trained on each fold; it predicts the mean of the probabilities.
 
+    Use it for out-of-fold predictions, and where a mean of several fits is worth their cost.
+
     {parameters}
 
     {attributes}
     classes_ : ndarray of shape (C,)
+
+    See Also
+    --------
+    GreedyEnsembleClassifier : Several estimators with weights.
 
     Examples
     --------
@@ -611,9 +617,15 @@ class CrossValEnsembleClassifier(EnsembleClassifierMixin, CrossValEnsemble):
 class CrossValEnsembleRegressor(EnsembleRegressorMixin, CrossValEnsemble):
     """A regressor that is trained on each fold; it predicts the mean of the values.
 
+    Use it for out-of-fold predictions, and where a mean of several fits is worth their cost.
+
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    GreedyEnsembleRegressor : Several estimators with weights.
 
     Examples
     --------

@@ -288,6 +288,10 @@ class DistilledClassifier(EnsembleClassifierMixin, Distilled):
     {attributes}
     classes_ : ndarray of shape (C,)
 
+    See Also
+    --------
+    GreedyEnsembleClassifier : A teacher of several estimators.
+
     References
     ----------
     Hinton, Vinyals and Dean: "Distilling the Knowledge in a Neural Network", 1503.02531.
@@ -314,6 +318,10 @@ class DistilledRegressor(EnsembleRegressorMixin, Distilled):
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    GreedyEnsembleRegressor : A teacher of several estimators.
 
     References
     ----------

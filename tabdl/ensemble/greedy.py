@@ -506,6 +506,11 @@ class GreedyEnsembleClassifier(EnsembleClassifierMixin, GreedyEnsemble):
     {attributes}
     classes_ : ndarray of shape (C,)
 
+    See Also
+    --------
+    CrossValEnsembleClassifier : One estimator on each fold.
+    DistilledClassifier : One estimator that learns from a blend.
+
     References
     ----------
     Caruana et al.: "Ensemble Selection from Libraries of Models", ICML 2004.
@@ -552,6 +557,11 @@ class GreedyEnsembleRegressor(EnsembleRegressorMixin, GreedyEnsemble):
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    CrossValEnsembleRegressor : One estimator on each fold.
+    DistilledRegressor : One estimator that learns from a blend.
 
     References
     ----------

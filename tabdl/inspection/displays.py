@@ -169,7 +169,11 @@ class ImportanceDisplay:
         Parameters
         ----------
         estimator : fitted estimator
-        X, y, method
+        X : {array-like, data frame} of shape (N, F)
+            The rows to look at.
+        y : array-like of shape (N,) or (N, C), optional
+            As for :func:`tabdl.inspection.importances`.
+        method : {"gradient", "attention", "permutation"}
             As for :func:`tabdl.inspection.importances`.
         max_columns : int
             How many columns are shown.

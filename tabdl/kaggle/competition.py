@@ -301,8 +301,9 @@ class Competition:
         return self._blend
 
     def usable(self, models: Sequence[str] | None = None) -> list[TrainedModel]:
-        """Return the models that a blend is made of: those of all folds; where there is none, those
-        of the most folds.
+        """Return the models that a blend is made of.
+
+        These are the models of all folds; where there is none, those of the most folds.
 
         Raises
         ------

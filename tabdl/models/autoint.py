@@ -108,6 +108,10 @@ class AutoIntClassifier(ClassifierTask, AutoInt):
 
     {attributes}
 
+    See Also
+    --------
+    FTTransformerClassifier : Attention over the same tokens, better in the paper.
+
     References
     ----------
     Song, Shi, Xiao, Duan, Xu, Zhang, Tang: "AutoInt: Automatic Feature Interaction Learning via
@@ -132,6 +136,10 @@ class AutoIntRegressor(RegressorTask, AutoInt):
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    FTTransformerRegressor : Attention over the same tokens, better in the paper.
 
     References
     ----------

@@ -126,6 +126,10 @@ class DCNv2Classifier(ClassifierTask, DCNv2):
 
     {attributes}
 
+    See Also
+    --------
+    TabMLPClassifier : The deep part alone, with embeddings of numbers.
+
     References
     ----------
     Wang, Shivanna, Cheng, Jain, Lin, Hong, Chi: "DCN V2: Improved Deep & Cross Network and
@@ -150,6 +154,10 @@ class DCNv2Regressor(RegressorTask, DCNv2):
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    TabMLPRegressor : The deep part alone, with embeddings of numbers.
 
     References
     ----------

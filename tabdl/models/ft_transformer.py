@@ -377,6 +377,11 @@ class FTTransformerClassifier(ClassifierTask, FTTransformer):
 
     {attributes}
 
+    See Also
+    --------
+    GMLPClassifier : The same tokens, without attention.
+    TabMClassifier : Better by default, and quicker on a CPU.
+
     References
     ----------
     Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data",
@@ -404,6 +409,11 @@ class FTTransformerRegressor(RegressorTask, FTTransformer):
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    GMLPRegressor : The same tokens, without attention.
+    TabMRegressor : Better by default, and quicker on a CPU.
 
     References
     ----------

@@ -205,7 +205,7 @@ class GMLP(TabularEstimator):
 
 
 class GMLPClassifier(ClassifierTask, GMLP):
-    """gMLP for binary, multiclass and multilabel classification of table rows.
+    """A gMLP for binary, multiclass and multilabel classification of table rows.
 
     Every column, numeric or categorical, becomes a token of width ``d_block``, as in
     FT-Transformer; in ``n_blocks`` blocks each token is multiplied with a learned sum over all
@@ -214,6 +214,10 @@ class GMLPClassifier(ClassifierTask, GMLP):
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    FTTransformerClassifier : The same tokens, with attention.
 
     References
     ----------
@@ -231,7 +235,7 @@ class GMLPClassifier(ClassifierTask, GMLP):
 
 
 class GMLPRegressor(RegressorTask, GMLP):
-    """gMLP for regression on one or several targets of table rows.
+    """A gMLP for regression on one or several targets of table rows.
 
     Every column, numeric or categorical, becomes a token of width ``d_block``, as in
     FT-Transformer; in ``n_blocks`` blocks each token is multiplied with a learned sum over all
@@ -240,6 +244,10 @@ class GMLPRegressor(RegressorTask, GMLP):
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    FTTransformerRegressor : The same tokens, with attention.
 
     References
     ----------

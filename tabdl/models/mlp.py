@@ -89,9 +89,16 @@ class TabMLPClassifier(ClassifierTask, TabMLP):
     Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` layers of
     linear, ReLU and dropout follow.
 
+    Use it where seconds count, and as a member of a blend.
+
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    TabMClassifier : The best default, at a higher cost.
+    TabResNetClassifier : With residual blocks.
 
     References
     ----------
@@ -114,9 +121,16 @@ class TabMLPRegressor(RegressorTask, TabMLP):
     Numbers stand beside learned vectors of the categories in one row; ``n_blocks`` layers of
     linear, ReLU and dropout follow.
 
+    Use it where seconds count, and as a member of a blend.
+
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    TabMRegressor : The best default, at a higher cost.
+    TabResNetRegressor : With residual blocks.
 
     References
     ----------

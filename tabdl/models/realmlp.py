@@ -428,9 +428,16 @@ class RealMLPClassifier(ClassifierTask, RealMLP):
     from the data, and courses of the learning rate, dropout and weight decay that were tuned
     together: strong without tuning.
 
+    Use it as a member of a blend, and where many configurations are tried.
+
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    TabMClassifier : The best default, at a higher cost.
+    TabMLPClassifier : An MLP without tuned defaults.
 
     References
     ----------
@@ -472,9 +479,16 @@ class RealMLPRegressor(RegressorTask, RealMLP):
     together: strong without tuning. Predictions stay between the smallest and the largest target of
     the training rows.
 
+    Use it as a member of a blend, and where many configurations are tried.
+
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    TabMRegressor : The best default, at a higher cost.
+    TabMLPRegressor : An MLP without tuned defaults.
 
     References
     ----------

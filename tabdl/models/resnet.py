@@ -127,6 +127,11 @@ class TabResNetClassifier(ClassifierTask, TabResNet):
 
     {attributes}
 
+    See Also
+    --------
+    TabMLPClassifier : Without residual blocks.
+    TabMClassifier : The best default, at a higher cost.
+
     References
     ----------
     Gorishniy, Rubachev, Khrulkov, Babenko: "Revisiting Deep Learning Models for Tabular Data",
@@ -152,6 +157,11 @@ class TabResNetRegressor(RegressorTask, TabResNet):
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    TabMLPRegressor : Without residual blocks.
+    TabMRegressor : The best default, at a higher cost.
 
     References
     ----------

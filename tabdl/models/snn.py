@@ -116,6 +116,10 @@ class SNNClassifier(ClassifierTask, SNN):
 
     {attributes}
 
+    See Also
+    --------
+    TabMLPClassifier : The same layers with ReLU, and embeddings of numbers.
+
     References
     ----------
     Klambauer, Unterthiner, Mayr, Hochreiter: "Self-Normalizing Neural Networks", NeurIPS 2017,
@@ -140,6 +144,10 @@ class SNNRegressor(RegressorTask, SNN):
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    TabMLPRegressor : The same layers with ReLU, and embeddings of numbers.
 
     References
     ----------

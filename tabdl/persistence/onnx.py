@@ -13,7 +13,7 @@ empty       float64                                 NaN
 =========== ======================================= ===============================================
 
 An input has the name of its column. The outputs are ``predict`` and, of a classifier,
-``predict_proba``. ``docs/serving.md`` has examples.
+``predict_proba``. ``docs/guide/serving.md`` has examples.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The tables of docs/kinds.md say what each dtype is read as: the reader itself writes them.
+"""The tables of docs/guide/tables.md say what each dtype is read as: the reader itself writes them.
 
 ``python tests/data/test_kinds.py`` writes them anew.
 """
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tabdl.data.columns import read_columns
 
-PATH = Path(__file__).parents[2] / "docs" / "kinds.md"
+PATH = Path(__file__).parents[2] / "docs" / "guide" / "tables.md"
 TABLES = "## numpy\n"
 DAY = datetime.datetime(2021, 3, 4, 5, 6)
 SPAN = datetime.timedelta(seconds=5)

@@ -1,4 +1,4 @@
-"""An HTTP service of one fitted classifier; ``docs/serving.md`` says how to start it.
+"""An HTTP service of one fitted classifier; ``docs/guide/serving.md`` says how to start it.
 
 ``POST /predict`` takes a list of rows, each an object from column to value, and returns the
 probabilities of the classes. A column that a row lacks is missing.
