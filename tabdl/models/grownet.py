@@ -377,6 +377,10 @@ class GrowNetClassifier(ClassifierTask, GrowNet):
 
     {attributes}
 
+    See Also
+    --------
+    NODERegressor : Another ensemble of weak learners in one network.
+
     References
     ----------
     Badirli, Liu, Xing, Bhowmik, Doan, Keerthi: "Gradient Boosting Neural Networks: GrowNet", 2020.
@@ -415,6 +419,10 @@ class GrowNetRegressor(RegressorTask, GrowNet):
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    NODERegressor : Another ensemble of weak learners in one network.
 
     References
     ----------

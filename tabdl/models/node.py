@@ -231,6 +231,10 @@ class NODEClassifier(ClassifierTask, NODE):
 
     {attributes}
 
+    See Also
+    --------
+    GrowNetRegressor : Another ensemble of weak learners in one network.
+
     References
     ----------
     Popov, Morozov, Babenko: "Neural Oblivious Decision Ensembles for Deep Learning on Tabular
@@ -256,6 +260,10 @@ class NODERegressor(RegressorTask, NODE):
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    GrowNetRegressor : Another ensemble of weak learners in one network.
 
     References
     ----------

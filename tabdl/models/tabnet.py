@@ -380,6 +380,10 @@ class TabNetClassifier(ClassifierTask, TabNet):
 
     {attributes}
 
+    See Also
+    --------
+    FTTransformerRegressor : Attention over columns.
+
     References
     ----------
     Arik, Pfister: "TabNet: Attentive Interpretable Tabular Learning", AAAI 2021.
@@ -405,6 +409,10 @@ class TabNetRegressor(RegressorTask, TabNet):
     {parameters}
 
     {attributes}
+
+    See Also
+    --------
+    FTTransformerRegressor : Attention over columns.
 
     References
     ----------
