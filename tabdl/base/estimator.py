@@ -3,7 +3,7 @@
 ``fit`` makes values that several fits can share::
 
     dataset     = read_training_data(estimator, X, y, sample_weight)        # checked once
-    preparation = Preparation(estimator, train, start)                      # target, encoder, table
+    preparation = Preparation(estimator, train, start, order)               # target, encoder, table
     fit         = Fit(estimator, preparation, train, val, seeds)            # its networks
     train_fits([fit, …])                                                    # one training for all
 
@@ -42,6 +42,7 @@ from tabdl.data.dataset import Dataset, Subset, slice_rows
 from tabdl.data.encoding import FeatureEncoder
 from tabdl.data.splitting import train_val_split
 from tabdl.data.state import State
+from tabdl.data.statistics import needs_target
 from tabdl.data.table import Schema, Table, TableView
 from tabdl.data.validation import check_X, read_dataset
 from tabdl.exceptions import FitInterruptedWarning, tabdl_version, warn_of_version
@@ -157,7 +158,8 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
             seeds = MemberSeeds(self.random_state, self.n_members)
             dataset = read_training_data(self, X, y, sample_weight)
             train, val = self._given_or_held_out(dataset, (X_val, y_val, sample_weight_val), seeds)
-            fit = Fit(self, Preparation(self, train, start), train, val, seeds)
+            preparation = Preparation(self, train, start, seeds.order)
+            fit = Fit(self, preparation, train, val, seeds)
             with progress(self._name, self.verbose, self.max_epochs, self.n_members) as callbacks:
                 train_fits([fit], callbacks)
         if self.stop_reason_ == "interrupted":
@@ -559,6 +561,8 @@ class Preparation:
         The rows from which quantiles, categories and the mean of y are learned.
     start : float
         When the fit began, by ``time.perf_counter``; a time limit counts from there.
+    order : int
+        Seed of the order of the training rows for statistics of the target.
 
     Attributes
     ----------
@@ -568,10 +572,12 @@ class Preparation:
     target : BinaryTarget, MulticlassTarget, MultilabelTarget or RegressionTarget
     encoder : FeatureEncoder
     table : Table
-        The rows, encoded, on the CPU.
+        The training rows on the CPU. Their statistics of categories do not know their targets.
     """
 
-    def __init__(self, estimator: TabularEstimator, train: Subset, start: float) -> None:
+    def __init__(
+        self, estimator: TabularEstimator, train: Subset, start: float, order: int
+    ) -> None:
         name = type(estimator).__name__
         self.estimator = estimator
         self.train = train
@@ -580,15 +586,35 @@ class Preparation:
         self.dtype = choose_dtype(estimator.precision, self.device, name)
         self.target = estimator._make_target(train)
         self.encoder = FeatureEncoder(
-            estimator.numeric_transform, name, estimator.numeric_missing
-        ).fit(train.dataset.columns, train.indices, train.weight)
-        self.table = self.encode(train)
+            estimator.numeric_transform,
+            name,
+            estimator.numeric_missing,
+            estimator.categorical_statistics,
+        )
+        x_num, x_cat = self.encoder.fit_transform(
+            train.dataset.columns,
+            train.indices,
+            train.weight,
+            self._outputs_of(train) if needs_target(estimator.categorical_statistics) else None,
+            order,
+            _numpy_dtype(self.dtype),
+        )
+        self.table = self._table(x_num, x_cat, train)
+
+    def _outputs_of(self, subset: Subset) -> np.ndarray:
+        """Return the targets as numbers, (n, C): of several classes one for each."""
+        y = self.target.encode(subset.y, np.float64)
+        return y if y.ndim == 2 else np.eye(self.target.n_outputs)[y]
 
     def encode(self, subset: Subset) -> Table:
-        """Return rows as a Table on the CPU."""
-        dtype = _numpy_dtype(self.dtype)
+        """Return rows that do not train as a Table on the CPU; those that train are ``table``."""
         columns = list(subset.dataset.columns)
-        x_num, x_cat = self.encoder.transform(columns, subset.indices, dtype)
+        x_num, x_cat = self.encoder.transform(columns, subset.indices, _numpy_dtype(self.dtype))
+        return self._table(x_num, x_cat, subset)
+
+    def _table(self, x_num: np.ndarray, x_cat: np.ndarray, subset: Subset) -> Table:
+        """Return features with the targets and weights of their rows."""
+        dtype = _numpy_dtype(self.dtype)
         y = self.target.encode(subset.y, dtype)
         with np.errstate(over="ignore"):
             weight = subset.weight * self.target.row_weight(subset.y)

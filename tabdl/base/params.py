@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from tabdl.data.encoding import NUMERIC_TRANSFORMS
+from tabdl.data.statistics import CATEGORICAL_STATISTICS, MOST_PLAIN_VALUES
 from tabdl.params import Float, Int, ListOf, OneOf, Predicate, describe_params, param
 from tabdl.training.devices import PRECISIONS, is_device
 
@@ -200,6 +201,18 @@ class NetworkParams(BaseEstimator):
         default="from_dtype",
         doc="Which columns are categories: 'from_dtype' (strings, booleans, categorical dtypes), "
         "or names, indices or a mask: a list, set, array, Index or Series.",
+    )
+    categorical_statistics: str = param(
+        OneOf(*CATEGORICAL_STATISTICS),
+        default="none",
+        doc="Numbers about categories, beside their vectors, for columns with more than "
+        f"{MOST_PLAIN_VALUES} different values. 'count': the logarithm of how many training rows "
+        "have the value. 'target': the mean target of these rows, for each class or output, shrunk "
+        "to the mean of all rows by empirical Bayes (Micci-Barreca 2001). Training rows see rows "
+        "that come before them in a random order (1706.09516, section 3.2), other rows see all "
+        "training rows. 'both': both. A missing value is a value; one that no training row has "
+        "gets the mean of all rows. The folds of a CrossValEnsemble are trained one by one where "
+        "targets are used.",
     )
     precision: str = param(
         PRECISION_CHOICES,

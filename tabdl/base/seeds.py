@@ -20,6 +20,8 @@ class MemberSeeds:
     ----------
     split : int
         Seed of the held-out rows.
+    order : int
+        Seed of the order of training rows for statistics of the target.
     weights, training : list of int, length ``n_members``
         Seeds of the initial weights, and of batches and dropout.
     """
@@ -31,7 +33,9 @@ class MemberSeeds:
             seed = random_state.randint(2**31)
         else:
             seed = int(random_state)
-        state = np.random.SeedSequence(seed).generate_state(1 + 2 * n_members)
+        sequence = np.random.SeedSequence(seed)
+        state = sequence.generate_state(1 + 2 * n_members)
+        self.order = int(sequence.spawn(1)[0].generate_state(1)[0])
         self.split, *members = [int(number) for number in state]
         self.weights = members[::2]
         self.training = members[1::2]

@@ -72,6 +72,11 @@ class CategoryEncoder:
         The column's name.
     estimator_name : str
         The estimator's name, for messages.
+
+    Attributes
+    ----------
+    known : int ndarray of shape (codes,) or None
+        The code that a network sees instead of each code, see :meth:`narrowed`. None: the same.
     """
 
     output = "cat"
@@ -101,7 +106,7 @@ class CategoryEncoder:
         return len(self.codes) + self.has_missing + 1
 
     def narrowed(self, codes: np.ndarray) -> "CategoryEncoder":
-        """Return an encoder that gives its last code to all values whose code is not given."""
+        """Return an encoder whose ``known`` gives the last code for all codes not given."""
         other = copy.copy(self)
         other.known = np.full(self.cardinality, self.cardinality - 1)
         other.known[codes] = codes
@@ -134,7 +139,7 @@ class CategoryEncoder:
         return self
 
     def transform(self, values: np.ndarray) -> list[np.ndarray]:
-        """Return the code of each value, in a list of one array.
+        """Return the code of each value before narrowing, in a list of one array.
 
         Raises
         ------
@@ -148,8 +153,7 @@ class CategoryEncoder:
             self._check_forms(distinct)
         # The last one is that of missing values, whose code is -1.
         found.append(len(self.codes) if self.has_missing else unknown)
-        codes = np.array(found)[places]
-        return [codes if self.known is None else self.known[codes]]
+        return [np.array(found)[places]]
 
     def label(self, value: Any) -> Any:
         """Return what stands for a value among the categories: text, where the column has it."""

@@ -24,6 +24,12 @@ from tabdl.data.scales import (
     Unscaled,
 )
 from tabdl.data.state import State
+from tabdl.data.statistics import (
+    CATEGORICAL_STATISTICS,
+    CategoryStatistics,
+    learn_statistics,
+    statistic_names,
+)
 from tabdl.data.table import Schema
 
 NUMERIC_TRANSFORMS = ("quantile", "standard", "robust", "none", "quantile_noise")
@@ -46,33 +52,84 @@ class FeatureEncoder:
     numeric_missing : {"impute", "indicator"}
         "indicator": a column with missing numbers in the training rows has one more feature, 1
         where its number is missing.
+    categorical_statistics : {"none", "count", "target", "both"}
+        Statistics of columns with many categories, see ``data/statistics.py``.
 
     Attributes
     ----------
     schema : Schema
-        The features; set by :meth:`fit`.
+        The features; set by :meth:`fit_transform`. Statistics follow the other numbers.
     kinds, column_names : list of str
         The kind and the name of each column of the input.
+    statistics : dict from int to CategoryStatistics
+        By the position of their column.
     """
 
     def __init__(
-        self, numeric_transform: str, estimator_name: str, numeric_missing: str = "impute"
+        self,
+        numeric_transform: str,
+        estimator_name: str,
+        numeric_missing: str = "impute",
+        categorical_statistics: str = "none",
     ):
         self.numeric_transform = numeric_transform
         self.estimator_name = estimator_name
         self.numeric_missing = numeric_missing
+        self.categorical_statistics = categorical_statistics
 
-    def fit(self, columns: Sequence[Column], rows: np.ndarray, weight: np.ndarray) -> Self:
-        """Learn quantiles, categories and date parts.
+    def fit(
+        self,
+        columns: Sequence[Column],
+        rows: np.ndarray,
+        weight: np.ndarray,
+        y: np.ndarray | None = None,
+        seed: int = 0,
+    ) -> Self:
+        """Learn quantiles, categories, date parts and statistics, as :meth:`fit_transform` does."""
+        self._fit(columns, rows, weight, y, seed)
+        return self
+
+    def fit_transform(
+        self,
+        columns: Sequence[Column],
+        rows: np.ndarray,
+        weight: np.ndarray,
+        y: np.ndarray | None = None,
+        seed: int = 0,
+        dtype: Any = np.float32,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Learn from the training rows, and return their features.
+
+        Statistics of a training row do not know its own target. So these features are others than
+        :meth:`transform` returns for the same rows, where that is asked for statistics.
 
         Parameters
         ----------
         columns : list of Column with N values each
-        rows : int ndarray
+        rows : int ndarray of shape (n,)
             The training rows among the N.
-        weight : float ndarray, as long as ``rows``
+        weight : float ndarray of shape (n,)
             Non-negative weights; a weight of 2 is the same as a row that stands twice.
+        y : float64 ndarray of shape (n, C), optional
+            The targets of the training rows; only needed for statistics of the target.
+        seed : int
+            Of the order of the training rows in which statistics of the target are taken.
+        dtype : numpy dtype
+            Of ``x_num``.
+
+        Returns
+        -------
+        x_num : ndarray of shape (n, Fn)
+        x_cat : int ndarray of shape (n, Fc)
         """
+        training = self._fit(columns, rows, weight, y, seed)
+        x_num, x_cat = self.transform(columns, rows, dtype)
+        if training:
+            x_num[:, -sum(features.shape[1] for features in training) :] = np.hstack(training)
+        return x_num, x_cat
+
+    def _fit(self, columns, rows, weight, y, seed):
+        """Learn all, and return the statistics of the training rows of each column, (n, S)."""
         self.kinds = [column.kind for column in columns]
         self.column_names = [column.name for column in columns]
         self.forms = [column.form for column in columns]
@@ -81,25 +138,63 @@ class FeatureEncoder:
             columns,
             len(rows),
         )
+        learned = self._learned_statistics(columns, rows, weight, y, seed)
+        self.statistics = {j: statistics for j, (statistics, _) in learned.items()}
         self.schema = self._schema()
-        return self
+        return [of_rows for _, of_rows in learned.values()]
+
+    def _learned_statistics(self, columns, rows, weight, y, seed):
+        """Return, by column, its statistics and those of the training rows, (n, S)."""
+        learned = {}
+        for j, encoder in enumerate(self.encoders):
+            names = self._names_of_statistics(encoder, 1 if y is None else y.shape[1])
+            if names:
+                codes = encoder.transform(columns[j].values[rows])[0]
+                # Each column has an order of its own, so that no row is early in all of them.
+                order = np.random.default_rng([seed, j]).permutation(len(codes))
+                by_code, of_rows = learn_statistics(
+                    self.categorical_statistics, codes, encoder.cardinality, weight, y, order
+                )
+                scales = [
+                    NumberEncoder(name, self.numeric_transform).fit(numbers, weight)
+                    for name, numbers in zip(names, of_rows.T, strict=True)
+                ]
+                statistics = CategoryStatistics(names, _scaled(by_code, scales))
+                learned[j] = statistics, _scaled(of_rows, scales)
+        return learned
+
+    def _names_of_statistics(self, encoder, n_outputs):
+        if not isinstance(encoder, CategoryEncoder):
+            return []
+        which, n_values = self.categorical_statistics, encoder.cardinality - 1
+        return statistic_names(encoder.names[0], which, n_values, n_outputs)
 
     def _schema(self) -> Schema:
         names = {"num": [], "cat": []}
         for encoder in self.encoders:
             names[encoder.output] += encoder.names
+        for own in self.statistics.values():
+            names["num"] += own.names
         cardinalities = tuple(encoder.cardinality for encoder in self._of_categories)
         return Schema(tuple(names["num"]), tuple(names["cat"]), cardinalities)
 
     def state(self) -> dict[str, Any]:
         """Return the fitted state as plain values, see ``data/state.py``."""
-        return {
+        own = {
             "numeric_transform": self.numeric_transform,
             "numeric_missing": self.numeric_missing,
             "column_names": list(self.column_names),
             "kinds": list(self.kinds),
             "forms": list(self.forms),
             "encoders": [encoder.state() for encoder in self.encoders],
+        }
+        if not self.statistics:  # the state of versions without statistics
+            return own
+        found = [self.statistics.get(j) for j in range(len(self.encoders))]
+        return {
+            **own,
+            "categorical_statistics": self.categorical_statistics,
+            "statistics": [statistics and statistics.state() for statistics in found],
         }
 
     @classmethod
@@ -112,7 +207,8 @@ class FeatureEncoder:
             For a state that no fit leaves behind.
         """
         names = ("numeric_transform", "numeric_missing", "column_names", "kinds", "forms")
-        fields = State(state, (*names, "encoders"), f"{estimator_name}: encoder")
+        newer = {"categorical_statistics", "statistics"} if "statistics" in state else set()
+        fields = State(state, {*names, "encoders", *newer}, f"{estimator_name}: encoder")
         encoder = cls(
             fields.text("numeric_transform", *NUMERIC_TRANSFORMS),
             estimator_name,
@@ -136,8 +232,38 @@ class FeatureEncoder:
             encoder._encoder(name, kind).restore(own, f"{estimator_name}: column {name!r}")
             for name, kind, own in states
         ]
+        encoder.statistics = {}
+        if newer:
+            encoder._restore_statistics(fields)
         encoder.schema = encoder._schema()
         return encoder
+
+    def _restore_statistics(self, fields: State) -> None:
+        """Set the statistics of a state."""
+        self.categorical_statistics = fields.text("categorical_statistics", *CATEGORICAL_STATISTICS)
+        for j, own in enumerate(fields.items("statistics", object, len(self.encoders))):
+            if own is not None:
+                encoder, where = (
+                    self.encoders[j],
+                    f"{fields.where}: column {self.column_names[j]!r}",
+                )
+                if not isinstance(encoder, CategoryEncoder):
+                    fields.refuse("statistics", "None for a column without categories")
+                self.statistics[j] = CategoryStatistics.from_state(own, encoder.cardinality, where)
+
+    def columns_of_features(self) -> list[int]:
+        """Return the position of the column of each feature, in the order of the schema."""
+        owners = {
+            output: [
+                j
+                for j, encoder in enumerate(self.encoders)
+                if encoder.output == output
+                for _ in encoder.names
+            ]
+            for output in ("num", "cat")
+        }
+        of_statistics = [j for j, own in self.statistics.items() for _ in own.names]
+        return owners["num"] + of_statistics + owners["cat"]
 
     @property
     def _of_categories(self):
@@ -184,7 +310,8 @@ class FeatureEncoder:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return ``x_num`` (n, Fn) of ``dtype`` and ``x_cat`` (n, Fc) of the chosen rows.
 
-        Codes have the smallest type that holds them all: uint8, int16 or int32.
+        Codes have the smallest type that holds them all: uint8, int16 or int32. Statistics of the
+        target are those of all training rows; for a row that trained see :meth:`fit_transform`.
 
         Raises
         ------
@@ -216,7 +343,19 @@ class FeatureEncoder:
                     target[block, i] = feature
 
         _for_each(write, list(zip(columns, self.encoders, starts, strict=True)), n)
+        start = ends["num"]
+        for j, statistics in self.statistics.items():
+            stop = start + len(statistics.names)
+            x_num[:, start:stop] = statistics.features[x_cat[:, starts[j]]]
+            start = stop
+        self._narrow(x_cat)
         return x_num, x_cat
+
+    def _narrow(self, x_cat):
+        """Give unknown categories the last code."""
+        for i, encoder in enumerate(self._of_categories):
+            if encoder.known is not None:
+                x_cat[:, i] = encoder.known[x_cat[:, i]]
 
 
 class NumberEncoder:
@@ -352,6 +491,12 @@ class DatetimeEncoder:
             for part, encoder in self.encoders.items()
             for feature in encoder.transform(parts[part])
         ]
+
+
+def _scaled(numbers, scales):
+    """Return the columns of ``numbers`` as features, each by an encoder of its own."""
+    pairs = zip(numbers.T, scales, strict=True)
+    return np.column_stack([scale.transform(column)[0] for column, scale in pairs])
 
 
 def _check_form(column, form, estimator_name):

@@ -22,6 +22,7 @@ from tabdl.base.estimator import (
 )
 from tabdl.data.dataset import Dataset
 from tabdl.data.splitting import Fold, are_alike
+from tabdl.data.statistics import needs_target
 from tabdl.embeddings import uses_target
 from tabdl.params import check_params
 
@@ -31,8 +32,10 @@ def can_share(estimator: Any, y: np.ndarray, folds: Sequence[Fold]) -> bool:
     # A callback of the user expects the epochs of one fit.
     if not isinstance(estimator, TabularEstimator) or estimator.callbacks:
         return False
-    # An embedding that is made from the target would know that of the test rows of a fold.
-    return not uses_target(estimator) and are_alike(folds, y if is_classifier(estimator) else None)
+    # What is made from the target would know that of the test rows of a fold.
+    if uses_target(estimator) or needs_target(estimator.categorical_statistics):
+        return False
+    return are_alike(folds, y if is_classifier(estimator) else None)
 
 
 def fits_of_folds(
@@ -49,10 +52,10 @@ def fits_of_folds(
     first = estimators[0]
     check_params(first)
     rows = read_training_data(first, dataset.X, dataset.y, dataset.sample_weight).used
-    preparation = Preparation(first, rows, start)
+    all_seeds = [MemberSeeds(own.random_state, own.n_members) for own in estimators]
+    preparation = Preparation(first, rows, start, all_seeds[0].order)
     fits = []
-    for estimator, own in zip(estimators, folds, strict=True):
-        seeds = MemberSeeds(estimator.random_state, estimator.n_members)
+    for estimator, own, seeds in zip(estimators, folds, all_seeds, strict=True):
         train, val = map(rows.among, own)
         if not (stop_by_fold and estimator.early_stopping):
             train, val = split_off_validation(estimator, train, seeds)

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tabdl.base.estimator import TabularEstimator, new_net
+from tabdl.data.statistics import statistic_names
 from tabdl.data.table import Schema, Table
 from tabdl.training.defaults import choose_batch_size
 from tabdl.training.devices import isolated_torch
@@ -78,8 +79,13 @@ def estimate_memory(
             f"estimate_memory: estimator must have a network of tabdl, got "
             f"{type(estimator).__name__}; of an ensemble, ask for its members."
         )
+    statistics = [
+        name
+        for j in range(n_categories)
+        for name in statistic_names(f"c{j}", estimator.categorical_statistics, n_values, n_outputs)
+    ]
     schema = Schema(
-        tuple(f"n{j}" for j in range(n_numbers)),
+        (*(f"n{j}" for j in range(n_numbers)), *statistics),
         tuple(f"c{j}" for j in range(n_categories)),
         (n_values + 1,) * n_categories,
     )
@@ -93,6 +99,8 @@ def estimate_memory(
         adapting = _adapting(net, schema, n_train)
     # Numbers are read as float64; a category is an object, and its code mostly a byte.
     table = n_rows * (n_numbers * (8 + size) + n_categories * (8 + 1))
+    # Statistics, their sums and what they are made of, while they are learned.
+    table += n_rows * len(statistics) * (size + 4 * 8)
     # Random orders of the rows, which are stacked twice.
     table += n_train * net.n_batch_streams * 8 * 3
     outputs = 2 * (n_rows - n_train) * net.n_vectors_per_row * n_outputs * size

@@ -91,7 +91,8 @@ def column_names(estimator: TabularEstimator) -> tuple[str, ...]:
 def sum_by_column(estimator: TabularEstimator, x: Tensor) -> np.ndarray:
     """Return the sums over the features of each column of the user's table.
 
-    A date, or a number with an indicator of missing values, has several features.
+    A date, a number with an indicator of missing values, or a category with statistics has several
+    features.
 
     Parameters
     ----------
@@ -103,16 +104,7 @@ def sum_by_column(estimator: TabularEstimator, x: Tensor) -> np.ndarray:
     -------
     float64 ndarray of shape (..., columns)
     """
-    encoders = estimator.encoder_.encoders
-    owners = {
-        output: [
-            column
-            for column, encoder in enumerate(encoders)
-            if encoder.output == output
-            for _ in encoder.names
-        ]
-        for output in ("num", "cat")
-    }
-    owner = torch.tensor(owners["num"] + owners["cat"], device=x.device)
-    sums = x.new_zeros(*x.shape[:-1], len(encoders), dtype=torch.float64)
+    encoder = estimator.encoder_
+    owner = torch.tensor(encoder.columns_of_features(), device=x.device)
+    sums = x.new_zeros(*x.shape[:-1], len(encoder.column_names), dtype=torch.float64)
     return sums.index_add_(-1, owner, x.double()).cpu().numpy()

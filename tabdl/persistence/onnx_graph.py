@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tabdl.data.encoding import DatetimeEncoder, FeatureEncoder
+from tabdl.data.statistics import CategoryStatistics
 
 # As in data/encoding.py, where the reasons stand.
 _TAIL = 1e-7
@@ -348,13 +349,11 @@ def category_form(encoders: Sequence[Any]) -> str | None:
 
 
 def _codes(column: Value, encoder: Any) -> Value:
-    """Return the codes of a column of categories, (N, 1) int64."""
+    """Return the codes of a column of categories before narrowing, (N, 1) int64."""
     graph = column.graph
     unknown = encoder.cardinality - 1
     missing = len(encoder.codes) if encoder.has_missing else unknown
-    known = range(unknown + 1) if encoder.known is None else encoder.known
-    code_of = {value: int(known[code]) for value, code in encoder.codes.items()}
-    missing, unknown = int(known[missing]), int(known[unknown])
+    code_of = encoder.codes
     if category_form([encoder]) == "text" and column.dtype == object:
         return graph.add(
             "LabelEncoder",
@@ -377,6 +376,13 @@ def _codes(column: Value, encoder: Any) -> Value:
     return is_missing.where(missing, is_known.where(codes.at(place), nothing))
 
 
+def _looked_up(codes: Value, statistics: CategoryStatistics) -> Value:
+    """Return the statistics of codes (N, 1), (N, S) float64."""
+    n = len(statistics.names)
+    features = codes.graph.constant(statistics.features.ravel(), np.float64)
+    return features.at(codes * n + np.arange(n))
+
+
 # --- the whole
 
 
@@ -391,23 +397,29 @@ def encoded(columns: dict[str, Value], encoder: FeatureEncoder, dtype: Any) -> t
     dtype : numpy dtype
         Of ``x_num``.
     """
-    numbers, number_encoders, codes = [], [], []
-    for name, own in zip(encoder.column_names, encoder.encoders, strict=True):
+    graph = next(iter(columns.values())).graph
+    numbers, number_encoders, codes, statistics = [], [], [], []
+    for j, (name, own) in enumerate(zip(encoder.column_names, encoder.encoders, strict=True)):
         column = columns[name]
         if isinstance(own, DatetimeEncoder):
             numbers.append(_date_parts(column, list(own.encoders)))
             number_encoders += own.encoders.values()
         elif own.output == "cat":
-            codes.append(_codes(column, own))
+            code = _codes(column, own)
+            if j in encoder.statistics:
+                statistics.append(_looked_up(code, encoder.statistics[j]))
+            known = own.known
+            codes.append(code if known is None else graph.constant(known, np.int64).at(code))
         else:
             numbers.append(column)
             number_encoders.append(own)
-    graph = next(iter(columns.values())).graph
     x_cat = graph.concatenated(codes) if codes else numbers[0].columns(0, 0).to(np.int64)
-    if not numbers:
-        return codes[0].columns(0, 0).to(dtype), x_cat
-    together = graph.concatenated(numbers)
-    x_num = _numeric_features(graph, together, number_encoders, encoder.numeric_transform)
+    parts = statistics
+    if numbers:
+        together = graph.concatenated(numbers)
+        scaled = _numeric_features(graph, together, number_encoders, encoder.numeric_transform)
+        parts = [scaled, *statistics]
+    x_num = graph.concatenated(parts) if parts else codes[0].columns(0, 0)
     return x_num.to(dtype), x_cat
 
 
