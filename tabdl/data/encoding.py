@@ -145,15 +145,20 @@ class FeatureEncoder:
 
     def _learned_statistics(self, columns, rows, weight, y, seed):
         """Return, by column, its statistics and those of the training rows, (n, S)."""
+        which = self.categorical_statistics
+        n_outputs = 0 if y is None else y.shape[1]
         learned = {}
         for j, encoder in enumerate(self.encoders):
-            names = self._names_of_statistics(encoder, 1 if y is None else y.shape[1])
+            if not isinstance(encoder, CategoryEncoder):
+                continue
+            n_values = encoder.cardinality - 1
+            names = statistic_names(encoder.names[0], which, n_values, n_outputs)
             if names:
                 codes = encoder.transform(columns[j].values[rows])[0]
                 # Each column has an order of its own, so that no row is early in all of them.
                 order = np.random.default_rng([seed, j]).permutation(len(codes))
                 by_code, of_rows = learn_statistics(
-                    self.categorical_statistics, codes, encoder.cardinality, weight, y, order
+                    which, codes, encoder.cardinality, weight, y, order
                 )
                 scales = [
                     NumberEncoder(name, self.numeric_transform).fit(numbers, weight)
@@ -162,12 +167,6 @@ class FeatureEncoder:
                 statistics = CategoryStatistics(names, _scaled(by_code, scales))
                 learned[j] = statistics, _scaled(of_rows, scales)
         return learned
-
-    def _names_of_statistics(self, encoder, n_outputs):
-        if not isinstance(encoder, CategoryEncoder):
-            return []
-        which, n_values = self.categorical_statistics, encoder.cardinality - 1
-        return statistic_names(encoder.names[0], which, n_values, n_outputs)
 
     def _schema(self) -> Schema:
         names = {"num": [], "cat": []}

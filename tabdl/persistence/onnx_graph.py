@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tabdl.data.categories import CategoryEncoder
 from tabdl.data.encoding import DatetimeEncoder, FeatureEncoder
 from tabdl.data.statistics import CategoryStatistics
 
@@ -404,7 +405,7 @@ def encoded(columns: dict[str, Value], encoder: FeatureEncoder, dtype: Any) -> t
         if isinstance(own, DatetimeEncoder):
             numbers.append(_date_parts(column, list(own.encoders)))
             number_encoders += own.encoders.values()
-        elif own.output == "cat":
+        elif isinstance(own, CategoryEncoder):
             code = _codes(column, own)
             if j in encoder.statistics:
                 statistics.append(_looked_up(code, encoder.statistics[j]))

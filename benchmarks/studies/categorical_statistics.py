@@ -1,0 +1,59 @@
+"""Statistics of columns with many categories, beside the vectors of the values."""
+
+import pandas as pd
+
+from benchmarks.studies import Entry, Study, changes_of, entries, error_table, markdown
+
+NETWORKS = ("tabm", "mlp", "ft_transformer")
+HOW = {which: {"categorical_statistics": which} for which in ("none", "both")}
+ALONE = {which: {"categorical_statistics": which} for which in ("count", "target")}
+
+
+def answer(frame):
+    """Return how the error changes with the statistics, and who is ahead of CatBoost."""
+    parts = ["Errors are RMSE and log loss; a negative change is better."]
+    for part, error in (("Validation rows", "val_error"), ("Test rows", "error")):
+        own = frame.assign(error=frame[error])
+        found = [
+            changes_of(own[own["model"] == model], f"{model} none")
+            for model in NETWORKS
+        ]
+        changes = pd.concat(found, ignore_index=True)
+        if len(changes):
+            shown = changes.assign(change=changes["change"].map("{:+.2%}".format))
+            parts += [f"{part}:", markdown(shown, 3), markdown(_by_table(own), 3)]
+    if "catboost" in set(frame["name"]):
+        parts.append(markdown(_ahead(frame)))
+    return "\n\n".join([*parts, markdown(error_table(frame))])
+
+
+def _by_table(frame):
+    """Return the change of each table, in the mean over networks and seeds."""
+    keys = ["table", "rows", "seed", "model"]
+    errors = frame.pivot_table("error", keys, "variant", sort=False)
+    change = errors.div(errors["none"], axis=0).drop(columns="none") - 1
+    return change.groupby(["table", "rows"], sort=False).mean().map("{:+.2%}".format)
+
+
+def _ahead(frame):
+    """Return on how many tables each name has a smaller mean error than CatBoost."""
+    errors = frame.pivot_table("error", ["table", "rows"], "name", sort=False)
+    both = errors.drop(columns="catboost").lt(errors["catboost"], axis=0)
+    counts = [f"{n} of {len(errors)}" for n in both.sum()]
+    return pd.DataFrame({"name": both.columns, "better than CatBoost on": counts})
+
+
+STUDY = Study(
+    "Do statistics of categories help networks? (of columns with more than 20 values)",
+    tables=(
+        *("employment_ma", "hotel_bookings", "fars", "vehicle_coupon", "lending_club_rate"),
+        *("ames_housing", "adult"),
+    ),
+    rows=(2000, 8000),
+    compared=(
+        *(entry for model in NETWORKS for entry in entries(model, HOW)),
+        *entries("mlp", ALONE),
+        Entry("catboost"),
+    ),
+    answer=answer,
+)
