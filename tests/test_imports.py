@@ -21,7 +21,7 @@ MODULE_OF = {"scikit-learn": "sklearn", "scikit-posthocs": "scikit_posthocs", "J
 # The rooms of tabdl/, and the modules beside them. Each imports only from itself and from lines
 # above its own; those of one line know nothing of each other.
 FLOORS = [
-    ["exceptions", "params", "data", "network"],
+    ["exceptions", "params", "data", "network", "preprocessing"],
     ["embeddings", "training", "tasks"],
     ["base"],
     ["models", "ensemble", "inspection"],
@@ -39,10 +39,11 @@ PUBLIC = {
     "tabdl.inspection",
     "tabdl.kaggle",
     "tabdl.kaggle.trees",
+    "tabdl.preprocessing",
     "tabdl.training.devices",
 }
 # The rooms that users import from; as the package itself, each re-exports its public names alone.
-PUBLIC_ROOMS = {"base", "inspection", "kaggle"}
+PUBLIC_ROOMS = {"base", "inspection", "kaggle", "preprocessing"}
 # What a room imports when it is used.
 WHEN_USED = {"rich", "matplotlib"}
 # What the speed benchmark compares with, where it is installed.

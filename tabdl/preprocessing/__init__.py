@@ -1,0 +1,3 @@
+"""Transformers of tables, in front of any estimator."""
+
+from tabdl.preprocessing.interactions import InteractionFeatures as InteractionFeatures
