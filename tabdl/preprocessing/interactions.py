@@ -35,9 +35,9 @@ class InteractionFeatures(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
     All pairs of columns are candidates. Boosted trees of scikit-learn, of which none has two
     columns, predict each row from other rows: what they leave is what pairs may explain. Candidates
     are ranked by how much of it the means of their bins explain, again of other rows. Those in
-    front are tried together beside the table, in trees of many columns. The best by permutation
-    importance on held-out rows stay. Two such stages are those of OpenFE (2211.12507), which fits
-    trees for each candidate.
+    front are tried together beside the table, in trees of many columns, and ranked by permutation
+    importance on held-out rows. As many of these stay as lower the error of such trees in three
+    folds. Two stages before are those of OpenFE (2211.12507), which fits trees for each candidate.
 
     The columns of the table stay as they are, and new ones follow. No feature holds a target, so
     that features of training rows and of others are made in the same way.
@@ -137,12 +137,11 @@ class InteractionFeatures(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
     def _choose(self, columns: dict[int, Numbers | Categories], problem: Problem) -> None:
         """Set the features and their importances; ``columns`` are those of the problem."""
         tried = self._in_front(columns, problem)
-        importances, errors = (
-            array[len(columns) :]
-            for array in problem.importances([own.of(columns) for own in tried])
-        )
+        features = [own.of(columns) for own in tried]
+        importances, errors = (array[len(columns) :] for array in problem.importances(features))
         best = np.argsort(-importances, kind="stable")[: self.n_features]
         best = best[importances[best] > _FEWEST_ERRORS * errors[best]]
+        best = best[: _n_worth([features[place] for place in best], problem)]
         self.interactions_ = [tried[place] for place in best]
         self.importances_ = importances[best]
 
@@ -284,6 +283,23 @@ class InteractionFeatures(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         tags.input_tags.string = True
         tags.target_tags.required = True
         return tags
+
+
+def _n_worth(features: list[Numbers | Categories], problem: Problem) -> int:
+    """Return how many features, from the first on, lower the error of rows of other folds.
+
+    Numbers that double are tried. One wins where its gain exceeds a standard error.
+    """
+    n_worth, n = 0, 1
+    least = problem.errors([]) if features else np.empty(0)
+    while n < 2 * len(features):
+        n_now = min(n, len(features))
+        errors = problem.errors(features[:n_now])
+        gain = least - errors
+        if gain.mean() > gain.std() / np.sqrt(len(gain)):
+            n_worth, least = n_now, errors
+        n *= 2
+    return n_worth
 
 
 def _targets(y: Any, task: str) -> tuple[np.ndarray, int]:

@@ -118,6 +118,18 @@ class Problem:
         growth /= self.outputs.var(0).sum()
         return growth.mean(1), growth.std(1) / np.sqrt(len(table))
 
+    def errors(self, more: Sequence[Numbers | Categories]) -> np.ndarray:
+        """Return the error of each row, by trees of other rows with more features, (n,).
+
+        It is squared for classes. For numbers it is absolute, so that no few rows decide.
+        """
+        columns = [*self.columns, *more]
+        errors = np.empty(len(self.y))
+        for train, held_out in self.folds:
+            predicted = self._model(columns, train).predict(_table(columns, held_out))
+            errors[held_out] = _squares(self.outputs[held_out] - predicted)
+        return errors if self.n_classes else np.sqrt(errors)
+
     def _model(
         self, columns: Sequence[Numbers | Categories], rows: np.ndarray, is_additive: bool = False
     ) -> "_Trees":
