@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from competition_files import TABLE, A, Y, refusal, run, write, write_models
 from conftest import numbers
+from sklearn.metrics import roc_auc_score
 
 pytest.importorskip("lightgbm")
 
@@ -160,3 +161,21 @@ def test_models_that_no_time_is_left_for(tmp_path, capsys):
         run(tmp_path, TABLE.assign(y=A), TABLE, *more, metric="rmse", task="Regressor")
     said = capsys.readouterr().out
     assert re.search(r"linear is left out \(0 of 2 folds done\): only 0\.\d s are left", said)
+
+
+def test_features_that_are_made_in_each_fold(tmp_path):
+    """A pipeline of the user, whose features are chosen by the training rows of each fold."""
+    models = tmp_path / "made.py"
+    models.write_text(
+        "from sklearn.ensemble import HistGradientBoostingClassifier\n"
+        "from sklearn.pipeline import make_pipeline\n"
+        "from tabdl.preprocessing import InteractionFeatures\n"
+        "made = InteractionFeatures(2, random_state=0)\n"
+        "MODELS = {'made': make_pipeline(made, HistGradientBoostingClassifier(max_iter=20))}\n"
+    )
+    X = np.random.default_rng(0).normal(size=(600, 3))
+    table = pd.DataFrame(X, columns=list("abc")).assign(y=(X[:, 0] * X[:, 1] > 0).astype(int))
+    more = ["--metric", "auc", "--model-file", str(models), "--models", "made"]
+    command.main([*write(tmp_path, table[:500], table[500:].drop(columns="y")), *more])
+    oof = pd.read_csv(tmp_path / "sub" / "oof_made.csv").iloc[:, -1]
+    assert roc_auc_score(table["y"][:500], oof) > 0.95
