@@ -14,10 +14,7 @@ def answer(frame):
     parts = ["Errors are RMSE and log loss; a negative change is better."]
     for part, error in (("Validation rows", "val_error"), ("Test rows", "error")):
         own = frame.assign(error=frame[error])
-        found = [
-            changes_of(own[own["model"] == model], f"{model} none")
-            for model in NETWORKS
-        ]
+        found = [changes_of(own[own["model"] == model], f"{model} none") for model in NETWORKS]
         changes = pd.concat(found, ignore_index=True)
         if len(changes):
             shown = changes.assign(change=changes["change"].map("{:+.2%}".format))
@@ -30,9 +27,14 @@ def answer(frame):
 def _by_table(frame):
     """Return the change of each table, in the mean over networks and seeds."""
     keys = ["table", "rows", "seed", "model"]
+    frame = frame[frame["model"].isin(NETWORKS)]
     errors = frame.pivot_table("error", keys, "variant", sort=False)
     change = errors.div(errors["none"], axis=0).drop(columns="none") - 1
-    return change.groupby(["table", "rows"], sort=False).mean().map("{:+.2%}".format)
+    return (
+        change.groupby(["table", "rows"], sort=False)
+        .mean()
+        .map("{:+.2%}".format, na_action="ignore")
+    )
 
 
 def _ahead(frame):
