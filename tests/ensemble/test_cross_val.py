@@ -209,7 +209,7 @@ def test_a_pickle_holds_no_training_rows(task):
 
 
 def test_members_of_one_training_share_a_table(monkeypatch):
-    from tabdl import base
+    from tabdl.base import estimator as base
 
     seen = []
     monkeypatch.setattr(
