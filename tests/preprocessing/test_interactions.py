@@ -1,5 +1,6 @@
 """InteractionFeatures: what is found, what is left alone, every table, scikit-learn's contract."""
 
+import doctest
 import pickle
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tabdl.preprocessing import InteractionFeatures
+from tabdl.preprocessing import InteractionFeatures, interactions
 
 
 def made(n_features=2, **options):
@@ -235,3 +236,8 @@ def test_columns_without_any_value_later(fitted, table):
     X, _ = table
     found = fitted.transform(X[:3].assign(debt=[None, None, None], kind=np.nan))
     assert found.iloc[:, 6:].isna().all(axis=None)
+
+
+def test_the_example_of_the_docstring():
+    found = doctest.testmod(interactions)
+    assert found.attempted > 0 and found.failed == 0
