@@ -16,11 +16,12 @@ import tabdl.embeddings
 import tabdl.exceptions
 import tabdl.inspection
 import tabdl.kaggle
+import tabdl.preprocessing
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 API = (ROOT / "docs" / "api" / "index.md").read_text()
-REEXPORT = [tabdl, tabdl.base, tabdl.inspection, tabdl.kaggle]
+REEXPORT = [tabdl, tabdl.base, tabdl.inspection, tabdl.kaggle, tabdl.preprocessing]
 DEFINE = [tabdl.embeddings, tabdl.exceptions]
 MADE = {"generated", "auto_gallery", "reports"}  # what a build has left
 PAGES = [
