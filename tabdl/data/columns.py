@@ -442,6 +442,22 @@ def _check_listed(kinds, listed, names, estimator_name):
             )
 
 
+def check_listed_kinds(
+    categorical: Any, kinds: Sequence[str], column_names: Sequence[str], estimator_name: str
+) -> None:
+    """Raise ValueError where ``categorical`` lists other columns than those that are categories."""
+    listed = _listed(categorical, list(column_names), estimator_name)
+    if listed is None:
+        return
+    for j, kind in enumerate(kinds):
+        if (kind == "category") != (j in listed):
+            now = "is" if j in listed else "is not"
+            raise ValueError(
+                f"{estimator_name}: column {column_names[j]!r} had the kind {kind!r} at the first "
+                f"fit, and {now} listed in categorical_features now; the kinds of columns are kept."
+            )
+
+
 # --- from arrays to columns of known kinds
 
 

@@ -140,7 +140,8 @@ class CategoryEmbedding(nn.Module):
             x_cat[:, self.features].unbind(1), self.cardinalities, strict=True
         ):
             counts = torch.bincount(codes, row_weight, minlength=cardinality)[:-1].to(self.weight)
-            frequencies.append(counts / counts.sum())
+            # A fit that goes on may have rows of unknown categories alone.
+            frequencies.append(counts / counts.sum().clamp(min=torch.finfo(counts.dtype).tiny))
         return frequencies
 
     @torch.no_grad()
@@ -156,7 +157,7 @@ class CategoryEmbedding(nn.Module):
             From :meth:`code_frequencies`.
         """
         for vectors, share in zip(self.weight.split(self.cardinalities), frequencies, strict=True):
-            vectors[-1] = share @ vectors[:-1]
+            vectors[-1] = torch.where(share.any(), share @ vectors[:-1], vectors[-1])
 
 
 class FeatureTokenizer(nn.Module):
