@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tabdl.network.functional import without_autocast
 from tabdl.network.layers import SeparateLinear
 
 # Versions of torch before 2.7 do not say.
@@ -267,7 +268,7 @@ class PeriodicEmbedding(nn.Module):
     def forward(self, x_num: Tensor) -> Tensor:
         """Return the vectors."""
         angle = 2 * math.pi * self.frequencies * x_num.unsqueeze(-1)
-        with torch.autocast(x_num.device.type, enabled=False):
+        with without_autocast(x_num.device.type):
             return self.activation(self.linear(torch.cat([angle.cos(), angle.sin()], -1)))
 
 
@@ -292,7 +293,7 @@ class PBLDEmbedding(nn.Module):
     def forward(self, x_num: Tensor) -> Tensor:
         """Return the vectors."""
         x = x_num.unsqueeze(-1)
-        with torch.autocast(x_num.device.type, enabled=False):
+        with without_autocast(x_num.device.type):
             angle = torch.addcmul(self.phases, 2 * math.pi * self.frequencies, x)
             return torch.cat([x, self.linear(angle.cos())], -1)
 
@@ -366,7 +367,7 @@ class PiecewiseLinearEmbedding(nn.Module):
 
     def forward(self, x_num: Tensor) -> Tensor:
         """Return the vectors."""
-        with torch.autocast(x_num.device.type, enabled=False):
+        with without_autocast(x_num.device.type):
             pieces = self.activation(self.linear(self.encode(x_num)))
         return pieces if self.line is None else pieces + self.line(x_num)
 
