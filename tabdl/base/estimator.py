@@ -259,7 +259,7 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
             For a parameter that has changed and may not.
         """
         check_unchanged(self, self._params_at_fit, self.encoder_)
-        optimizer, states = getattr(self, "_optimizer_states", ("", []))
+        optimizer, states = self._optimizer_states
         return Kept(
             self.encoder_,
             self._target,
@@ -336,7 +336,6 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
     ) -> None:
         """Set the fitted attributes; ``nets`` and ``results`` are those that had an epoch."""
         self._params_at_fit = self._architecture_params()
-        self._optimizer_states = ("", [])
         self.module_ = _joined(nets, self.n_members)
         self._set_fitted(encoder, target, results, self.n_members)
 
@@ -357,6 +356,7 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         """Set what follows from the results of ``n_members`` trainings."""
         self.encoder_ = encoder
         self._target = target
+        self._optimizer_states = ("", [])
         self.member_results_ = results
         self.n_iter_ = max(result.n_iter for result in results)
         self.best_epoch_ = round(float(np.median([result.best_epoch for result in results])))
