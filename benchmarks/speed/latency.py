@@ -118,7 +118,9 @@ def of_catboost(name, X, y, X_test, options):
     def readable(X):
         return X.assign(**{name: X[name].astype(object).fillna("missing") for name in categories})
 
-    model = cls(iterations=1000, thread_count=1, verbose=False, random_seed=0)
+    model = cls(
+        iterations=1000, thread_count=1, verbose=False, random_seed=0, allow_writing_files=False
+    )
     model.fit(readable(X), y, cat_features=categories)
     for n_rows in options.sizes:
         frame = readable(rows_of(X_test, n_rows))

@@ -36,7 +36,7 @@ LABELS = {
 QUIET = {
     "xgboost": {"n_estimators": 3, "n_jobs": 1, "enable_categorical": True},
     "lightgbm": {"n_estimators": 3, "n_jobs": 1, "verbose": -1, "min_child_samples": 5},
-    "catboost": {"iterations": 3, "thread_count": 1, "verbose": False},
+    "catboost": {"iterations": 3, "thread_count": 1, "verbose": 0, "allow_writing_files": False},
 }
 CLASSES = {
     "xgboost": (XGBClassifier, XGBRegressor),
@@ -46,7 +46,7 @@ CLASSES = {
 
 
 def member(library, is_regressor):
-    more = {"cat_features": ["city"], "allow_writing_files": False} if library == "catboost" else {}
+    more = {"cat_features": ["city"]} if library == "catboost" else {}
     return CLASSES[library][is_regressor](**QUIET[library], **more)
 
 
