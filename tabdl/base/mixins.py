@@ -220,7 +220,7 @@ temperature_ : float, or ndarray of shape (C,)
         self._refuse_unseen(train.y, known, "classes")
         return self._target_of(known, train)
 
-    def _kept_target(self, target: BinaryTarget, train: Subset) -> BinaryTarget:
+    def _kept_target(self, target: Any, train: Subset) -> BinaryTarget:
         is_multilabel = isinstance(target, MultilabelTarget)
         if is_multilabel != (train.y.ndim == 2) or (
             is_multilabel and train.y.shape[1] != target.n_outputs
@@ -391,7 +391,7 @@ n_outputs_ : int
         """
         return self._pass(X, y, sample_weight, self._make_target)
 
-    def _kept_target(self, target: RegressionTarget, train: Subset) -> RegressionTarget:
+    def _kept_target(self, target: Any, train: Subset) -> RegressionTarget:
         n_outputs = 1 if train.y.ndim == 1 else train.y.shape[1]
         if n_outputs != target.n_outputs:
             raise ValueError(
