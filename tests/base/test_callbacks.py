@@ -1,11 +1,11 @@
-"""The examples of docs/callbacks.md, with the packages themselves where they are installed."""
+"""The examples of docs/guide/callbacks.md, with the packages themselves where they are installed."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs" / "callbacks.md"
+DOCS = Path(__file__).parents[2] / "docs" / "guide" / "callbacks.md"
 NAMES = {"train_loss", "val_loss", "val_score", "lr"}
 
 

@@ -13,7 +13,7 @@ from tabdl import CrossValEnsembleRegressor, TabMLPClassifier, TabMLPRegressor, 
 from tabdl.exceptions import NonFiniteLossError
 
 X, Y = people(90)
-DOCS = Path(__file__).parents[2] / "docs" / "going-on.md"
+DOCS = Path(__file__).parents[2] / "docs" / "guide" / "going-on.md"
 STILL = {"lr": 1e-30, "weight_decay": 0.0, "max_epochs": 1}
 SMALL = {"d_block": 8, "max_epochs": 3, "lr": 3e-3, "random_state": 0}
 
