@@ -258,6 +258,11 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         ValueError
             For a parameter that has changed and may not.
         """
+        if not self._goes_on:
+            raise ValueError(
+                f"{self._name}: warm_start must be False: its networks are added one by one, and a "
+                "fit that is done cannot go on."
+            )
         check_unchanged(self, self._params_at_fit, self.encoder_)
         optimizer, states = self._optimizer_states
         return Kept(

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -25,6 +26,10 @@ from tabdl.tasks.targets import (
 )
 
 
+def _can_go_on(estimator: Any) -> bool:
+    return estimator._goes_on
+
+
 class Task:
     """What both tasks share, and what a task needs of its estimator: ``_decoded``.
 
@@ -33,6 +38,8 @@ class Task:
     """
 
     _has_classes = False
+    # Whether a fitted network can be trained further.
+    _goes_on = True
     _target: Any
 
     @property
@@ -157,6 +164,7 @@ temperature_ : float, or ndarray of shape (C,)
         """
         return self._decoded(X, lambda outputs: self._target.log_probabilities(outputs))
 
+    @available_if(_can_go_on)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train for one epoch over the rows given; a stream calls this again and again.
 
@@ -358,6 +366,7 @@ n_outputs_ : int
         check_is_fitted(self)
         return self._target.n_outputs
 
+    @available_if(_can_go_on)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one epoch over the rows given; a stream calls this again and again.
 

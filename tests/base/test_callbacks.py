@@ -1,4 +1,4 @@
-"""The examples of docs/guide/callbacks.md, with the packages themselves where they are installed."""
+"""The examples of docs/guide/callbacks.md, with the packages where they are installed."""
 
 import re
 from pathlib import Path

@@ -13,6 +13,7 @@ from tabdl import CrossValEnsembleRegressor, TabMLPClassifier, TabMLPRegressor, 
 from tabdl.exceptions import NonFiniteLossError
 
 X, Y = people(90)
+GOING_ON = [name for name in NETWORKS if hasattr(getattr(tabdl, name)(), "partial_fit")]
 DOCS = Path(__file__).parents[2] / "docs" / "guide" / "going-on.md"
 STILL = {"lr": 1e-30, "weight_decay": 0.0, "max_epochs": 1}
 SMALL = {"d_block": 8, "max_epochs": 3, "lr": 3e-3, "random_state": 0}
@@ -40,7 +41,7 @@ def test_the_examples_of_the_documentation_run():
 # --- warm_start
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", GOING_ON)
 def test_fit_goes_on_from_the_weights_and_keeps_the_held_out_rows(name):
     model, y = new(name, warm_start=True, max_epochs=2, n_members=2)
     before = model.fit(X, y).predict(X)
@@ -48,11 +49,19 @@ def test_fit_goes_on_from_the_weights_and_keeps_the_held_out_rows(name):
     encoder = model.encoder_
     model.set_params(**STILL).fit(X, y)
     assert model.encoder_ is encoder and model.n_iter_ == 1
-    if name.startswith("TabResNet"):  # whose batch statistics are learned without a gradient
-        return
+    if any("running_mean" in key for key in model.module_.state_dict()):
+        return  # batch statistics are learned without a gradient
     np.testing.assert_allclose(model.predict(X), before, rtol=1e-6)
     found = [result.history[0]["val_loss"] for result in model.member_results_]
     np.testing.assert_allclose(found, kept, rtol=1e-5)
+
+
+def test_grownet_alone_does_not_go_on():
+    assert {*NETWORKS} - {*GOING_ON} == {"GrowNetClassifier", "GrowNetRegressor"}
+    model, y = new("GrowNetRegressor", warm_start=True)
+    model.fit(X, y)
+    with pytest.raises(ValueError, match="GrowNetRegressor: warm_start must be False"):
+        model.fit(X, y)
 
 
 def test_scales_and_classes_are_those_of_the_first_fit():
@@ -168,7 +177,7 @@ def test_members_of_ensembles_are_fitted_anew():
 # --- partial_fit
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", GOING_ON)
 def test_a_stream_goes_on_after_a_pickle(name):
     model, y = first_pass(name, n_members=2)
     weights = [net.state_dict() for net in model.module_.nets]
