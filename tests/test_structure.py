@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 # Private names of other packages that have no public counterpart.
 ACCEPTED = {
     "_BaseComposition",  # scikit-learn: named members as parameters, as in its own ensembles
+    "_iter_column_arrays",  # pandas: arrays of a frame; a Series a column takes 10 times as long
     "_reset_parameters",  # torch: how nn.MultiheadAttention spells reset_parameters
     "_safe_indexing",  # scikit-learn: rows of any table that its own ensembles accept
     "_score_func",  # scikit-learn: the metric below a scorer

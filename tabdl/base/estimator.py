@@ -32,6 +32,14 @@ from torch import Tensor
 
 from tabdl.base.checkpoint import checkpoint_of
 from tabdl.base.facts import facts_html
+from tabdl.base.going_on import (
+    Kept,
+    check_streamable,
+    check_unchanged,
+    copied_nets,
+    one_pass,
+    seeds_after,
+)
 from tabdl.base.mixins import Task
 from tabdl.base.params import NetworkParams
 from tabdl.base.post_training import wanted_steps
@@ -104,6 +112,8 @@ class FittedNetwork:
     feature_names_in_: np.ndarray
     _target: Target
     _params_at_fit: dict[str, Any]
+    # The optimizer's name and the state of each network's, after a partial_fit.
+    _optimizer_states: tuple[str, list[Any]]
 
 
 class TabularEstimator(Task, FittedNetwork, NetworkParams):
@@ -120,6 +130,8 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         sample_weight_val: Any = None,
     ) -> Self:
         """Train the network.
+
+        With ``warm_start=True`` a fitted network goes on from its weights.
 
         Ctrl-C ends training and keeps the best weights so far, with a ``FitInterruptedWarning``.
         A search such as GridSearchCV then goes on, and the score of the cut fit counts. To stop a
@@ -155,11 +167,14 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         start = time.perf_counter()
         check_params(self)
         with isolated_torch():
+            kept = self._kept() if self.warm_start and self.__sklearn_is_fitted__() else None
             seeds = MemberSeeds(self.random_state, self.n_members)
-            dataset = read_training_data(self, X, y, sample_weight)
+            dataset = read_training_data(self, X, y, sample_weight, kept)
             train, val = self._given_or_held_out(dataset, (X_val, y_val, sample_weight_val), seeds)
-            preparation = Preparation(self, train, start, seeds.order)
-            fit = Fit(self, preparation, train, val, seeds)
+            if kept is None:
+                fit = Fit(self, Preparation(self, train, start, seeds.order), train, val, seeds)
+            else:
+                fit = self._next_fit(kept, train, val, seeds, start)
             with progress(self._name, self.verbose, self.max_epochs, self.n_members) as callbacks:
                 train_fits([fit], callbacks)
         if self.stop_reason_ == "interrupted":
@@ -189,6 +204,10 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
 
     def _make_target(self, train: Subset) -> Target:
         """Return the target that encodes y for the loss."""
+        raise NotImplementedError(f"{self._name} has no task")
+
+    def _kept_target(self, target: Target, train: Subset) -> Target:
+        """Return the target of an earlier fit with the parameters of the loss of this one."""
         raise NotImplementedError(f"{self._name} has no task")
 
     def _train_loss(self, target: Target) -> Loss:
@@ -231,6 +250,64 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         )
 
     # --- fitting
+
+    def _kept(self) -> Kept:
+        """Return what a fit that goes on keeps of the one before.
+
+        Raises
+        ------
+        ValueError
+            For a parameter that has changed and may not.
+        """
+        if not self._goes_on:
+            raise ValueError(
+                f"{self._name}: warm_start must be False: its networks are added one by one, and a "
+                "fit that is done cannot go on."
+            )
+        if needs_target(self.categorical_statistics):
+            raise ValueError(
+                f"{self._name}: categorical_statistics={self.categorical_statistics!r} cannot go "
+                "on with warm_start or partial_fit: its numbers know the targets of the rows "
+                "before, which may come again; use 'none' or 'count'."
+            )
+        check_unchanged(self, self._params_at_fit, self.encoder_)
+        optimizer, states = self._optimizer_states
+        return Kept(
+            self.encoder_,
+            self._target,
+            copied_nets(self.module_, self.n_members, self._name),
+            states if optimizer == self.optimizer else [],
+        )
+
+    def _next_fit(
+        self, kept: Kept, train: Subset, val: Subset | None, seeds: MemberSeeds, start: float
+    ) -> "Fit":
+        """Return a fit that goes on from an earlier one."""
+        target = self._kept_target(kept.target, train)
+        preparation = Preparation(self, train, start, seeds.order, target, kept.encoder)
+        seeds.training = seeds_after(kept.nets, seeds.training)
+        return Fit(self, preparation, train, val, seeds, kept)
+
+    def _pass(self, X: Any, y: Any, sample_weight: Any, first_target: Callable) -> Self:
+        """Train for one epoch over the rows given; see ``partial_fit`` of the tasks.
+
+        ``first_target`` makes the target of the first call from its rows.
+        """
+        start = time.perf_counter()
+        check_params(self)
+        check_streamable(self)
+        with isolated_torch():
+            kept = self._kept() if self.__sklearn_is_fitted__() else None
+            seeds = MemberSeeds(self.random_state, self.n_members)
+            train = read_training_data(self, X, y, sample_weight, kept).used
+            if kept is None:
+                preparation = Preparation(self, train, start, seeds.order, first_target(train))
+                fit = Fit(self, preparation, train, None, seeds)
+            else:
+                fit = self._next_fit(kept, train, None, seeds, start)
+            with progress(self._name, self.verbose, 1, self.n_members) as callbacks:
+                train_pass(fit, callbacks)
+        return self
 
     def _batch_size(self, n_rows: int) -> int:
         return choose_batch_size(n_rows) if self.batch_size == "auto" else int(self.batch_size)
@@ -291,6 +368,7 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         """Set what follows from the results of ``n_members`` trainings."""
         self.encoder_ = encoder
         self._target = target
+        self._optimizer_states = ("", [])
         self.member_results_ = results
         self.n_iter_ = max(result.n_iter for result in results)
         self.best_epoch_ = round(float(np.median([result.best_epoch for result in results])))
@@ -517,10 +595,19 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         return tags
 
 
-def read_training_data(estimator: TabularEstimator, X: Any, y: Any, sample_weight: Any) -> Dataset:
-    """Return the checked training rows as a Dataset, whose columns are read."""
+def read_training_data(
+    estimator: TabularEstimator, X: Any, y: Any, sample_weight: Any, kept: Kept | None = None
+) -> Dataset:
+    """Return the checked training rows as a Dataset, whose columns are read.
+
+    With ``kept`` the kinds and the names of columns are those of the earlier fit.
+    """
     names = ("X", "y", "sample_weight")
-    return read_dataset(estimator, X, y, sample_weight, check_y=estimator._check_y, names=names)
+    fitted = {}
+    if kept is not None:
+        fitted = {"kinds": kept.encoder.kinds, "column_names": kept.encoder.column_names}
+    check_y = estimator._check_y
+    return read_dataset(estimator, X, y, sample_weight, check_y=check_y, names=names, **fitted)
 
 
 def split_off_validation(
@@ -563,6 +650,8 @@ class Preparation:
         When the fit began, by ``time.perf_counter``; a time limit counts from there.
     order : int
         Seed of the order of the training rows for statistics of the target.
+    target, encoder : optional
+        Those of an earlier fit; None: they are learned of the rows.
 
     Attributes
     ----------
@@ -576,7 +665,13 @@ class Preparation:
     """
 
     def __init__(
-        self, estimator: TabularEstimator, train: Subset, start: float, order: int
+        self,
+        estimator: TabularEstimator,
+        train: Subset,
+        start: float,
+        order: int,
+        target: Target | None = None,
+        encoder: FeatureEncoder | None = None,
     ) -> None:
         name = type(estimator).__name__
         self.estimator = estimator
@@ -584,22 +679,31 @@ class Preparation:
         self.start = start
         self.device = choose_device(estimator.device, name)
         self.dtype = choose_dtype(estimator.precision, self.device, name)
-        self.target = estimator._make_target(train)
-        self.encoder = FeatureEncoder(
-            estimator.numeric_transform,
-            name,
-            estimator.numeric_missing,
-            estimator.categorical_statistics,
-        )
+        self.target = target or estimator._make_target(train)
+        if encoder is not None:
+            self.encoder = encoder
+            self.table = self.encode(train)
+        else:
+            self.encoder = FeatureEncoder(
+                estimator.numeric_transform,
+                name,
+                estimator.numeric_missing,
+                estimator.categorical_statistics,
+            )
+            self.table = self._learned(train, order)
+
+    def _learned(self, train: Subset, order: int) -> Table:
+        """Fit the encoder to the training rows, and return these as a Table on the CPU."""
+        has_target = needs_target(self.estimator.categorical_statistics)
         x_num, x_cat = self.encoder.fit_transform(
             train.dataset.columns,
             train.indices,
             train.weight,
-            self._outputs_of(train) if needs_target(estimator.categorical_statistics) else None,
+            self._outputs_of(train) if has_target else None,
             order,
             _numpy_dtype(self.dtype),
         )
-        self.table = self._table(x_num, x_cat, train)
+        return self._table(x_num, x_cat, train)
 
     def _outputs_of(self, subset: Subset) -> np.ndarray:
         """Return the targets as numbers, (n, C): of several classes one for each."""
@@ -684,6 +788,8 @@ class Fit:
     train : Subset
     val : Subset or None
     seeds : MemberSeeds
+    kept : Kept, optional
+        Its networks go on; None: new networks.
 
     Attributes
     ----------
@@ -699,6 +805,7 @@ class Fit:
         train: Subset,
         val: Subset | None,
         seeds: MemberSeeds,
+        kept: Kept | None = None,
     ) -> None:
         self.estimator = estimator
         self.preparation = preparation
@@ -714,10 +821,13 @@ class Fit:
             table, index = preparation.shared_table, preparation.index(train)
             self.val = None if val is None else self._view(val)
         self.score = estimator._score(self.target, val)
+        nets = map(self._new_net, seeds.weights) if kept is None else kept.nets
         self.runs = [
-            TrainingRun(self._new_net(weight_seed), table, self.val, self.score, seed, index)
-            for weight_seed, seed in zip(seeds.weights, seeds.training, strict=True)
+            TrainingRun(self._ready(net), table, self.val, self.score, seed, index)
+            for net, seed in zip(nets, seeds.training, strict=True)
         ]
+        for run, state in zip(self.runs, kept.optimizer_states if kept else (), strict=False):
+            run.optimizer_state = state
 
     def _view(self, subset: Subset) -> TableView:
         """Return rows of the shared table with the codes of this fit."""
@@ -734,6 +844,11 @@ class Fit:
         net.init_from_data(preparation.table, generator)
         some = preparation.table.take(slice(0, 2))
         check_draws(net, some.x_num.float(), some.x_cat)
+        return net
+
+    def _ready(self, net: TabularNet) -> TabularNet:
+        """Return a network where it is trained; raise ValueError where it cannot be so."""
+        estimator, preparation = self.estimator, self.preparation
         if estimator.hidden_mix and getattr(net.embedding, "n_channels", None) is None:
             raise ValueError(
                 f"{type(estimator).__name__}: hidden_mix=True mixes channels of the features' "
@@ -806,6 +921,34 @@ def train_fits(fits: list[Fit], callbacks: list[Callable[[dict], Any]]) -> None:
         n_members = len(first.runs)
         for i, fit in enumerate(fits):
             fit.finish(results[i * n_members : (i + 1) * n_members])
+
+
+def train_pass(fit: Fit, callbacks: list[Callable[[dict], Any]]) -> None:
+    """Train the networks of a fit for one epoch, and finish it; optimizers go on next time.
+
+    Parameters
+    ----------
+    fit : Fit
+    callbacks : list of callable
+        Each gets the record of the epoch, beside the callbacks of the estimator.
+    """
+    estimator, net = fit.estimator, fit.runs[0].net
+    n_rows, device = fit.runs[0].n_rows, fit.preparation.device
+    config = one_pass(estimator._training_config(n_rows, device, fit.precision(net), callbacks))
+    with threads(estimator.n_jobs, 3 * net.n_macs * config.batch_size):
+        # In turn, so that each network has an optimizer of its own, whatever the number of rows.
+        results = train_with_float32_fallback(
+            fit.runs,
+            config=config,
+            loss=estimator._train_loss(fit.target),
+            val_loss=fit.target.val_loss,
+            together=False,
+        )
+        fit.finish(results)
+    estimator._optimizer_states = (
+        estimator.optimizer,
+        [run.optimizer_state for run in fit.runs],
+    )
 
 
 def _config_of(fits: list[Fit], callbacks: list[Callable[[dict], Any]]) -> TrainingConfig:

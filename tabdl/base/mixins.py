@@ -1,11 +1,14 @@
 """The two tasks: what an estimator does with ``y`` and with the outputs of its network."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -23,14 +26,20 @@ from tabdl.tasks.targets import (
 )
 
 
+def _can_go_on(estimator: Any) -> bool:
+    return estimator._goes_on
+
+
 class Task:
     """What both tasks share, and what a task needs of its estimator: ``_decoded``.
 
-    A task adds ``_check_y``, ``_make_target`` and, where it differs, ``_train_loss``; see
-    ``tabdl.base.TabularEstimator``, which calls them.
+    A task adds ``_check_y``, ``_make_target``, ``_kept_target`` and, where it differs,
+    ``_train_loss``; see ``tabdl.base.TabularEstimator``, which calls them.
     """
 
     _has_classes = False
+    # Whether a fitted network can be trained further.
+    _goes_on = True
     _target: Any
 
     @property
@@ -45,6 +54,10 @@ class Task:
 
     def _decoded(self, X: Any, decode: Callable[[Tensor], np.ndarray]) -> np.ndarray:
         """Return what ``decode`` makes of the outputs (n, K, C) of the network for rows of X."""
+        raise NotImplementedError(f"{self._name} has no network")
+
+    def _pass(self, X: Any, y: Any, sample_weight: Any, first_target: Callable) -> Self:
+        """Train for one epoch over the rows given."""
         raise NotImplementedError(f"{self._name} has no network")
 
     def _predicted(self, X: Any, what: str) -> np.ndarray:
@@ -151,19 +164,118 @@ temperature_ : float, or ndarray of shape (C,)
         """
         return self._decoded(X, lambda outputs: self._target.log_probabilities(outputs))
 
+    @available_if(_can_go_on)
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Train for one epoch over the rows given; a stream calls this again and again.
+
+        The first call fits the encoder, the target and the first weights of its rows: let it be
+        large. Later calls go on from the weights, and from the state of the optimizer, which files
+        and pickles leave out. The learning rate is ``lr``: schedules, ``warmup_epochs``,
+        ``max_epochs`` and early stopping have no part in it; when to stop is the caller's choice.
+        ``history_`` has the record of the latest call.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+            In later calls the columns of the first, of the same kinds. Categories that the first
+            call has not are unknown, as in ``predict``.
+        y : array-like of shape (N,) or (N, C)
+        classes : array-like of shape (C,), optional
+            All classes that will come. The first call needs them, later calls may repeat them.
+            Not needed with several labels a row.
+        sample_weight : array-like of shape (N,), optional
+            Weights of the rows in the loss, relative to the other rows of the call.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As ``fit``; and for a class that is new, other columns, and parameters that need
+            validation rows or a known end.
+        NonFiniteLossError
+            When the loss is no longer finite; the estimator stays as it was before the call.
+        """
+        if classes is not None and hasattr(self, "_target"):
+            self._check_classes(classes)
+        return self._pass(X, y, sample_weight, lambda train: self._first_target(train, classes))
+
+    def _check_classes(self, classes: Any) -> None:
+        known = self._target.classes.tolist()
+        if sorted(np.unique(np.asarray(classes)).tolist()) != sorted(known):
+            raise ValueError(
+                f"{self._name}: classes={classes!r} is not the same as at the first call of "
+                f"partial_fit or fit: {known}."
+            )
+
+    def _first_target(self, train: Subset, classes: Any) -> BinaryTarget:
+        """Return the target of the first rows of a stream, whose classes are ``classes``."""
+        if train.y.ndim == 2:
+            if classes is not None and len(np.unique(np.asarray(classes))) != train.y.shape[1]:
+                raise ValueError(
+                    f"{self._name}: y has {train.y.shape[1]} labels a row, and classes="
+                    f"{classes!r} not so many."
+                )
+            return self._make_target(train)
+        if classes is None:
+            raise ValueError(
+                f"{self._name}: classes must be passed on the first call to partial_fit: all "
+                "classes that will come."
+            )
+        known = np.unique(np.asarray(classes))
+        self._refuse_unseen(train.y, known, "classes")
+        return self._target_of(known, train)
+
+    def _kept_target(self, target: Any, train: Subset) -> BinaryTarget:
+        is_multilabel = isinstance(target, MultilabelTarget)
+        if is_multilabel != (train.y.ndim == 2) or (
+            is_multilabel and train.y.shape[1] != target.n_outputs
+        ):
+            labels = f"{target.n_outputs} labels" if is_multilabel else "one label"
+            raise ValueError(
+                f"{self._name}: y had {labels} a row at the first fit, got shape {train.y.shape}."
+            )
+        if not is_multilabel:
+            self._refuse_unseen(train.y, target.classes, "classes_ of the first fit")
+        kept = copy.copy(target)
+        kept.temperature = None
+        if is_multilabel:
+            self._refuse_weights_of_labels()
+        else:
+            kept.class_weight = _class_weights(self.class_weight, target.classes, train, self._name)
+        return kept
+
+    def _refuse_unseen(self, y: np.ndarray, classes: np.ndarray, where: str) -> None:
+        """Raise ValueError for a class of y that is not among ``classes``."""
+        known = classes.tolist()
+        unseen = [label for label in pd.unique(y).tolist() if label not in known]
+        if unseen:
+            raise ValueError(
+                f"{self._name}: y has the class {unseen[0]!r}, which is not among {where}: "
+                f"{known[:10]}."
+            )
+
     def _check_y(self, y: Any, name: str) -> np.ndarray:
         return class_labels(y, self._name, name)
 
     def _make_target(self, train: Subset) -> BinaryTarget:
         y = train.dataset.used.y
         if y.ndim == 2:
-            if self.class_weight is not None:
-                raise ValueError(
-                    f"{self._name}: class_weight must be None with several labels a row, got "
-                    f"{self.class_weight!r}."
-                )
+            self._refuse_weights_of_labels()
             return MultilabelTarget(y.shape[1], self._name)
-        classes = np.unique(y)
+        return self._target_of(np.unique(y), train)
+
+    def _refuse_weights_of_labels(self) -> None:
+        if self.class_weight is not None:
+            raise ValueError(
+                f"{self._name}: class_weight must be None with several labels a row, got "
+                f"{self.class_weight!r}."
+            )
+
+    def _target_of(self, classes: np.ndarray, train: Subset) -> BinaryTarget:
+        """Return the target of rows with one label each, whose classes are in ascending order."""
         if len(classes) < 2:
             raise ValueError(
                 f"{self._name}: y must have at least 2 classes, got 1 class: "
@@ -253,6 +365,51 @@ n_outputs_ : int
         """Number of targets a row."""
         check_is_fitted(self)
         return self._target.n_outputs
+
+    @available_if(_can_go_on)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train for one epoch over the rows given; a stream calls this again and again.
+
+        The first call fits the encoder, the target and the first weights of its rows: let it be
+        large. Later calls go on from the weights, and from the state of the optimizer, which files
+        and pickles leave out. The learning rate is ``lr``: schedules, ``warmup_epochs``,
+        ``max_epochs`` and early stopping have no part in it; when to stop is the caller's choice.
+        ``history_`` has the record of the latest call.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+            In later calls the columns of the first, of the same kinds. Categories that the first
+            call has not are unknown, as in ``predict``.
+        y : array-like of shape (N,) or (N, C)
+            Mean and standard deviation of the first call scale later ones: let it be large.
+        sample_weight : array-like of shape (N,), optional
+            Weights of the rows in the loss, relative to the other rows of the call.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As ``fit``; and for other columns, and parameters that need validation rows or a known
+            end.
+        NonFiniteLossError
+            When the loss is no longer finite; the estimator stays as it was before the call.
+        """
+        return self._pass(X, y, sample_weight, self._make_target)
+
+    def _kept_target(self, target: Any, train: Subset) -> RegressionTarget:
+        n_outputs = 1 if train.y.ndim == 1 else train.y.shape[1]
+        if n_outputs != target.n_outputs:
+            raise ValueError(
+                f"{self._name}: y had {target.n_outputs} target(s) a row at the first fit, got "
+                f"shape {train.y.shape}."
+            )
+        kept = copy.copy(target)
+        kept.kind, kept.quantile, kept.huber_delta = self.loss, self.quantile, self.huber_delta
+        return kept
 
     def _check_y(self, y: Any, name: str) -> np.ndarray:
         return numeric_target(y, self._name, name)

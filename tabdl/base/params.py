@@ -288,6 +288,16 @@ class NetworkParams(BaseEstimator):
         "int as ``random_state``, and no ``time_limit``.",
     )
 
+    warm_start: bool = param(
+        OneOf(True, False),
+        default=False,
+        doc="Whether ``fit`` of a fitted network goes on from its weights, with the rows given and "
+        "a new optimizer. Columns, categories, scales and classes are kept. Parameters of training "
+        "may change; those of the architecture, ``n_members``, ``numeric_transform`` and "
+        "``numeric_missing`` may not. Rows that were held out stay so with an int as "
+        "``random_state``, or X_val. Members of ensembles are always fitted anew.",
+    )
+
     # The fitted attributes that a task adds, for docstrings; see ``mixins.py``.
     _task_attributes = ""
 

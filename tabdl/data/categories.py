@@ -18,11 +18,18 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from tabdl.data.forms import FORMS, Held, duration_of, form_of, moments_of, naive_moment, shown
+from tabdl.data.forms import (
+    FEW_ROWS,
+    FORMS,
+    Held,
+    duration_of,
+    form_of,
+    moments_of,
+    naive_moment,
+    shown,
+)
 from tabdl.data.state import State
 
-# So few rows are looked up one by one, which takes less time than finding their distinct values.
-_FEW_ROWS = 16
 _LARGEST_EXACT = 2**53  # beyond, float64 does not hold every integer
 _YEARS = np.array(["0001-01-01", "9999-12-31T23:59:59.999999"], dtype="datetime64[us]")
 
@@ -80,6 +87,7 @@ class CategoryEncoder:
     """
 
     output = "cat"
+    is_plain_quantile = False
 
     def __init__(self, name: str, estimator_name: str):
         self.names = [name]
@@ -177,7 +185,7 @@ class CategoryEncoder:
 
 def _factorize(values: np.ndarray) -> tuple[Any, list[Any]]:
     """Return where the value of each row stands in a list of values, -1 for a missing one."""
-    if len(values) > _FEW_ROWS:
+    if len(values) > FEW_ROWS:
         codes, distinct = pd.factorize(values)
         return codes, distinct.tolist()
     places: list[int] = []

@@ -17,6 +17,7 @@ from narwhals.stable.v2.typing import IntoDataFrame
 from tabdl.data.categories import category_values
 from tabdl.data.forms import (
     ALLOWED,
+    FEW_ROWS,
     Held,
     form_of,
     has_leading_zeros,
@@ -28,6 +29,8 @@ from tabdl.data.forms import (
 )
 
 COLUMN_KINDS = ("number", "datetime", "category", "empty")
+# The types of numpy that need no closer look: integers, float32 and float64.
+_PLAIN = frozenset(np.typecodes["AllInteger"]) - frozenset("mM") | frozenset("fd")
 _LARGEST_EXACT = 2**53  # beyond, float64 does not hold every integer
 # Where integers are text, up to so many of them are as good as categories.
 _FEW_INTEGERS = 10
@@ -115,44 +118,58 @@ def read_columns(
     """
     arrays = _in_order(_arrays(X, estimator_name), column_names)
     names = [str(array.label) for array in arrays]
-    held = [
-        hold(array.values, f"{estimator_name}: column {name!r}", array.form)
-        for name, array in zip(names, arrays, strict=True)
-    ]
+    plain = {} if kinds is None else _plain_numbers(arrays, kinds, names)
+    held = {
+        j: hold(array.values, f"{estimator_name}: column {names[j]!r}", array.form)
+        for j, array in enumerate(arrays)
+        if j not in plain
+    }
     if kinds is None:
         listed = _listed(categorical, [array.label for array in arrays], estimator_name)
         kinds = [
             "category"
             if array.is_declared or (listed is not None and j in listed)
-            else _natural_kind(values)
-            for j, (array, values) in enumerate(zip(arrays, held, strict=True))
+            else _natural_kind(held[j])
+            for j, array in enumerate(arrays)
         ]
         if listed is not None:
             _check_listed(kinds, listed, names, estimator_name)
-    return [_read(*column) for column in zip(names, kinds, held, strict=True)]
+    return [
+        plain[j] if j in plain else _read(names[j], kinds[j], held[j]) for j in range(len(names))
+    ]
 
 
 # --- from any library to arrays
 
 
 def _arrays(X, estimator_name):
+    if isinstance(X, pd.DataFrame):
+        return _from_pandas(X, estimator_name)
     if not is_frame(X):
         return [_Array(f"x{j}", values) for j, values in enumerate(X.T)]
-    if isinstance(X, pd.DataFrame):
-        return [_from_pandas(series, estimator_name) for _, series in X.items()]
     frame = nw.from_native(X, eager_only=True)
     return [_from_series(series, estimator_name) for series in frame.iter_columns()]
 
 
-def _from_pandas(series, estimator_name):
-    """Return a column of pandas; narwhals would take most of the time of predicting one row."""
-    dtype = series.dtype
-    if isinstance(dtype, np.dtype) and (dtype.kind in "biuO" or dtype.char in "fd"):
-        return _Array(series.name, series.to_numpy())
-    if isinstance(dtype, pd.StringDtype):
-        form = "string" if dtype.storage == "pyarrow" else ""
-        return _Array(series.name, series.array.to_numpy(dtype=object), form=form)
-    return _from_series(nw.from_native(series, series_only=True), estimator_name)
+def _from_pandas(frame, estimator_name):
+    """Return the columns of a data frame of pandas.
+
+    narwhals, and a Series a column, would take most of the time of predicting one row.
+    """
+    found = []
+    for j, (label, values) in enumerate(
+        zip(frame.columns, frame._iter_column_arrays(), strict=True)
+    ):
+        dtype = values.dtype
+        if isinstance(dtype, np.dtype) and (dtype.kind in "biuO" or dtype.char in "fd"):
+            found.append(_Array(label, np.asarray(values)))
+        elif isinstance(dtype, pd.StringDtype):
+            form = "string" if dtype.storage == "pyarrow" else ""
+            found.append(_Array(label, values.to_numpy(dtype=object), form=form))
+        else:
+            series = nw.from_native(frame.iloc[:, j], series_only=True)
+            found.append(_from_series(series, estimator_name))
+    return found
 
 
 def _from_series(series, estimator_name):
@@ -442,7 +459,42 @@ def _check_listed(kinds, listed, names, estimator_name):
             )
 
 
+def check_listed_kinds(
+    categorical: Any, kinds: Sequence[str], column_names: Sequence[str], estimator_name: str
+) -> None:
+    """Raise ValueError where ``categorical`` lists other columns than those that are categories."""
+    listed = _listed(categorical, list(column_names), estimator_name)
+    if listed is None:
+        return
+    for j, kind in enumerate(kinds):
+        if (kind == "category") != (j in listed):
+            now = "is" if j in listed else "is not"
+            raise ValueError(
+                f"{estimator_name}: column {column_names[j]!r} had the kind {kind!r} at the first "
+                f"fit, and {now} listed in categorical_features now; the kinds of columns are kept."
+            )
+
+
 # --- from arrays to columns of known kinds
+
+
+def _plain_numbers(arrays, kinds, names) -> dict[int, Column]:
+    """Return, by position, the columns of few rows that hold floats or integers and no infinity.
+
+    They are looked at together: calls of numpy take longer than the numbers of a row.
+    """
+    plain = [
+        j
+        for j, (kind, array) in enumerate(zip(kinds, arrays, strict=True))
+        if kind == "number" and array.values.dtype.char in _PLAIN and len(array.values) <= FEW_ROWS
+    ]
+    if not plain or np.isinf([arrays[j].values for j in plain]).any():
+        return {}
+    return {j: Column(names[j], "number", _as_floats(arrays[j].values), "number") for j in plain}
+
+
+def _as_floats(values):
+    return values if values.dtype.kind == "f" else values.astype(np.float64)
 
 
 def _read(name, kind, held):

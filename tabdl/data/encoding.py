@@ -14,7 +14,7 @@ import torch
 
 from tabdl.data.categories import CategoryEncoder
 from tabdl.data.columns import COLUMN_KINDS, Column
-from tabdl.data.forms import FORMS
+from tabdl.data.forms import FEW_ROWS, FORMS
 from tabdl.data.scales import (
     LARGEST,
     NoisyQuantileNormal,
@@ -22,6 +22,7 @@ from tabdl.data.scales import (
     RobustClip,
     Standard,
     Unscaled,
+    normal_quantile,
 )
 from tabdl.data.state import State
 from tabdl.data.statistics import (
@@ -341,14 +342,25 @@ class FeatureEncoder:
                 for i, feature in enumerate(encoder.transform(values), first):
                     target[block, i] = feature
 
-        _for_each(write, list(zip(columns, self.encoders, starts, strict=True)), n)
-        start = ends["num"]
+        todo = list(zip(columns, self.encoders, starts, strict=True))
+        if n <= FEW_ROWS:
+            together = [at for at in todo if at[1].is_plain_quantile]
+            todo = [at for at in todo if not at[1].is_plain_quantile]
+            if together:
+                few, encoders, places = zip(*together, strict=True)
+                numbers = [column.values[_as_slice(chosen)] for column in few]
+                x_num[:, list(places)] = _quantiles(encoders, numbers)
+        _for_each(write, todo, n)
+        self._add_statistics(x_num, x_cat, starts, ends["num"])
+        self._narrow(x_cat)
+        return x_num, x_cat
+
+    def _add_statistics(self, x_num, x_cat, starts, start):
+        """Set the features of statistics, which follow the other numbers from ``start`` on."""
         for j, statistics in self.statistics.items():
             stop = start + len(statistics.names)
             x_num[:, start:stop] = statistics.features[x_cat[:, starts[j]]]
             start = stop
-        self._narrow(x_cat)
-        return x_num, x_cat
 
     def _narrow(self, x_cat):
         """Give unknown categories the last code."""
@@ -403,6 +415,12 @@ class NumberEncoder:
             scaled = np.where(missing, self.scale.middle, scaled)
         return [_clip(scaled, -LARGEST, LARGEST), *indicators]
 
+    @property
+    def is_plain_quantile(self) -> bool:
+        """Whether its feature is :func:`_quantiles` of the numbers, and no other feature is."""
+        is_alone = len(self.names) == 1 and not self.constant
+        return is_alone and isinstance(self.scale, QuantileNormal)
+
     def _add_indicator(self):
         self.names.append(f"{self.names[0]}.missing")
 
@@ -428,6 +446,18 @@ class NumberEncoder:
         return self
 
 
+def _quantiles(encoders: Sequence[NumberEncoder], values: Sequence[np.ndarray]) -> np.ndarray:
+    """Return what encoders of quantiles make of a few values each, (n, encoders), in one go."""
+    numbers = np.array(values, dtype=np.float64)
+    missing = np.isnan(numbers)
+    with np.errstate(over="ignore"):
+        numbers /= np.array([[encoder.unit] for encoder in encoders])
+    pairs = zip(encoders, numbers, strict=True)
+    scaled = normal_quantile(np.array([encoder.scale.levels_of(own) for encoder, own in pairs]))
+    scaled[missing] = QuantileNormal.middle
+    return _clip(scaled, -LARGEST, LARGEST).T
+
+
 class DatetimeEncoder:
     """A moment as numbers: days since 1970, and its parts that vary in training.
 
@@ -435,6 +465,7 @@ class DatetimeEncoder:
     """
 
     output = "num"
+    is_plain_quantile = False
 
     def __init__(self, name: str, numeric_transform: str, indicator: bool = False):
         self.name = name

@@ -51,6 +51,9 @@ _INFINITE = (float, np.float16, np.float32, np.float64, str)  # what may hold an
 _NO_NUMBER = {"nan", "none", "null", "<na>", ""}
 _EPOCH = np.datetime64(0, "us")
 _STRINGS_AT_ONCE = 10_000
+# So few rows are looked at one by one, or all columns at once: what is quick for many rows has
+# costs of its own.
+FEW_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,10 @@ def hold(values: np.ndarray, where: str, dtype_form: str = "") -> Held:
         what = "complex numbers" if values.dtype.kind == "c" else values.dtype
         raise TypeError(f"{where} holds {what}; {ALLOWED}.")
     values = values.astype(object, copy=False)
+    if len(values) <= FEW_ROWS and all(type(value) is str for value in values):
+        present = np.ones(len(values), bool)
+        _check_text(values, present, values, True, where)
+        return Held(where, values, present, frozenset({"string"}))
     present = _present(values, where)
     if dtype_form == "string":
         return Held(where, values, present, frozenset({"string"} if present.any() else ()))

@@ -43,15 +43,17 @@ class QuantileNormal:
         noise = self.tie_noise * _mean_std(unique, share)[1]
         # Beyond 0.01 the normal's tails would pass the neighbours.
         quantiles = np.maximum.accumulate(
-            unique[at] + noise * _normal_quantile(inside.clip(0.01, 0.99))
+            unique[at] + noise * normal_quantile(inside.clip(0.01, 0.99))
         )
         self.quantiles, self.levels = _with_middles(quantiles, levels)
         return self
 
     def transform(self, values: np.ndarray) -> np.ndarray:
-        return _normal_quantile(
-            np.interp(values, self.quantiles, self.levels).clip(_TAIL, 1 - _TAIL)
-        )
+        return normal_quantile(self.levels_of(values))
+
+    def levels_of(self, values: np.ndarray) -> np.ndarray:
+        """Return the share of the training values below each value, [0, 1]."""
+        return np.interp(values, self.quantiles, self.levels)
 
     def state(self) -> dict[str, Any]:
         """Return the fitted state, see ``data/state.py``."""
@@ -180,8 +182,10 @@ class Unscaled:
         return self
 
 
-def _normal_quantile(probability):
-    return torch.special.ndtri(torch.from_numpy(np.ascontiguousarray(probability))).numpy()
+def normal_quantile(probability: np.ndarray) -> np.ndarray:
+    """Return the numbers below which a standard normal has the probabilities, within +-5.2."""
+    inside = np.minimum(np.maximum(probability, _TAIL), 1 - _TAIL)
+    return torch.special.ndtri(torch.from_numpy(np.ascontiguousarray(inside))).numpy()
 
 
 def _mean_std(values, weight):

@@ -189,7 +189,8 @@ class BaseEnsemble(BaseEstimator):
         if not hasattr(member, "predict_proba" if self._has_classes else "predict"):
             state.refuse(name, "fitted estimators")
         n_features = state.fields["n_features_in_"]
-        if getattr(member, "n_features_in_", n_features) != n_features:
+        # A model of CatBoost that was loaded says 0.
+        if (getattr(member, "n_features_in_", None) or n_features) != n_features:
             state.refuse(name, f"estimators of {n_features} features")
         if self._has_classes:
             if len(getattr(member, "classes_", classes)) != len(classes):

@@ -33,9 +33,8 @@ def can_share(estimator: Any, y: np.ndarray, folds: Sequence[Fold]) -> bool:
     if not isinstance(estimator, TabularEstimator) or estimator.callbacks:
         return False
     # What is made from the target would know that of the test rows of a fold.
-    if uses_target(estimator) or needs_target(estimator.categorical_statistics):
-        return False
-    return are_alike(folds, y if is_classifier(estimator) else None)
+    knows_target = uses_target(estimator) or needs_target(estimator.categorical_statistics)
+    return not knows_target and are_alike(folds, y if is_classifier(estimator) else None)
 
 
 def fits_of_folds(
@@ -46,16 +45,15 @@ def fits_of_folds(
 ) -> list[Fit]:
     """Return a :class:`Fit` for each fold; ``estimators`` differ in ``random_state`` alone.
 
-    With ``stop_by_fold`` the test rows of a fold are its validation rows. X is read here, once.
-    """
+    X is read here, once. With ``stop_by_fold`` the test rows of a fold are its validation rows."""
     start = time.perf_counter()
     first = estimators[0]
     check_params(first)
     rows = read_training_data(first, dataset.X, dataset.y, dataset.sample_weight).used
-    all_seeds = [MemberSeeds(own.random_state, own.n_members) for own in estimators]
-    preparation = Preparation(first, rows, start, all_seeds[0].order)
+    preparation = Preparation(first, rows, start, order=0)  # no statistics of the target here
     fits = []
-    for estimator, own, seeds in zip(estimators, folds, all_seeds, strict=True):
+    for estimator, own in zip(estimators, folds, strict=True):
+        seeds = MemberSeeds(estimator.random_state, estimator.n_members)
         train, val = map(rows.among, own)
         if not (stop_by_fold and estimator.early_stopping):
             train, val = split_off_validation(estimator, train, seeds)

@@ -297,6 +297,8 @@ class GrowNet(TabularEstimator):
 
     n_blocks: int = param(Int(1), default=40, doc="Number of weak networks, at most.")
     d_block: int = param(Int(1), default=128, doc="Width of both hidden layers of a network.")
+    _goes_on = False
+
     epochs_per_stage: int = param(
         Int(1), default=1, doc="Passes through the rows that train a new network alone."
     )

@@ -14,6 +14,7 @@ from tabdl.base.mixins import ClassifierTask, RegressorTask
 from tabdl.base.params import LR_SCHEDULE_DOC, LR_SCHEDULES
 from tabdl.embeddings import OPTIONAL_NUMERIC_EMBEDDINGS, VECTOR_DOC, flat_embedding
 from tabdl.network.contract import TabularNet
+from tabdl.network.functional import without_autocast
 from tabdl.network.layers import Dropout, SeparateLinear
 from tabdl.params import Float, Int, OneOf, param
 
@@ -157,7 +158,7 @@ class TabMNet(TabularNet):
     def predictions(self, x: Tensor) -> Tensor:
         """Return the outputs, (B, K, C), of representations (B, K, D)."""
         x = self.backbone(x)
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device.type):
             return self.head(x.to(self.head.weight.dtype))
 
 

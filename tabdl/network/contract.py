@@ -50,6 +50,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from tabdl.network.functional import without_autocast
 from tabdl.network.layers import Dropout
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -192,7 +193,7 @@ class TabularNet(nn.Module):
 
     def outputs(self, x: Tensor) -> Tensor:
         """Return the outputs, (B, 1, C), of representations (B, D); never in 16 bits."""
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device.type):
             return self.head(x.to(self._head_dtype)).unsqueeze(1)
 
     @property

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tabdl.network.functional import without_autocast
 from tabdl.network.layers import SeparateLinear
 
 # Versions of torch before 2.7 do not say.
@@ -140,7 +141,8 @@ class CategoryEmbedding(nn.Module):
             x_cat[:, self.features].unbind(1), self.cardinalities, strict=True
         ):
             counts = torch.bincount(codes, row_weight, minlength=cardinality)[:-1].to(self.weight)
-            frequencies.append(counts / counts.sum())
+            # A fit that goes on may have rows of unknown categories alone.
+            frequencies.append(counts / counts.sum().clamp(min=torch.finfo(counts.dtype).tiny))
         return frequencies
 
     @torch.no_grad()
@@ -156,7 +158,7 @@ class CategoryEmbedding(nn.Module):
             From :meth:`code_frequencies`.
         """
         for vectors, share in zip(self.weight.split(self.cardinalities), frequencies, strict=True):
-            vectors[-1] = share @ vectors[:-1]
+            vectors[-1] = torch.where(share.any(), share @ vectors[:-1], vectors[-1])
 
 
 class FeatureTokenizer(nn.Module):
@@ -266,7 +268,7 @@ class PeriodicEmbedding(nn.Module):
     def forward(self, x_num: Tensor) -> Tensor:
         """Return the vectors."""
         angle = 2 * math.pi * self.frequencies * x_num.unsqueeze(-1)
-        with torch.autocast(x_num.device.type, enabled=False):
+        with without_autocast(x_num.device.type):
             return self.activation(self.linear(torch.cat([angle.cos(), angle.sin()], -1)))
 
 
@@ -291,7 +293,7 @@ class PBLDEmbedding(nn.Module):
     def forward(self, x_num: Tensor) -> Tensor:
         """Return the vectors."""
         x = x_num.unsqueeze(-1)
-        with torch.autocast(x_num.device.type, enabled=False):
+        with without_autocast(x_num.device.type):
             angle = torch.addcmul(self.phases, 2 * math.pi * self.frequencies, x)
             return torch.cat([x, self.linear(angle.cos())], -1)
 
@@ -365,7 +367,7 @@ class PiecewiseLinearEmbedding(nn.Module):
 
     def forward(self, x_num: Tensor) -> Tensor:
         """Return the vectors."""
-        with torch.autocast(x_num.device.type, enabled=False):
+        with without_autocast(x_num.device.type):
             pieces = self.activation(self.linear(self.encode(x_num)))
         return pieces if self.line is None else pieces + self.line(x_num)
 

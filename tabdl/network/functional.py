@@ -5,6 +5,7 @@ and all keep the leading dimension apart. So under ``torch.vmap``, where several
 trained at once, the dimension of the networks is folded into the rows.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,18 @@ from torch.autograd.function import once_differentiable
 
 # The backward passes are ignored by pyright: ``once_differentiable`` says that ctx is
 # positional only.
+
+_NO_CONTEXT = contextlib.nullcontext()
+
+
+def without_autocast(device_type: str) -> contextlib.AbstractContextManager:
+    """Return a context in which nothing is computed in 16 bits.
+
+    To enter torch's own takes as long as a small product, so it is made only where autocast is on.
+    """
+    if not torch.is_autocast_enabled(device_type):
+        return _NO_CONTEXT
+    return torch.autocast(device_type, enabled=False)
 
 
 class RandomBits:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tabdl.network.functional import RandomBits, dropout_mask
+from tabdl.network.functional import RandomBits, dropout_mask, without_autocast
 
 
 class ZeroBiasLinear(nn.Linear):
@@ -62,7 +62,7 @@ class InputLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the outputs in the dtype of the weights."""
-        with torch.autocast(input.device.type, enabled=False):
+        with without_autocast(input.device.type):
             return super().forward(input)
 
 
@@ -150,6 +150,8 @@ class StochasticDepth(Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output ``x`` of the branch, (B, ...), with rows of zeros."""
+        if not self.training:
+            return x
         kept = self.kept(x[(slice(None), *[slice(1)] * (x.ndim - 1))])
         return x if kept is None else x * (kept * self.scale)
 
@@ -162,7 +164,8 @@ class BatchNorm(nn.BatchNorm1d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the normalised rows, (B, D)."""
-        if self.training and len(input) == 1:
+        # Torch's own forward looks at much that is settled here, in twice the time of the sums.
+        if not self.training or len(input) == 1:
             return nn.functional.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )

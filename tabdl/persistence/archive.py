@@ -7,7 +7,9 @@ tensors.safetensors The arrays that the tree names.
 ================== ============================================================================
 
 A new parameter of an estimator needs no new format: a file without it means its default. Another
-change of what a state holds is a new format, and the reader lifts the trees of older ones.
+change of what a state holds is a new format, and the reader lifts the trees of older ones. Format 2
+has boosted trees of other libraries (``foreign.py``); a file without these has format 1, so that
+older versions read it.
 """
 
 import json
@@ -25,7 +27,8 @@ import numpy as np
 from tabdl.exceptions import tabdl_version
 from tabdl.persistence.tensors import from_bytes, to_bytes, unique_dict
 
-FORMAT = 1
+FORMAT = 2
+FORMAT_WITHOUT_FOREIGN = 1
 _MANIFEST, _TREE, _TENSORS = "manifest.json", "estimator.json", "tensors.safetensors"
 # Python objects take some thirty times the memory of the JSON text that they come from.
 _LARGEST_JSON = 2**26
@@ -33,7 +36,10 @@ _TIME = (1980, 1, 1, 0, 0, 0)  # equal estimators give equal files
 
 
 def write_archive(
-    file: str | os.PathLike | BinaryIO, tree: Any, arrays: Mapping[str, np.ndarray]
+    file: str | os.PathLike | BinaryIO,
+    tree: Any,
+    arrays: Mapping[str, np.ndarray],
+    number: int,
 ) -> None:
     """Write a file; a path holds the whole file or what it held before.
 
@@ -42,6 +48,8 @@ def write_archive(
     file : path or binary file
     tree : JSON values
     arrays : dict from name to array
+    number : int
+        The number of the format.
     """
     text = json.dumps(tree, allow_nan=False)
     if len(text) > _LARGEST_JSON:
@@ -51,7 +59,7 @@ def write_archive(
         )
     versions = {name: version(name) for name in ("torch", "numpy", "scikit-learn", "pandas")}
     manifest = {
-        "format": FORMAT,
+        "format": number,
         "tabdl": tabdl_version(),
         "python": platform.python_version(),
         **versions,

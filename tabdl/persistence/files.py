@@ -12,7 +12,12 @@ from typing import Any, BinaryIO
 
 from tabdl.base.estimator import TabularEstimator
 from tabdl.ensemble.base import BaseEnsemble
-from tabdl.persistence.archive import read_archive, write_archive
+from tabdl.persistence.archive import (
+    FORMAT,
+    FORMAT_WITHOUT_FOREIGN,
+    read_archive,
+    write_archive,
+)
 from tabdl.persistence.tree import TreeReader, TreeWriter, check_weights
 
 # What the readers below raise for damaged parts, beside ValueError.
@@ -39,7 +44,7 @@ def save(estimator: Any, file: str | os.PathLike | BinaryIO) -> None:
     ----------
     estimator : estimator of tabdl
         A network or an ensemble, fitted or not; also of a class of yours that has its own
-        ``_build_net``.
+        ``_build_net``. Members of an ensemble may be estimators of XGBoost, LightGBM and CatBoost.
     file : str, PathLike or binary file
         Such as ``"model.tabdl"``.
 
@@ -47,7 +52,7 @@ def save(estimator: Any, file: str | os.PathLike | BinaryIO) -> None:
     ------
     TypeError
         For what a file cannot hold: a parameter that is a function or another object, or a member
-        of an ensemble from another library. The message names it.
+        of an ensemble from a fourth library. The message names it.
     ValueError
         For weights that are not finite.
 
@@ -77,10 +82,13 @@ def save(estimator: Any, file: str | os.PathLike | BinaryIO) -> None:
         check_weights(estimator)
     writer = TreeWriter(_own_classes())
     tree = writer.write(estimator)
-    write_archive(file, tree, writer.arrays)
+    number = FORMAT if writer.has_foreign else FORMAT_WITHOUT_FOREIGN
+    write_archive(file, tree, writer.arrays, number)
 
 
-def load(file: str | os.PathLike | BinaryIO, *, classes: Sequence[type] = ()) -> Any:
+def load(
+    file: str | os.PathLike | BinaryIO, *, classes: Sequence[type] = (), foreign: bool = False
+) -> Any:
     """Return the estimator of a file that :func:`save` has written.
 
     Nothing of the file is run, and nothing is trusted: a file that was damaged, or made to do
@@ -91,6 +99,10 @@ def load(file: str | os.PathLike | BinaryIO, *, classes: Sequence[type] = ()) ->
     file : str, PathLike or binary file
     classes : list of class
         Classes of yours that the file may hold: subclasses of ``tabdl.base.TabularEstimator``.
+    foreign : bool
+        Whether members of XGBoost, LightGBM and CatBoost are read by the parsers of these
+        libraries. Those are not made for files from anybody: allow it for files that you trust.
+        False: a file with such members is refused.
 
     Returns
     -------
@@ -108,15 +120,15 @@ def load(file: str | os.PathLike | BinaryIO, *, classes: Sequence[type] = ()) ->
     """
     others = {cls.__name__: _checked_class(cls) for cls in classes}
     if not isinstance(file, str | os.PathLike):
-        return _load(file, others, "the file")
+        return _load(file, others, foreign, "the file")
     with open(file, "rb") as stream:
-        return _load(stream, others, repr(os.fspath(file)))
+        return _load(stream, others, foreign, repr(os.fspath(file)))
 
 
-def _load(stream: BinaryIO, other_classes: dict[str, type], shown: str) -> Any:
+def _load(stream: BinaryIO, other_classes: dict[str, type], foreign: bool, shown: str) -> Any:
     try:
         tree, arrays = read_archive(stream)
-        estimator = TreeReader(arrays, _own_classes(), other_classes).read(tree)
+        estimator = TreeReader(arrays, _own_classes(), other_classes, foreign).read(tree)
         if arrays:
             raise ValueError(f"it has tensors that nothing names: {sorted(arrays)[:3]}")
         if not isinstance(estimator, TabularEstimator | BaseEnsemble):

@@ -2,7 +2,8 @@
 
 JSON has no tuples, arrays, infinities and dicts of other keys than text. A dict with one name that
 begins with ``$`` stands for each of them, and for objects of a short list of classes: the
-estimators and the settings of embeddings. A tree names no other class and no function.
+estimators, the settings of embeddings and boosted trees of other libraries (``foreign.py``). A tree
+names no other class and no function.
 """
 
 import math
@@ -18,6 +19,14 @@ from tabdl.base.estimator import TabularEstimator
 from tabdl.embeddings import PBLD, Linear, Periodic, PiecewiseLinear
 from tabdl.ensemble.base import BaseEnsemble
 from tabdl.params import check_params
+from tabdl.persistence.foreign import (
+    ForeignState,
+    digest_of,
+    foreign_name,
+    foreign_state,
+    foreign_version,
+    read_foreign,
+)
 from tabdl.persistence.tensors import has_name
 
 _SETTINGS: dict[str, Any] = {cls.__name__: cls for cls in (Linear, Periodic, PBLD, PiecewiseLinear)}
@@ -39,11 +48,14 @@ class TreeWriter:
     ----------
     arrays : dict from name to ndarray
         The arrays of what was written, by their place in the tree.
+    has_foreign : bool
+        Whether boosted trees of other libraries were written.
     """
 
     def __init__(self, own_classes: Mapping[str, type]) -> None:
         self.own_classes = own_classes
         self.arrays: dict[str, np.ndarray] = {}
+        self.has_foreign = False
 
     def write(self, value: Any, place: str = "") -> Any:
         """Return the JSON values of ``value``, whose place in the tree is for messages.
@@ -72,6 +84,8 @@ class TreeWriter:
             return {"$embedding": type(value).__name__, "params": self._dict(own, place)}
         if isinstance(value, TabularEstimator | BaseEnsemble):
             return self._estimator(value, place)
+        if foreign_name(value) is not None:
+            return self._foreign(value, place)
         _refuse(place, value)
 
     def _items(self, items, place):
@@ -119,6 +133,26 @@ class TreeWriter:
             "fitted": self.write(fitted, _join(place, "fitted")),
         }
 
+    def _foreign(self, estimator, place):
+        self.has_foreign = True
+        name = str(foreign_name(estimator))
+        params = estimator.get_params(deep=False).items()
+        where = _join(place, name)
+        state = foreign_state(estimator)
+        fitted = None
+        if state is not None:
+            fitted = {
+                "sha256": digest_of(state.model),
+                "model": self.write(state.model, _join(place, "model")),
+                "attributes": self.write(state.attributes, _join(place, "attributes")),
+            }
+        return {
+            "$foreign": name,
+            "version": foreign_version(name),
+            "params": {key: self._param(key, value, where) for key, value in params},
+            "fitted": fitted,
+        }
+
     def _param(self, name: str, value: Any, where: str) -> Any:
         place = f"{where}.{name}"
         if name == "callbacks" and value is not None:
@@ -138,7 +172,8 @@ def _refuse(place: str, value: Any) -> NoReturn:
     raise TypeError(
         f"{place} is a {kind}, which a file of tabdl cannot hold: it holds estimators of tabdl, "
         "numbers, text, lists and arrays. If it is a parameter, set it to one of these or to None "
-        "before, for example with set_params; for members of other libraries use pickle or skops."
+        "before, for example with set_params; for members of other libraries than XGBoost, "
+        "LightGBM and CatBoost use pickle or skops."
     )
 
 
@@ -151,6 +186,8 @@ class TreeReader:
         Each must be named once; an array that was read is taken out.
     own_classes, other_classes : dict from name to class
         The estimators of tabdl, and those that the caller passes.
+    foreign : bool
+        Whether boosted trees are given to the parsers of their libraries; else they are refused.
     """
 
     def __init__(
@@ -158,7 +195,9 @@ class TreeReader:
         arrays: dict[str, np.ndarray],
         own_classes: Mapping[str, type],
         other_classes: Mapping[str, type],
+        foreign: bool,
     ) -> None:
+        self.foreign = foreign
         self.arrays = arrays
         self.own_classes = own_classes
         self.other_classes = other_classes
@@ -235,6 +274,27 @@ class TreeReader:
             check_weights(estimator)
         return estimator
 
+    def _foreign(self, name, version, params, fitted):
+        if not self.foreign:
+            raise ValueError(
+                f"it holds a {str(name)[:60]!r} of {str(version)[:20]!r}, which the parser of that "
+                "library reads; if you trust where the file comes from, allow it: "
+                "tabdl.load(path, foreign=True)"
+            )
+        if not isinstance(params, dict):
+            raise ValueError(f"the parameters of {str(name)[:60]!r} are no dict")
+        return read_foreign(name, self.read(params), self._foreign_state(name, fitted))
+
+    def _foreign_state(self, name, fitted):
+        if fitted is None:
+            return None
+        if not isinstance(fitted, dict) or set(fitted) != {"sha256", "model", "attributes"}:
+            raise ValueError(f"the state of {name} has other names")
+        model, attributes = self.read(fitted["model"]), self.read(fitted["attributes"])
+        if not isinstance(model, np.ndarray) or digest_of(model) != fitted["sha256"]:
+            raise ValueError(f"the bytes of {name} are not those that were saved")
+        return ForeignState(model, attributes)
+
     def _class(self, name, is_own):
         classes = self.own_classes if is_own is True else self.other_classes
         if not isinstance(name, str) or name not in classes:
@@ -254,6 +314,7 @@ _TAGS: dict[str, tuple[set[str], Any]] = {
     "$objects": ({"$objects"}, TreeReader._objects),
     "$embedding": ({"$embedding", "params"}, TreeReader._settings),
     "$estimator": ({"$estimator", "is_own", "params", "fitted"}, TreeReader._estimator),
+    "$foreign": ({"$foreign", "version", "params", "fitted"}, TreeReader._foreign),
 }
 
 

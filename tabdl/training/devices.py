@@ -103,6 +103,7 @@ class ProcessSetting:
             self.set(value)
 
 
+_NO_CONTEXT = contextlib.nullcontext()
 _DEFAULT_DTYPE = ProcessSetting(torch.get_default_dtype, torch.set_default_dtype)
 _MATMUL_PRECISION = ProcessSetting(
     torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
@@ -128,21 +129,19 @@ class Precision:
     half: torch.dtype | None = None
     is_tf32: bool = False
 
-    def autocast(self, device: torch.device) -> torch.autocast:
+    def autocast(self, device: torch.device) -> contextlib.AbstractContextManager:
         """Return the context of a forward pass."""
+        if self.half is None and not torch.is_autocast_enabled(device.type):
+            return _NO_CONTEXT
         # Torch has one cache of cast weights for all threads: a fit in another thread would empty
         # it, and gradients would be rounded otherwise.
         is_half = self.half is not None
         return torch.autocast(device.type, self.half, enabled=is_half, cache_enabled=False)
 
-    @contextlib.contextmanager
-    def matmuls(self, device: torch.device) -> Iterator[None]:
-        """Allow TF32 in the whole process while the context is open, where it applies."""
-        if self.is_tf32 and device.type == "cuda":
-            with _MATMUL_PRECISION.held_at("high"):
-                yield
-        else:
-            yield
+    def matmuls(self, device: torch.device) -> contextlib.AbstractContextManager:
+        """Return a context that allows TF32 in the whole process, where it applies."""
+        is_wanted = self.is_tf32 and device.type == "cuda"
+        return _MATMUL_PRECISION.held_at("high") if is_wanted else _NO_CONTEXT
 
 
 def choose_dtype(precision: str, device: torch.device, estimator_name: str) -> torch.dtype:
@@ -184,8 +183,8 @@ def choose_precision(precision: str, device: torch.device, net: Any) -> Precisio
         # The devices with bfloat16 are those with TF32.
         return Precision(dtype, half, is_tf32=half is None and multiplies_bfloat16(device))
     # A search may give sizes as numpy's integers.
-    is_wide_on_cpu = device.type == "cpu" and bool(net.width >= 128)
-    is_half = is_wide_on_cpu and net.allow_bfloat16 and multiplies_bfloat16(device)
+    can_be_half = device.type == "cpu" and net.allow_bfloat16 and multiplies_bfloat16(device)
+    is_half = can_be_half and bool(net.width >= 128)
     return Precision(dtype, torch.bfloat16 if is_half else None)
 
 

@@ -47,7 +47,9 @@ def net_outputs(net: Any, table: Table | TableView, precision: Precision) -> Ten
     n_tasks = math.ceil(len(table) / net.cpu_chunk_rows) if is_cpu else 1
 
     def chunk_outputs(start):
-        return _chunk_outputs(net, table.take(slice(start, start + n_chunk)), n_chunk, precision)
+        is_all = isinstance(table, Table) and len(table) <= n_chunk
+        rows = table if is_all else table.take(slice(start, start + n_chunk))
+        return _chunk_outputs(net, rows, n_chunk, precision, device)
 
     chunks = []
     done = 0
@@ -101,10 +103,10 @@ def _gives_same_bits(net, table, precision, n_small):
 
 
 @torch.inference_mode()
-def _chunk_outputs(net, rows, n_chunk, precision):
+def _chunk_outputs(net, rows, n_chunk, precision, device):
     """Return the outputs of up to ``n_chunk`` rows, on the device of the rows."""
-    device = next(net.parameters()).device
-    chunk = rows.padded(n_chunk).to(device)
+    chunk = rows.padded(n_chunk)
+    chunk = chunk if chunk.x_num.device == device else chunk.to(device)
     with precision.autocast(device), precision.matmuls(device):
         outputs = net(chunk.x_num, chunk.x_cat)[: len(rows)]
     return outputs.to(rows.x_num.device, torch.promote_types(outputs.dtype, torch.float32))

@@ -118,6 +118,9 @@ def _train_together(monitors, loss, val_loss, config, monitors_of_all):
     if _are_done(monitors):
         return
     with EpochRunner([monitor.run for monitor in monitors], loss, config) as runner:
+        alone = monitors[0].run if len(monitors) == 1 else None
+        if alone is not None and alone.optimizer_state is not None:
+            runner.optimizer.load_state(copy.deepcopy(alone.optimizer_state))
         if config.checkpoint is not None:
             config.checkpoint.resume(runner)
         while not _are_done(monitors):
@@ -134,6 +137,8 @@ def _train_together(monitors, loss, val_loss, config, monitors_of_all):
             if config.checkpoint is not None:
                 going_on = None if _are_done(monitors) else runner
                 config.checkpoint.save_if_due(monitors_of_all, going_on)
+        if alone is not None:
+            alone.optimizer_state = runner.optimizer.state()
 
 
 def _are_done(monitors):

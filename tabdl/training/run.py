@@ -120,6 +120,8 @@ class TrainingRun:
         Of the order of the rows and of dropout.
     index : int64 Tensor or None
         Which rows of the table train the network, where several runs share a table; None: all.
+    optimizer_state : list or None
+        Where the optimizer goes on from, and what a training of this run alone leaves there.
     """
 
     net: TabularNet
@@ -128,6 +130,7 @@ class TrainingRun:
     score: Callable[[Tensor, float], float] | None
     seed: int
     index: Tensor | None = None
+    optimizer_state: Any = None
 
     @property
     def n_rows(self) -> int:

@@ -50,6 +50,7 @@ SIGNATURES = {
         "n_members": 1,
         "callbacks": None,
         "checkpoint": None,
+        "warm_start": False,
     },
     "Classifier": {"class_weight": None, "label_smoothing": 0.0, "calibrate": False},
     "Regressor": {"loss": "squared_error", "quantile": 0.5, "huber_delta": 1.0},

@@ -18,6 +18,7 @@ from benchmarks.runs.fits import Fit
 from benchmarks.speed import (
     __main__ as speed,
     california,
+    latency,
     limits,
     memory,
     networks,
@@ -28,7 +29,7 @@ from benchmarks.speed import (
 from benchmarks.speed.cases import Case, PlainLoop, encoded, table
 from benchmarks.speed.limits import flop_per_row, matrix_limits
 from benchmarks.speed.ratios import ratios, shares, spread
-from benchmarks.speed.results import Results
+from benchmarks.speed.results import Results, describe_run
 
 TINY = ["--networks", "mlp", "--rows", "200", "--batch-sizes", "64", "--repeats", "1"]
 
@@ -370,3 +371,23 @@ def test_opponents_fit_a_network_of_the_same_size(name, network):
     assert n_parameters == pytest.approx(
         case.estimator(max_epochs=1).fit(X, y).n_parameters_, rel=0.06
     )
+
+
+def test_the_report_of_latencies(tmp_path):
+    lines = [
+        latency.Line("Adult", "MLP", "data frame", 1, 1.0, 2.0),
+        latency.Line("Adult", "MLP", "data frame", 100, 3.0, 3.5),
+        latency.Line("Adult", "MLP", "onnxruntime", 1, 0.2, 0.25),
+        latency.Line("Adult", "CatBoost", "data frame", 1, 0.5, 0.8),
+    ]
+    run = describe_run("cpu", [])
+    latency.write_report(tmp_path / "latency.md", lines, run, 1.5)
+    text = (tmp_path / "latency.md").read_text()
+    assert "| Adult | MLP | data frame | 2.00 (1.00) | 3.50 (3.00) |" in text
+    assert "| Adult | MLP | onnxruntime | 0.25 (0.20) |  |" in text
+    assert "| Adult | MLP | 8.0 | 2.5 |" in text and run["machine"] in text
+
+
+def test_latencies_are_measured():
+    low, median = latency.seconds(lambda: sum(range(20_000)), 100)
+    assert 0 < low <= median < 1

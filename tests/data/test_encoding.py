@@ -240,3 +240,38 @@ def test_the_noise_of_the_authors_code():
         expected = theirs.transform(frame.to_numpy()).ravel()
         assert np.abs(found - expected).mean() < 0.02, scale
     assert found.std() < 0.01 < 0.9 < encode(frame)[1].std()
+
+
+@pytest.mark.parametrize("transform", NUMERIC_TRANSFORMS)
+def test_a_row_alone_is_the_row_among_many(transform):
+    """Few rows are read and scaled all columns at once; the bits are the same."""
+    rng = np.random.default_rng(0)
+    n = 200
+    frame = pd.DataFrame(
+        {
+            "double": rng.normal(size=n),
+            "single": rng.normal(size=n).astype(np.float32),
+            "small": rng.integers(0, 9, n).astype(np.int8),
+            "large": rng.integers(-(2**60), 2**60, n),
+            "tiny": rng.normal(size=n) * 1e-300,
+            "constant": np.ones(n),
+            "nullable": pd.array(rng.integers(0, 9, n), dtype="Int64"),
+            "spelled": [f"{value:.2f}" for value in rng.normal(size=n)],
+            "text": rng.choice(["a", "b"], n),
+            "day": pd.date_range("2020", periods=n),
+        }
+    )
+    frame.iloc[::7, 0] = np.nan
+    frame.loc[::5, ["nullable", "text", "day"]] = None
+    encoder, x_num, x_cat = encode(frame, transform)
+    for rows in (slice(0, 1), slice(5, 6), slice(30, 46)):
+        columns = read_columns(frame[rows], estimator_name="Test", kinds=encoder.kinds)
+        few_num, few_cat = encoder.transform(columns, dtype=np.float64)
+        np.testing.assert_array_equal(few_num, x_num[rows])
+        np.testing.assert_array_equal(few_cat, x_cat[rows])
+
+
+def test_an_infinity_in_a_row_alone_is_refused():
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [1.0, 5.0, 2.0]})
+    with pytest.raises(ValueError, match="column 'b' contains infinity in row 0"):
+        encode(frame, later=pd.DataFrame({"a": [1.0], "b": [np.inf]}))

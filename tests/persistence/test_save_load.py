@@ -25,6 +25,7 @@ from hostile import packed, parts_of, saved
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
+from xgboost import XGBClassifier
 
 import tabdl
 from tabdl.embeddings import PiecewiseLinear
@@ -58,11 +59,16 @@ def test_unfitted(name):
 
 def test_released_formats():
     """A file of each released format; ``python tests/persistence/test_save_load.py`` writes one."""
-    for number in (1,):
-        model = tabdl.load(FILES / f"format-{number}.tabdl")
+    for number in (1, 2):
+        model = tabdl.load(FILES / f"format-{number}.tabdl", foreign=number == 2)
         expected = json.loads((FILES / f"format-{number}.json").read_text())
-        rows = people(8)[0]
+        rows = rows_of(number, 8)
         np.testing.assert_allclose(model.predict_proba(rows), expected, atol=1e-6)
+
+
+def rows_of(number, n_rows):
+    """Return the rows for the file of a format."""
+    return people(n_rows)[0] if number == 1 else people(n_rows)[0][["age"]].astype(float)
 
 
 def test_what_the_file_is(tmp_path):
@@ -80,8 +86,8 @@ def test_what_the_file_is(tmp_path):
 
 def test_a_newer_format_says_what_to_do():
     parts = parts_of(saved(unfitted("TabMLPRegressor")))
-    parts["manifest.json"] = json.dumps({"format": 2, "tabdl": "9.0"}).encode()
-    with pytest.raises(ValueError, match=r"format 2, written by tabdl '9.0'.*pip install -U tabdl"):
+    parts["manifest.json"] = json.dumps({"format": 3, "tabdl": "9.0"}).encode()
+    with pytest.raises(ValueError, match=r"format 3, written by tabdl '9.0'.*pip install -U tabdl"):
         loaded(packed(parts.items()))
 
 
@@ -221,15 +227,18 @@ def test_devices_and_missing_column_names():
 
 
 def write_format(number):
+    """Write the file of a format: 1 has networks alone, 2 has trees of XGBoost."""
     few = {"max_epochs": 3, "n_blocks": 1, "d_block": 4, "k": 2}
     bins = PiecewiseLinear(n_bins=3, bins="tree", min_samples_leaf=5)
-    model = make("TabM", "Classifier", calibrate=True, numeric_embedding=bins, **few)
-    ensemble = tabdl.CrossValEnsembleClassifier(model, cv=2, random_state=0)
-    ensemble.fit(X, target_of("TabMClassifier"))
+    member = make("TabM", "Classifier", calibrate=True, numeric_embedding=bins, **few)
+    if number == 2:
+        member = XGBClassifier(n_estimators=3, n_jobs=1, enable_categorical=True)
+    ensemble = tabdl.CrossValEnsembleClassifier(member, cv=2, random_state=0)
+    ensemble.fit(rows_of(number, 60), target_of("TabMClassifier"))
     tabdl.save(ensemble, FILES / f"format-{number}.tabdl")
-    expected = ensemble.predict_proba(people(8)[0]).tolist()
+    expected = ensemble.predict_proba(rows_of(number, 8)).tolist()
     (FILES / f"format-{number}.json").write_text(json.dumps(expected))
 
 
 if __name__ == "__main__":
-    write_format(1)
+    write_format(2)
