@@ -1,10 +1,13 @@
 """Draw the figures of README and the site: ``python docs/draw.py``."""
 
 import json
+import sys
 from pathlib import Path
 
 import matplotlib
 
+# The folder of this script has a folder benchmarks too, of pages.
+sys.path[0] = str(Path(__file__).parent.parent)
 matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
@@ -14,19 +17,17 @@ from matplotlib.patches import FancyBboxPatch
 from benchmarks.models.registry import colour_of
 
 ROOT = Path(__file__).parent.parent
-DEFAULTS = ROOT / "benchmarks" / "reports" / "defaults.jsonl"
+KEPT = ROOT / "benchmarks" / "reports" / "kept.jsonl"
 STATIC = ROOT / "docs" / "_static"
 LABELS = {
     "catboost": "CatBoost",
-    "tabm": "TabM (former default)",
-    "mlp": "TabMLP (former default)",
-    "resnet": "TabResNet",
-    "ft_transformer": "FT-Transformer",
-    "gmlp": "gMLP",
-    "realmlp": "RealMLP",
-    "mlp-paper": "MLP of the paper",
-    "resnet-paper": "ResNet of the paper",
+    "lightgbm": "LightGBM",
+    "xgboost": "XGBoost",
+    "mlp": "TabMLP",
+    "tabm": "TabM",
+    "tabm k8": "TabM, k=8",
 }
+TREES = {"catboost", "lightgbm", "xgboost"}
 # The way of a row: each box with what it holds; the arrows between them carry the values below.
 BOXES = [
     ("table", "any columns,\nmissing values"),
@@ -40,17 +41,17 @@ ARROWS = ["X, y", "x_num (B, Fn)\nx_cat (B, Fc)", "(B, D) or\n(B, T, D)", "(B, K
 
 
 def relative_errors():
-    """Return the error of each model beside CatBoost's and the seconds of a fit, by model.
+    """Return the error of each name beside CatBoost's and the seconds of a fit, by name.
 
-    The error is the mean over the seeds; beside CatBoost's, the geometric mean over the tables.
+    The error is the geometric mean over the fits.
     """
-    runs = pd.DataFrame(map(json.loads, DEFAULTS.read_text().splitlines()))
-    errors = runs.pivot_table("error", "table", "configuration")
+    runs = pd.DataFrame(map(json.loads, KEPT.read_text().splitlines()))
+    errors = runs.pivot_table("error", ["table", "rows", "seed"], "name")
     ratios = errors.div(errors["catboost"], axis=0)
     answer = pd.DataFrame(
         {
             "error": np.exp(np.log(ratios).mean()) - 1,
-            "seconds": runs.groupby("configuration")["cpu_s"].median(),
+            "seconds": runs.groupby("name")["cpu_s"].median(),
         }
     )
     return answer.loc[list(LABELS)]
@@ -61,15 +62,13 @@ def draw_errors(path):
     points = relative_errors()
     figure, ax = plt.subplots(figsize=(7.5, 4), layout="constrained")
     for name, point in points.iterrows():
-        colour = colour_of(name.removesuffix("-paper"))
-        filled = "none" if name.endswith("-paper") else colour
         ax.plot(
             point["seconds"],
             100 * point["error"],
-            "s" if name == "catboost" else "o",
+            "s" if name in TREES else "o",
             markersize=9,
-            color=colour,
-            markerfacecolor=filled,
+            color=colour_of(name.partition(" ")[0]),
+            markerfacecolor="none" if " " in name else None,
         )
         ax.annotate(
             LABELS[name],
@@ -78,7 +77,7 @@ def draw_errors(path):
             textcoords="offset points",
         )
     ax.axhline(0, color="0.6", linewidth=1, zorder=0)
-    ax.set(xscale="log", xlim=(0.6, 60), xlabel="seconds of a fit, one thread (median)")
+    ax.set(xscale="log", xlim=(0.1, 60), xlabel="seconds of a fit, one thread (median)")
     ax.set_ylabel("error beside CatBoost")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_major_formatter("{x:+.0f} %")
