@@ -44,6 +44,7 @@ def small_instances():
 QUICKER = {
     "GrowNet": {"n_blocks": 4, "max_epochs": 20},
     "NODE": {"d_block": 64, "lr": 0.03},
+    "TabNet": {"n_blocks": 1, "momentum": 0.6, "lr": 0.05, "lr_decay_rate": 1.0, "max_epochs": 15},
 }
 
 
