@@ -40,6 +40,7 @@ SIGNATURES = {
         "time_limit": None,
         "numeric_transform": "quantile",
         "numeric_missing": "impute",
+        "categorical_statistics": "none",
         "categorical_features": "from_dtype",
         "precision": "auto",
         "device": "auto",
@@ -173,6 +174,7 @@ SIGNATURES = {
         "one_hot_max_size": 0,
         "numeric_embedding": "piecewise",
         "lr": 1e-3,
+        "lr_schedule": "cooldown",
     },
     "RealMLP": {
         "n_blocks": 3,
