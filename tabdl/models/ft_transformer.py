@@ -238,6 +238,7 @@ _PAPER = {
     "token_bias": True,
     "numeric_transform": "quantile",
     "numeric_missing": "impute",
+    "categorical_statistics": "none",
     "optimizer": "adamw",
     "lr": 1e-4,
     "lr_schedule": "constant",

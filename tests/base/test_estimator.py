@@ -261,7 +261,15 @@ def test_the_papers_configuration(task):
         "precision",
         "device",
     }
-    free |= {"compile", "n_jobs", "random_state", "verbose", "callbacks", "checkpoint"}
+    free |= {
+        "compile",
+        "n_jobs",
+        "random_state",
+        "verbose",
+        "callbacks",
+        "checkpoint",
+        "warm_start",
+    }
     free |= SIGNATURES[task].keys()
     assert set(parameters) == pinned | free
     changed = cls.paper_config(n_blocks=1, max_epochs=1, random_state=0)
