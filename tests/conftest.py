@@ -44,6 +44,33 @@ _SMALL_OF = {
 }
 
 
+# The other networks of the paper go through the same code as those before them. By default they
+# run scikit-learn's checks, the tests of their own and of files; with --all-networks everything.
+_BASELINES = re.compile(r"\[.*\b(AutoInt|DCNv2|GrowNet|NODE|SNN|TabNet)")
+_FOR_ALL_NETWORKS = re.compile(
+    r"tests/(models|persistence|docs)/|test_golden|test_sklearn_contract|test_readme"
+    r"|test_signature|test_docstring|test_gpu"
+)
+
+
+def pytest_addoption(parser):
+    help_text = "run every test of networks for the paper's six baselines too"
+    parser.addoption("--all-networks", action="store_true", help=help_text)
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--all-networks"):
+        return
+    left_out = [
+        item
+        for item in items
+        if _BASELINES.search(item.nodeid) and not _FOR_ALL_NETWORKS.search(item.nodeid)
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    is_left_out = set(left_out)
+    items[:] = [item for item in items if item not in is_left_out]
+
+
 def public(base):
     """Return the public estimators that inherit from ``base``, by name."""
     classes = {name: value for name, value in vars(tabdl).items() if isinstance(value, type)}
