@@ -43,6 +43,7 @@ from tabdl.base.going_on import (
 from tabdl.base.mixins import Task
 from tabdl.base.params import NetworkParams
 from tabdl.base.post_training import wanted_steps
+from tabdl.base.pretraining import check_pretraining, pretrain_networks
 from tabdl.base.progress import progress
 from tabdl.base.seeds import MemberSeeds
 from tabdl.data.columns import read_columns
@@ -52,7 +53,7 @@ from tabdl.data.splitting import train_val_split
 from tabdl.data.state import State
 from tabdl.data.statistics import needs_target
 from tabdl.data.table import Schema, Table, TableView
-from tabdl.data.validation import check_X, read_dataset
+from tabdl.data.validation import check_X, read_dataset, read_X
 from tabdl.exceptions import FitInterruptedWarning, tabdl_version, warn_of_version
 from tabdl.network.contract import TabularNet, check_draws, init_weights, materialize
 from tabdl.network.rebuilding import build_blank, check_state, fill, network_state
@@ -99,6 +100,7 @@ class FittedNetwork:
     """
 
     history_: list[dict[str, Any]]
+    pretrain_history_: list[dict[str, Any]]
     n_iter_: int
     best_epoch_: int
     stop_reason_: str
@@ -128,6 +130,7 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
+        X_unlabelled: Any = None,
     ) -> Self:
         """Train the network.
 
@@ -149,6 +152,9 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
             Validation rows for early stopping, instead of a part of X.
         sample_weight_val : array-like, optional
             Weights of the validation rows in the validation loss and score.
+        X_unlabelled : like X, optional
+            Rows without labels, with the columns of X. They take part in pretraining, see the
+            parameter ``pretrain``, and in nothing else: scales and categories are those of X.
 
         Returns
         -------
@@ -169,10 +175,14 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         with isolated_torch():
             kept = self._kept() if self.warm_start and self.__sklearn_is_fitted__() else None
             seeds = MemberSeeds(self.random_state, self.n_members)
+            check_pretraining(self, X_unlabelled, kept is not None)
             dataset = read_training_data(self, X, y, sample_weight, kept)
             train, val = self._given_or_held_out(dataset, (X_val, y_val, sample_weight_val), seeds)
             if kept is None:
-                fit = Fit(self, Preparation(self, train, start, seeds.order), train, val, seeds)
+                preparation = Preparation(
+                    self, train, start, seeds.order, X_unlabelled=X_unlabelled
+                )
+                fit = Fit(self, preparation, train, val, seeds)
             else:
                 fit = self._next_fit(kept, train, val, seeds, start)
             with progress(self._name, self.verbose, self.max_epochs, self.n_members) as callbacks:
@@ -375,6 +385,7 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
         reasons = {result.stop_reason for result in results}
         self.stop_reason_ = max(reasons, key=STOP_REASONS.index)
         self.history_ = results[0].history
+        self.pretrain_history_ = []
         if n_members > 1:
             records = [(i, record) for i, result in enumerate(results) for record in result.history]
             self.history_ = [{"member": i} | record for i, record in records]
@@ -652,6 +663,8 @@ class Preparation:
         Seed of the order of the training rows for statistics of the target.
     target, encoder : optional
         Those of an earlier fit; None: they are learned of the rows.
+    X_unlabelled : table, optional
+        Rows that take part in pretraining only.
 
     Attributes
     ----------
@@ -662,6 +675,8 @@ class Preparation:
     encoder : FeatureEncoder
     table : Table
         The training rows on the CPU. Their statistics of categories do not know their targets.
+    unlabelled : Table or None
+        The rows that take part in pretraining only, encoded, without y.
     """
 
     def __init__(
@@ -672,6 +687,7 @@ class Preparation:
         order: int,
         target: Target | None = None,
         encoder: FeatureEncoder | None = None,
+        X_unlabelled: Any = None,
     ) -> None:
         name = type(estimator).__name__
         self.estimator = estimator
@@ -691,6 +707,18 @@ class Preparation:
                 estimator.categorical_statistics,
             )
             self.table = self._learned(train, order)
+        self.unlabelled = None if X_unlabelled is None else self._encode_unlabelled(X_unlabelled)
+
+    def _encode_unlabelled(self, X: Any) -> Table:
+        encoder = self.encoder
+        fitted = {"kinds": encoder.kinds, "column_names": encoder.column_names}
+        try:
+            columns = read_X(self.estimator, X, **fitted, name="X_unlabelled")
+        except (ValueError, TypeError) as error:
+            name = type(self.estimator).__name__
+            raise ValueError(f"{name}: X_unlabelled cannot be read as X: {error}") from error
+        x_num, x_cat = encoder.transform(columns, dtype=_numpy_dtype(self.dtype))
+        return Table(torch.from_numpy(x_num), torch.from_numpy(x_cat))
 
     def _learned(self, train: Subset, order: int) -> Table:
         """Fit the encoder to the training rows, and return these as a Table on the CPU."""
@@ -796,6 +824,9 @@ class Fit:
     runs : list of TrainingRun, length ``n_members``
     is_trained : bool
         False before training, and after an interrupt that left no epoch.
+    is_going_on : bool
+        Whether its networks are those of an earlier fit.
+    pretrain_history : list of dict
     """
 
     def __init__(
@@ -812,6 +843,8 @@ class Fit:
         # Calibration changes the target of one fit only.
         self.target = copy.copy(preparation.target)
         self.is_trained = False
+        self.is_going_on = kept is not None
+        self.pretrain_history: list[dict[str, Any]] = []
         if train is preparation.train:
             self.encoder, table, index = preparation.encoder, preparation.table, None
             self.val = None if val is None else preparation.encode(val)
@@ -836,15 +869,18 @@ class Fit:
         return TableView(self.preparation.shared_table, index, codes)
 
     def _new_net(self, seed: int) -> TabularNet:
-        estimator = self.estimator
         preparation = self.preparation
-        schema = preparation.encoder.schema
         generator = torch.Generator().manual_seed(seed)
-        net = new_net(estimator, schema, self.target.n_outputs, preparation.table, generator)
+        net = self.initial_net(generator, self.target.n_outputs)
         net.init_from_data(preparation.table, generator)
         some = preparation.table.take(slice(0, 2))
         check_draws(net, some.x_num.float(), some.x_cat)
         return net
+
+    def initial_net(self, generator: torch.Generator, n_outputs: int) -> TabularNet:
+        """Return a network with its first weights, on the CPU, and ``n_outputs`` outputs."""
+        schema, table = self.preparation.encoder.schema, self.preparation.table
+        return new_net(self.estimator, schema, n_outputs, table, generator)
 
     def _ready(self, net: TabularNet) -> TabularNet:
         """Return a network where it is trained; raise ValueError where it cannot be so."""
@@ -860,6 +896,13 @@ class Fit:
     def precision(self, net: Any) -> Precision:
         """Return the :class:`Precision` in which ``net`` computes."""
         return choose_precision(self.estimator.precision, self.preparation.device, net)
+
+    def config(
+        self, n_rows: int, net: Any, callbacks: Sequence[Callable[[dict], Any]]
+    ) -> TrainingConfig:
+        """Return how ``net`` is trained on ``n_rows`` rows."""
+        device, precision = self.preparation.device, self.precision(net)
+        return self.estimator._training_config(n_rows, device, precision, callbacks)
 
     def finish(self, results: list[TrainingResult]) -> None:
         """Give the estimator its fitted state, and take the post-training steps.
@@ -878,6 +921,7 @@ class Fit:
                 setattr(estimator, name, getattr(self.preparation.estimator, name))
         results = [result for _, result in begun]
         estimator._keep([net for net, _ in begun], self.encoder, self.target, results)
+        estimator.pretrain_history_ = self.pretrain_history
         for step in wanted_steps(estimator):
             assert self.val is not None  # a fit without validation rows refuses these steps
             net = estimator.module_
@@ -911,6 +955,7 @@ def train_fits(fits: list[Fit], callbacks: list[Callable[[dict], Any]]) -> None:
         Each gets the record of each epoch, beside the callbacks of the estimators.
     """
     first = fits[0]
+    pretrain_networks(fits)
     runs = [run for fit in fits for run in fit.runs]
     config = _config_of(fits, callbacks)
     with threads(first.estimator.n_jobs, 3 * runs[0].net.n_macs * config.batch_size):
@@ -933,8 +978,7 @@ def train_pass(fit: Fit, callbacks: list[Callable[[dict], Any]]) -> None:
         Each gets the record of the epoch, beside the callbacks of the estimator.
     """
     estimator, net = fit.estimator, fit.runs[0].net
-    n_rows, device = fit.runs[0].n_rows, fit.preparation.device
-    config = one_pass(estimator._training_config(n_rows, device, fit.precision(net), callbacks))
+    config = one_pass(fit.config(fit.runs[0].n_rows, net, callbacks))
     with threads(estimator.n_jobs, 3 * net.n_macs * config.batch_size):
         # In turn, so that each network has an optimizer of its own, whatever the number of rows.
         results = train_with_float32_fallback(
@@ -957,8 +1001,7 @@ def _config_of(fits: list[Fit], callbacks: list[Callable[[dict], Any]]) -> Train
     Its time limit is what is left of the sum of theirs.
     """
     first = fits[0]
-    device, precision = first.preparation.device, first.precision(first.runs[0].net)
-    config = first.estimator._training_config(_n_rows(fits), device, precision, callbacks)
+    config = first.config(_n_rows(fits), first.runs[0].net, callbacks)
     config = replace(config, checkpoint=checkpoint_of(first.estimator, first.runs, len(fits)))
     if config.time_limit is None:
         return config

@@ -99,6 +99,10 @@ def check_streamable(estimator: Any) -> None:
     needs = {
         "checkpoint": (estimator.checkpoint is None, "None"),
         "time_limit": (estimator.time_limit is None, "None"),
+        "pretrain": (
+            estimator.pretrain is None or estimator.__sklearn_is_fitted__(),
+            "None at the first call, whose rows may be few",
+        ),
         "ema_decay": (estimator.ema_decay is None, "None: each call would begin a new average"),
         "categorical_statistics": (
             not needs_target(estimator.categorical_statistics),

@@ -12,6 +12,7 @@ from tabdl.data.encoding import NUMERIC_TRANSFORMS
 from tabdl.data.statistics import CATEGORICAL_STATISTICS, MOST_PLAIN_VALUES
 from tabdl.params import Float, Int, ListOf, OneOf, Predicate, describe_params, param
 from tabdl.training.devices import PRECISIONS, is_device
+from tabdl.training.swap_noise import OBJECTIVES
 
 LR_SCHEDULES = ("constant", "cooldown", "cosine", "coslog4")
 LR_SCHEDULE_DOC = (
@@ -41,6 +42,9 @@ history_ : list of dict
     Losses of regression are in units of the standardised target. Validation values are None without
     validation rows. The score of an epoch whose predictions cannot be scored is minus infinity.
     With several members: the records of one member after the other, with its number as ``member``.
+pretrain_history_ : list of dict
+    A record for each epoch of pretraining: ``epoch``, ``train_loss``, ``lr``, ``seconds``, and
+    ``member`` with several members. Empty without pretraining. Pickles and files do not keep it.
 n_iter_ : int
     Number of epochs trained; with several members the largest.
 best_epoch_ : int
@@ -296,6 +300,23 @@ class NetworkParams(BaseEstimator):
         "may change; those of the architecture, ``n_members``, ``numeric_transform`` and "
         "``numeric_missing`` may not. Rows that were held out stay so with an int as "
         "``random_state``, or X_val. Members of ensembles are always fitted anew.",
+    )
+
+    pretrain: str | None = param(
+        OneOf(None, *OBJECTIVES),
+        default=None,
+        doc="Whether the network first learns from the rows of X alone, without y (2207.03208). "
+        "A fifth of the cells of each batch take the value of another row of the batch. "
+        "'reconstruction': it learns what the clean values were. 'mask': which cells were "
+        "swapped. 'both': the sum of the two losses. Then it trains on clean rows as always. "
+        "Validation rows take no part. With ``time_limit``, pretraining takes at most half of the "
+        "time. Callbacks and ``verbose`` do not see it. Not together with ``checkpoint``.",
+    )
+    pretrain_epochs: int = param(
+        Int(1),
+        default=20,
+        doc="Number of epochs of pretraining, over the training rows and ``X_unlabelled``. Used "
+        "with ``pretrain`` only.",
     )
 
     # The fitted attributes that a task adds, for docstrings; see ``mixins.py``.

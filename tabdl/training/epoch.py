@@ -23,6 +23,7 @@ from tabdl.training.parts import StepParts, part_rows
 from tabdl.training.run import Loss, TrainingConfig, TrainingRun
 from tabdl.training.schedules import SCHEDULES, DropoutSchedule, learning_rate_factor
 from tabdl.training.stacking import StackedNetworks
+from tabdl.training.swap_noise import swap_cells
 
 
 class EpochRunner:
@@ -263,6 +264,8 @@ class EpochRunner:
 
     def _step(self, index):
         batch = self.batches.gather(index)
+        if self.config.swap_rate is not None:
+            batch = swap_cells(batch, self.config.swap_rate, self.noise)
         self.optimizer.zero_grad()
         self.parts.backward(self._losses, batch, self.total)
         parameters = list(self.networks.parameters.values())

@@ -44,6 +44,9 @@ class TrainingConfig:
         weights themselves. None: no average.
     hidden_mix : bool
         Mix channels of the embeddings of two rows, and their losses.
+    swap_rate : float or None
+        The probability that a cell of a batch is swapped, see ``swap_noise.py``; the loss gets the
+        clean cells as y then. None: rows and y are those of the table.
     batch_size : int
         Rows a step; the last step of an epoch takes what is left.
     drop_last : bool
@@ -90,6 +93,7 @@ class TrainingConfig:
     warmup_epochs: float = 0.0
     ema_decay: float | None = None
     hidden_mix: bool = False
+    swap_rate: float | None = None
     drop_last: bool = False
     takes_last_best: bool = False
     callbacks: Sequence[Callable[[dict], bool | None]] = ()
