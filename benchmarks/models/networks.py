@@ -12,6 +12,9 @@ def train(make, dataset, parameters, seed, device, time_limit, should_prune=None
     A ``numeric_embedding`` that is a dict holds the settings of an embedding, since a configuration
     is kept as JSON: its class in :mod:`tabdl.embeddings` as ``type`` (default PiecewiseLinear) and
     the parameters of that.
+
+    ``n_labelled`` is how many training and validation rows have a label. A network with
+    ``pretrain`` gets the other training rows without theirs.
     """
     watch = Watch(None, should_prune)
     settings = parameters | {"random_state": seed, "device": device, "time_limit": time_limit}
@@ -20,8 +23,10 @@ def train(make, dataset, parameters, seed, device, time_limit, should_prune=None
         settings["numeric_embedding"] = getattr(embeddings, embedding.pop("type"))(**embedding)
     if should_prune is not None:
         settings["callbacks"] = [lambda record: watch(record["epoch"], record["val_score"])]
-    X_val, y_val = dataset.val
-    estimator = make(**settings).fit(*dataset.train, X_val=X_val, y_val=y_val)
+    n_labelled = settings.pop("n_labelled", None)
+    (X, y), (X_val, y_val), X_unlabelled = labelled(dataset, n_labelled)
+    more = {} if settings.get("pretrain") is None else {"X_unlabelled": X_unlabelled}
+    estimator = make(**settings).fit(X, y, X_val=X_val, y_val=y_val, **more)
     if estimator.stop_reason_ == "interrupted":
         raise KeyboardInterrupt
     return Fit(
@@ -35,6 +40,24 @@ def train(make, dataset, parameters, seed, device, time_limit, should_prune=None
         device=str(device),
         history=estimator.history_,
     )
+
+
+def labelled(dataset, n_rows):
+    """Return the first training and validation rows, and X of the training rows below or None.
+
+    Parameters
+    ----------
+    dataset : SearchData
+        A drawn part of a table, whose rows stand in random order.
+    n_rows : int or None
+        Training and validation rows together, 80 and 20 per cent of these; None: all.
+    """
+    if n_rows is None:
+        return dataset.train, dataset.val, None
+    n_val = n_rows // 5
+    (X, y), (X_val, y_val) = dataset.train, dataset.val
+    n_train = n_rows - n_val
+    return (X[:n_train], y[:n_train]), (X_val[:n_val], y_val[:n_val]), X[n_train:]
 
 
 class FirstBest:

@@ -135,7 +135,8 @@ class Model:
         if not isinstance(cls, type):
             return set()
         names = {name for base in cls.__mro__ for name in _names_of(base)}
-        return names | self.own(None).keys() | {"scoring"}
+        of_harness = {"n_labelled"} if self.train is networks.train else set()
+        return names | self.own(None).keys() | {"scoring"} | of_harness
 
     def check_parameters(self, variant: Any) -> None:
         """Raise HarnessError where a variant has a parameter that the model has not."""
