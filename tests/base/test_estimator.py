@@ -52,6 +52,8 @@ SIGNATURES = {
         "callbacks": None,
         "checkpoint": None,
         "warm_start": False,
+        "pretrain": None,
+        "pretrain_epochs": 20,
     },
     "Classifier": {"class_weight": None, "label_smoothing": 0.0, "calibrate": False},
     "Regressor": {"loss": "squared_error", "quantile": 0.5, "huber_delta": 1.0},
