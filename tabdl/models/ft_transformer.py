@@ -250,6 +250,7 @@ _PAPER = {
     "early_stopping": True,
     "patience": 16,
     "n_members": 1,
+    "pretrain": None,
 }
 
 
