@@ -574,6 +574,8 @@ ELSEWHERE = {
     "n_jobs": "training/test_devices",
     "compile": "test_compile",
     "checkpoint": "test_checkpoint",
+    "warm_start": "test_going_on",
+    "categorical_statistics": "test_categorical_statistics",
 }
 # Parameters of one legal value.
 FIXED = {("NODE", "optimizer")}
