@@ -673,6 +673,7 @@ def test_automatic_patience_waits_for_832_steps(batch_size, n_epochs):
         "Regressor",
         max_epochs=100,
         batch_size=batch_size,
+        lr_schedule="constant",
         scoring=lambda *_: next(scores),
     ).fit(X, y)
     assert (model.stop_reason_, model.best_epoch_, model.n_iter_) == ("patience", 1, 1 + n_epochs)
@@ -705,10 +706,11 @@ def test_without_early_stopping_all_rows_train(architecture):
 def test_validation_rows_stay_unseen():
     X, y = numbers(100)
     far = X + 100
-    model = make("TabMLP", "Regressor").fit(X, y, X_val=far, y_val=y + 1000)
-    alone = make("TabMLP", "Regressor", early_stopping=False, max_epochs=model.best_epoch_).fit(
-        X, y
-    )
+    constant = {"lr_schedule": "constant"}
+    model = make("TabMLP", "Regressor", **constant).fit(X, y, X_val=far, y_val=y + 1000)
+    n_epochs = model.best_epoch_
+    alone = make("TabMLP", "Regressor", early_stopping=False, max_epochs=n_epochs, **constant)
+    alone.fit(X, y)
     np.testing.assert_array_equal(model.predict(X), alone.predict(X))
 
 
