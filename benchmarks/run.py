@@ -212,8 +212,8 @@ def _add_study(parser):
     group = parser.add_argument_group("of a study")
     group.add_argument(
         "--folder",
-        help="tables NAME.parquet and their datasets.json, or openml, which downloads small public "
-        "tables (default: the two shipped tables)",
+        help="tables NAME.parquet and their datasets.json; openml, which downloads small public "
+        "tables; or synthetic (default: the two shipped tables, or what the study says)",
     )
     group.add_argument("--tables", nargs="+", metavar="NAME", help="in that folder")
     group.add_argument(
@@ -341,7 +341,7 @@ def study(options, console):
     runs = runs_of(asked, options.study, options)
     with Display(console, options.workers) as display:
         plan = plan_of(options, display, list(dict.fromkeys(e for e, _ in runs)), [])
-        stages.check(plan, ("evaluate",))
+        stages.check(plan, ("evaluate",) if asked.draw is None else ("evaluate", "report"))
         if options.force:
             stages.remove_runs(runs)
         stages.evaluate_runs(plan, [run for run in runs if not plan.has_failed(run[0])])
@@ -354,6 +354,8 @@ def study(options, console):
     write_text(path, text)
     lines = frame.drop(columns=["history", "val", "members"]).to_json(orient="records", lines=True)
     write_text(path.with_suffix(".jsonl"), lines)
+    if asked.draw is not None:
+        asked.draw(frame, path.with_suffix(".png"))
     print(f"{text}\n{path}")
     return plan
 
