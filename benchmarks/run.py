@@ -158,6 +158,12 @@ def _add_what(parser):
         help="trials of a search (default: the paper's 100, or 50)",
     )
     parser.add_argument(
+        "--hours",
+        type=_at_least(float, 0.001),
+        metavar="H",
+        help="of trials, added up, after which a search ends (instead of a number of trials)",
+    )
+    parser.add_argument(
         "--prune", action="store_true", help="end poor trials early (the paper does not)"
     )
     parser.add_argument(
@@ -374,7 +380,7 @@ def plan_of(options, display, wanted, seeds):
     """Return a plan for experiments."""
     gpus = float(options.device.startswith("cuda")) if options.gpus is None else options.gpus
     executor = Executor(options.executor, options.workers, options.ray_address, options.cpus, gpus)
-    search = options.trials, options.prune, options.search_seed, options.storage
+    search = options.trials, options.hours, options.prune, options.search_seed, options.storage
     return stages.Plan(wanted, seeds, *search, executor, display)
 
 
