@@ -68,7 +68,8 @@ def best_within(trials, hours):
 
 
 def frame_of(folders, hours):
-    """Return a line for each search and budget: dataset, model, seed, hours, trials, score.
+    """Return a line for each search and budget: dataset, model, protocol, seed, hours, trials and
+    score.
 
     Raises
     ------
@@ -99,12 +100,20 @@ def _lines(folder, identity, out, hours):
     how = config, device, time_limit, str(out)
     experiment = Experiment(Source(dataset), model, *how, protocol=protocol)
     done(folder, identity | experiment.identity())
-    trials = pd.read_parquet(folder / "trials.parquet")
+    trials = _read_trials(folder / "trials.parquet")
     for budget in hours:
         n_trials, best = best_within(trials, budget)
-        line = {"dataset": dataset, "model": model, "seed": identity["search_seed"]}
+        line = {"dataset": dataset, "model": model, "protocol": protocol}
         score = None if best is None else _test_score(experiment, best)
-        yield line | {"hours": budget, "trials": n_trials, "score": score}
+        found = {"hours": budget, "trials": n_trials, "score": score}
+        yield line | {"seed": identity["search_seed"]} | found
+
+
+def _read_trials(path):
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
 def _test_score(experiment, trial):
@@ -115,17 +124,18 @@ def _test_score(experiment, trial):
 
 
 def table_of(frame):
-    """Return mean score and number of trials: a line a dataset and model with the paper's below it,
-    a column a budget that all searches reached."""
+    """Return mean score and number of trials: a line a dataset and model, with the paper's below
+    where the protocol is the paper's; a column a budget that all searches reached."""
     lines = []
-    for (dataset, model), group in frame.groupby(["dataset", "model"], sort=False):
+    keys = ["dataset", "model", "protocol"]
+    for (dataset, model, protocol), group in frame.groupby(keys, sort=False):
         line = {"dataset": dataset, "model": MODELS[model].label}
         ours = {
             hours: (found["score"].mean(), found["trials"].mean())
             for hours, found in group.groupby("hours")
             if found["score"].notna().all()
         }
-        published = PAPER.get((dataset, model))
+        published = PAPER.get((dataset, model)) if protocol == "paper" else None
         lines.append(line | {"searches": str(group["seed"].nunique())} | _cells(ours))
         if published is not None:
             theirs = dict(zip(PAPER_HOURS, published, strict=True))
@@ -144,9 +154,7 @@ def _name(hours):
 
 def main(argv=None):
     """Fit what searches had found and print the table; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.budgets", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.budgets", description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--hours", nargs="+", type=float, default=HOURS, metavar="H")
     parser.add_argument("--report", type=writable_file, metavar="FILE")

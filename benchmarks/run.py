@@ -76,6 +76,7 @@ def arguments(argv=None):
     )
     _add_data(parser)
     _add_what(parser)
+    _add_search(parser)
     _add_how(parser)
     _add_study(parser)
     options = parser.parse_args(argv)
@@ -152,6 +153,15 @@ def _add_what(parser):
     )
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED")
     parser.add_argument(
+        "--time-limit",
+        type=_at_least(float, 0),
+        metavar="S",
+        help="seconds of training a fit; 0: none",
+    )
+
+
+def _add_search(parser):
+    parser.add_argument(
         "--trials",
         type=_at_least(int, 1),
         metavar="N",
@@ -168,12 +178,6 @@ def _add_what(parser):
     )
     parser.add_argument(
         "--search-seed", type=_at_least(int, 0), default=0, metavar="SEED", help="another search"
-    )
-    parser.add_argument(
-        "--time-limit",
-        type=_at_least(float, 0),
-        metavar="S",
-        help="seconds of training a fit; 0: none",
     )
 
 

@@ -105,8 +105,11 @@ def test_the_command_is_of_all_searches_and_goes_on(folders, tmp_path, capsys):
 
 
 def test_the_paper_s_figures_stand_below():
-    lines = [("adult", "xgboost", s, h, 10 * h, 0.8 + s / 10) for s in (0, 1) for h in (0.25, 1.0)]
-    frame = pd.DataFrame(lines, columns=["dataset", "model", "seed", "hours", "trials", "score"])
+    """Where the searches were made by its protocol."""
+    lines = [(s, h, 10 * h, 0.8 + s / 10) for s in (0, 1) for h in (0.25, 1.0)]
+    frame = pd.DataFrame(lines, columns=["seed", "hours", "trials", "score"])
+    frame = frame.assign(dataset="adult", model="xgboost", protocol="paper")
+    assert len(budgets.table_of(frame.assign(protocol="plain"))) == 1
     ours, paper = budgets.table_of(frame).to_numpy().tolist()
     assert ours == ["adult", "XGBoost", "2", "0.85 (2)", "0.85 (10)"]
     assert paper == ["adult", "XGBoost", "paper, 5", "0.871 (165)", "0.872 (638)"]
@@ -118,6 +121,9 @@ def test_what_cannot_be_compared(folders, tmp_path, capsys):
     assert "has no finished search" in capsys.readouterr().err
     assert budgets.main([str(folders[0]), str(folders[0])]) == 1
     assert "two folders hold a search of the same seed" in capsys.readouterr().err
+    (experiment(folders[1]).folder / "tuning" / "trials.parquet").write_text("no table")
+    assert budgets.main([str(folders[1])]) == 1
+    assert "trials.parquet is damaged" in capsys.readouterr().err
     path = experiment(folders[0]).folder / "tuning" / "report.json"
     report = json.loads(path.read_text())
     report["identity"]["checksums"]["split"] = "other"
