@@ -171,7 +171,7 @@ def _add_search(parser):
         "--hours",
         type=_at_least(float, 0.001),
         metavar="H",
-        help="of trials, added up, after which a search ends (instead of a number of trials)",
+        help="of trials, added up, after which a search ends, if --trials does not end it before",
     )
     parser.add_argument(
         "--prune", action="store_true", help="end poor trials early (the paper does not)"
