@@ -76,6 +76,7 @@ def arguments(argv=None):
     )
     _add_data(parser)
     _add_what(parser)
+    _add_search(parser)
     _add_how(parser)
     _add_study(parser)
     options = parser.parse_args(argv)
@@ -152,22 +153,31 @@ def _add_what(parser):
     )
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED")
     parser.add_argument(
+        "--time-limit",
+        type=_at_least(float, 0),
+        metavar="S",
+        help="seconds of training a fit; 0: none",
+    )
+
+
+def _add_search(parser):
+    parser.add_argument(
         "--trials",
         type=_at_least(int, 1),
         metavar="N",
         help="trials of a search (default: the paper's 100, or 50)",
     )
     parser.add_argument(
+        "--hours",
+        type=_at_least(float, 0.001),
+        metavar="H",
+        help="of trials, added up, after which a search ends, if --trials does not end it before",
+    )
+    parser.add_argument(
         "--prune", action="store_true", help="end poor trials early (the paper does not)"
     )
     parser.add_argument(
         "--search-seed", type=_at_least(int, 0), default=0, metavar="SEED", help="another search"
-    )
-    parser.add_argument(
-        "--time-limit",
-        type=_at_least(float, 0),
-        metavar="S",
-        help="seconds of training a fit; 0: none",
     )
 
 
@@ -212,8 +222,8 @@ def _add_study(parser):
     group = parser.add_argument_group("of a study")
     group.add_argument(
         "--folder",
-        help="tables NAME.parquet and their datasets.json, or openml, which downloads small public "
-        "tables (default: the two shipped tables)",
+        help="tables NAME.parquet and their datasets.json; openml, which downloads small public "
+        "tables; or synthetic (default: the two shipped tables, or what the study says)",
     )
     group.add_argument("--tables", nargs="+", metavar="NAME", help="in that folder")
     group.add_argument(
@@ -341,7 +351,7 @@ def study(options, console):
     runs = runs_of(asked, options.study, options)
     with Display(console, options.workers) as display:
         plan = plan_of(options, display, list(dict.fromkeys(e for e, _ in runs)), [])
-        stages.check(plan, ("evaluate",))
+        stages.check(plan, ("evaluate",) if asked.draw is None else ("evaluate", "report"))
         if options.force:
             stages.remove_runs(runs)
         stages.evaluate_runs(plan, [run for run in runs if not plan.has_failed(run[0])])
@@ -354,6 +364,8 @@ def study(options, console):
     write_text(path, text)
     lines = frame.drop(columns=["history", "val", "members"]).to_json(orient="records", lines=True)
     write_text(path.with_suffix(".jsonl"), lines)
+    if asked.draw is not None:
+        asked.draw(frame, path.with_suffix(".png"))
     print(f"{text}\n{path}")
     return plan
 
@@ -372,7 +384,7 @@ def plan_of(options, display, wanted, seeds):
     """Return a plan for experiments."""
     gpus = float(options.device.startswith("cuda")) if options.gpus is None else options.gpus
     executor = Executor(options.executor, options.workers, options.ray_address, options.cpus, gpus)
-    search = options.trials, options.prune, options.search_seed, options.storage
+    search = options.trials, options.hours, options.prune, options.search_seed, options.storage
     return stages.Plan(wanted, seeds, *search, executor, display)
 
 

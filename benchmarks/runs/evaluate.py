@@ -26,18 +26,22 @@ def evaluate(experiment, seed):
     HarnessError
         When the directory holds another run or cannot be written, or the dataset cannot be had.
     """
-    folder = folder_of(experiment, seed)
+    return evaluate_as(experiment, seed, experiment.parameters(), folder_of(experiment, seed))
+
+
+def evaluate_as(experiment, seed, parameters, folder):
+    """Return the same with other parameters than the experiment's, in a directory of their own."""
     identity = experiment.identity() | {
         "stage": "evaluation",
         "seed": seed,
-        "parameters": experiment.parameters(),
+        "parameters": parameters,
     }
     with locked(folder):
         report = done(folder, identity)
         if report is not None and read_predictions(folder) is not None:
             return report | {"was_there": True}
         begun = time.perf_counter()
-        report, arrays = _fit(experiment, seed, identity["parameters"])
+        report, arrays = _fit(experiment, seed, parameters)
         report = {"identity": identity} | report
         report["seconds"]["harness"] = time.perf_counter() - begun - sum_of_work(report["seconds"])
         write(folder, report, {"predictions.npz": lambda path: np.savez_compressed(path, **arrays)})

@@ -20,6 +20,12 @@ from benchmarks.models.registry import MODELS
 from benchmarks.runs.results import Experiment, run_name
 
 
+MOST_TRIALS = 10_000
+"""Of a search that its hours end: what fails at once does so for ever."""
+ROUND = 100
+"""Tasks of such a search that are begun before its hours are looked at again."""
+
+
 @dataclass
 class Plan:
     """What the command line asks for, and what went wrong on the way.
@@ -29,7 +35,9 @@ class Plan:
     experiments : list of Experiment
     seeds : list of int
     n_trials : int or None
-        None: the paper's number.
+        None: the paper's number; with ``hours``, :data:`MOST_TRIALS`.
+    hours : float or None
+        Of trials, after which a search ends.
     prune : bool
     search_seed : int
     storage : str or None
@@ -42,6 +50,7 @@ class Plan:
     experiments: list[Experiment]
     seeds: list[int]
     n_trials: int | None
+    hours: float | None
     prune: bool
     search_seed: int
     storage: str | None
@@ -115,8 +124,9 @@ def tune(plan):
                 del searches[experiment]
             elif report is not None:
                 best = report["best"]
+                number = sum(report["trials"].values()) - report["trials"].get("RETRIED", 0)
                 plan.display.say(
-                    f"{_name(experiment)}: best of {search.n_trials} trials "
+                    f"{_name(experiment)}: best of {number} trials "
                     f"{best['val_score']:.4f} (validation)"
                 )
                 del searches[experiment]
@@ -129,12 +139,15 @@ def _search(plan, experiment):
             f"{experiment.model} has no search space in benchmarks/models/registry.py: "
             f"use --config default"
         )
-    number = plan.n_trials or model.n_trials(load(experiment.source).search_data)
-    return _search_of(plan, number)
+    if plan.n_trials or plan.hours:
+        return _search_of(plan, plan.n_trials or MOST_TRIALS)
+    return _search_of(plan, model.n_trials(load(experiment.source).search_data))
 
 
 def _search_of(plan, n_trials=1):
-    return tuning.Search(n_trials, plan.prune, plan.search_seed, plan.storage)
+    return tuning.Search(
+        n_trials, plan.prune, plan.search_seed, plan.storage, hours=plan.hours
+    )
 
 
 def _trials(plan, searches):
@@ -142,7 +155,7 @@ def _trials(plan, searches):
     tasks = [
         (e, partial(tuning.run_trial, e, search))
         for e, search in searches.items()
-        for _ in range(search.n_trials)
+        for _ in range(search.n_trials if search.hours is None else min(search.n_trials, ROUND))
     ]
     for i, number, error in run_all(plan, [(f"{_name(e)} trial", e, task) for e, task in tasks]):
         name = _name(tasks[i][0])

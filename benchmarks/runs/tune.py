@@ -48,6 +48,7 @@ class Search:
     Attributes
     ----------
     n_trials : int
+        At most so many, with ``hours``.
     prune : bool
         Whether Optuna's median pruner ends poor trials. The paper's protocol does not.
     seed : int
@@ -58,6 +59,9 @@ class Search:
     heartbeat_s : int
         Seconds between a worker's signs of life in a database; after two without one its trial is
         given to another.
+    hours : float or None
+        Of trials that have ended, one worker's after another's, after which no other begins. The
+        work of a trial that was killed does not count.
     """
 
     n_trials: int
@@ -65,6 +69,7 @@ class Search:
     seed: int = 0
     storage: str | None = None
     heartbeat_s: int = 60
+    hours: float | None = None
 
 
 class _Lock:
@@ -87,12 +92,13 @@ class _Surplus(Exception):
 
 def identity(experiment, search):
     """Return what a finished search must agree in."""
-    return experiment.identity() | {
+    own = {
         "stage": "tuning",
         "n_trials": search.n_trials,
         "prune": search.prune,
         "search_seed": search.seed,
     }
+    return experiment.identity() | own | ({} if search.hours is None else {"hours": search.hours})
 
 
 def study_folder(experiment):
@@ -192,6 +198,14 @@ def is_closed(trial):
     return counts(trial) and (trial.state in CLOSED or trial.state == TrialState.FAIL)
 
 
+def has_enough(trials, search):
+    """Whether trials that count are as many as were asked for, or took the hours that were."""
+    if len(trials) >= search.n_trials:
+        return True
+    seconds = sum(trial.user_attrs.get("seconds", 0) for trial in trials)
+    return search.hours is not None and seconds >= 3600 * search.hours
+
+
 def run_trial(experiment, search):
     """Do one trial if there are not enough yet; return its number, None if there was nothing to
     do."""
@@ -200,9 +214,8 @@ def run_trial(experiment, search):
     study = open_study(experiment, search)
     with _claimed(experiment, search) as claim:
         retry_killed(experiment, study, search)
-        if sum(map(counts, study.get_trials(deepcopy=False))) >= search.n_trials and not _waiting(
-            study
-        ):
+        trials = [trial for trial in study.get_trials(deepcopy=False) if counts(trial)]
+        if has_enough(trials, search) and not _waiting(study):
             return None
         objective = _Objective(experiment, search, claim)
         study.optimize(objective, n_trials=1, catch=(Exception,))
@@ -316,6 +329,7 @@ class _Objective:
             score = metrics(data.val[1], predictions(fit, data.val[0]), fit.classes)["score"]
         except Exception as error:
             trial.set_user_attr("error", f"{type(error).__name__}: {error}")
+            trial.set_user_attr("seconds", time.perf_counter() - start)
             raise
         seconds = time.perf_counter() - start
         for name, value in {
@@ -360,9 +374,8 @@ def finish(experiment, search, poll_s=0.5):
         with _claimed(experiment, search):
             retry_killed(experiment, study, search)
             trials = [trial for trial in study.get_trials(deepcopy=False) if counts(trial)]
-        if len(trials) < search.n_trials or any(
-            trial.state == TrialState.WAITING for trial in trials
-        ):
+        is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
+        if not has_enough(trials, search) or is_waiting:
             return None
         if all(map(is_closed, trials)):
             with locked(experiment.folder / "tuning"):

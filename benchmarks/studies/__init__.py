@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -83,6 +84,10 @@ class Study:
         From the frame of :func:`frame_of` to Markdown.
     tables : tuple of str
         Names in a folder of tables; without one, the two shipped tables serve.
+    folder : path, "openml" or "synthetic"
+        Where the tables are, unless the command says otherwise.
+    draw : callable, optional
+        From the same frame and a path to a figure there, beside the report.
     rows : tuple of (int or None)
         Training and validation rows of a drawn part of each table; None is the whole table in its
         own split, with the same rows for every seed.
@@ -98,6 +103,8 @@ class Study:
     compared: tuple[Entry, ...]
     answer: Callable[[pd.DataFrame], str]
     tables: tuple[str, ...] = SHIPPED
+    folder: Path | str = DATA
+    draw: Callable[[pd.DataFrame, Path], None] | None = None
     rows: tuple[int | None, ...] = (1000,)
     n_seeds: int = 3
     changed: Mapping[str, str] = field(default_factory=dict)
@@ -158,11 +165,10 @@ def _chosen(study, only):
 
 
 def _sources(study, name, options):
-    tables, folder = options.tables, options.folder or DATA
+    tables, folder = options.tables, options.folder or study.folder
     if tables is None:
-        there = study.tables if options.folder != "openml" else tables_of("openml")
-        tables = [t for t in study.tables if t in (there if options.folder else SHIPPED)]
-        tables = tables or SHIPPED
+        there = {DATA: SHIPPED, "openml": tables_of("openml")}.get(folder, study.tables)
+        tables = [t for t in study.tables if t in there] or SHIPPED
     absent = [table for table in tables if table not in tables_of(folder)]
     if absent:
         raise HarnessError(

@@ -15,7 +15,7 @@ import pandas as pd
 from filelock import FileLock
 
 from benchmarks.errors import HarnessError, unknown
-from benchmarks.tables import public
+from benchmarks.tables import public, synthetic
 from benchmarks.tables.sources import (
     data_home,
     described,
@@ -172,7 +172,7 @@ class Source:
     rows : int, optional
         Of ``table``: training and validation rows.
     draw : int
-        Of ``table``: the seed that draws the split.
+        Of ``table``: the seed that draws the split, or all of a synthetic table.
     change : str, optional
         Of ``table``: one of :data:`CHANGES`.
     """
@@ -197,7 +197,8 @@ def sample(table, folder=DATA, rows=None, draw=0, change=None):
     ----------
     table : str
         The name of a parquet file in ``folder``, and its key in ``datasets.json`` there.
-    folder : path, or "openml"
+    folder : path, "openml" or "synthetic"
+        The last has :data:`benchmarks.tables.synthetic.TABLES`.
     rows : int, optional
         Training and validation rows, 80 and 20 per cent of these; all by default.
     draw : int
@@ -254,8 +255,10 @@ def _later(name):
 
 
 def tables_of(folder):
-    """Return the names of the tables of a folder, or of the small public ones ("openml")."""
-    return list(public.OPENML if folder == "openml" else described(folder))
+    """Return the names of the tables of a folder, of the small public ones ("openml") or of the
+    paper's section 5.1 ("synthetic")."""
+    known = {"openml": public.OPENML, "synthetic": synthetic.TABLES}
+    return list(known[folder] if folder in known else described(folder))
 
 
 def without_large_numbers(X, seed):
@@ -347,6 +350,8 @@ def _checked(dataset):
 
 
 def _drawn(source):
+    if source.folder == "synthetic":
+        return _generated(source)
     if source.folder == "openml":
         X, y, task = public.small_table(source.table)
     else:
@@ -355,6 +360,15 @@ def _drawn(source):
         X = CHANGES[source.change](X, source.draw)
     task = "regression" if task == "regression" else "classes"
     return from_table(source.name, X, y, task=task, seed=source.draw, n_rows=source.rows)
+
+
+def _generated(source):
+    if source.table not in synthetic.TABLES:
+        raise HarnessError(unknown("the table", source.table, list(synthetic.TABLES)))
+    if source.change is not None:
+        raise HarnessError(f"{source.table} is synthetic: it is not changed by {source.change}")
+    alpha, sizes = synthetic.TABLES[source.table], synthetic.sizes_of(source.rows)
+    return synthetic.synthetic(source.name, alpha, sizes, source.draw)
 
 
 def _of_the_user(source):

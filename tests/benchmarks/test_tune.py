@@ -174,6 +174,54 @@ def test_a_trial_that_fails_is_counted_and_told(tmp_path, monkeypatch):
         search(experiment(tmp_path / "none"), Search(2))
 
 
+def test_hours_end_a_search(tmp_path, few_trees):
+    """The first trials are those of a search by number, and the one that runs last is finished."""
+    here, how = experiment(tmp_path / "hours"), Search(1000, hours=0.3 / 3600)
+    report, trials = search(here, how), trials_of(here)
+    assert len(trials) < 1000 and trials["seconds"].sum() >= 0.3 > trials["seconds"][:-1].sum()
+    assert report["identity"]["hours"] == how.hours
+    assert "hours" not in tune.identity(here, Search(1000))
+    search(experiment(tmp_path / "number"), Search(3))
+    assert (
+        trials_of(experiment(tmp_path / "number"))["config"].tolist()
+        == trials["config"][:3].tolist()
+    )
+    with pytest.raises(HarnessError, match="hours is"):
+        finish(here, Search(1000, hours=1.0))
+
+
+def test_what_was_killed_takes_no_hours(tmp_path, few_trees):
+    """A trial whose worker is gone is done again, whatever the hours say then."""
+    here, how = experiment(tmp_path), Search(1000, hours=0.2 / 3600)
+    open_study.cache_clear()
+    run_trial(here, how)
+    study = open_study(here, how)
+    killed = study.ask()
+    config = MODELS["xgboost"].space(killed, load(here.source).search_data)
+    killed.set_user_attr("config", config)
+    report = search(here, how)
+    assert report["trials"]["RETRIED"] == 1
+    assert report["seconds"]["fit"] == trials_of(here)["seconds"].sum() >= 0.2
+    assert json.dumps(config) in trials_of(here)["config"].tolist()
+
+
+def test_failures_take_hours_too(tmp_path, monkeypatch):
+    set_space(monkeypatch, "xgboost", lambda trial, data: {"max_depth": -1})
+    with pytest.raises(HarnessError, match="trials has a score: .*max_depth"):
+        search(experiment(tmp_path), Search(10_000, hours=0.05 / 3600))
+
+
+def test_hours_of_the_command(tmp_path, few_trees, capsys):
+    command = ["tune", "--datasets", "smoke_housing", "--models", "xgboost", "--config", "tuned"]
+    command += ["--device", "cpu", "--hours", "0.001", "--trials", "4", "--search-seed", "2"]
+    assert run.main([*command, "--out", str(tmp_path)]) == 0
+    assert "best of 4 trials" in capsys.readouterr().out
+    found = read(
+        Experiment(HOUSING, "xgboost", "tuned", "cpu", 100.0, str(tmp_path)).folder / "tuning"
+    )
+    assert (found["identity"]["hours"], found["identity"]["search_seed"]) == (0.001, 2)
+
+
 def test_a_search_sees_no_test_rows(tmp_path, monkeypatch, few_trees):
     seen = []
     original = MODELS["xgboost"].train
