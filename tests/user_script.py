@@ -16,6 +16,8 @@ from tabdl import (
     CrossValEnsembleRegressor,
     DCNv2Classifier,
     DCNv2Regressor,
+    DistilledClassifier,
+    DistilledRegressor,
     FTTransformerClassifier,
     FTTransformerRegressor,
     GMLPClassifier,
@@ -137,6 +139,10 @@ print(greedy.members_["net"].oof_prediction_, greedy.score_path_[-1], greedy.mem
 blend = GreedyEnsembleRegressor(estimators=[Ridge(), RealMLPRegressor()], random_state=0)
 blend.fit(X, values, oof_predictions={"mine": values})
 print(blend.predict(X, predictions={"mine": values}).mean())
+student = DistilledClassifier(TabMLPClassifier(), greedy, teacher_share=0.5, cv=3)
+student.fit(X, labels, X_unlabelled=X)
+print(student.estimator_, student.oof_prediction_[0], student.predict_proba(X)[0, 1])
+print(DistilledRegressor(TabMLPRegressor(), Ridge()).fit(X, values).predict(X).mean())
 print(greedy_weights([values, values + 1], values, "r2").sum())
 
 # As a part of scikit-learn.
