@@ -62,7 +62,7 @@ class InteractionFeatures(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
     interactions_ : list of Interaction
         What is added, the most important first: ``operation``, and the positions ``left`` and
         ``right`` of two columns.
-    importances_ : ndarray of shape (len(interactions_),)
+    importances_ : ndarray of shape (I,), one for each of ``interactions_``
         The growth of the squared error on held-out rows where the feature is permuted, over the
         variance of the target.
     n_features_in_ : int
@@ -188,7 +188,7 @@ class InteractionFeatures(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
 
         Returns
         -------
-        data frame of the same library, or ndarray, of shape (N, F + len(interactions_))
+        data frame of the same library, or ndarray, of shape (N, F + I), I of ``interactions_``
             Numbers are float64, crosses are text, None where missing.
 
         Raises

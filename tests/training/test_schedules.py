@@ -102,7 +102,8 @@ def test_scheduled_dropout():
 
 def test_warm_up_longer_than_training_is_allowed():
     X, y = numbers(60)
-    model = make("TabMLP", "Regressor", warmup_epochs=100, lr=0.1).fit(X, y)
+    model = make("TabMLP", "Regressor", warmup_epochs=100, lr=0.1, lr_schedule="constant")
+    model.fit(X, y)
     assert np.isfinite(model.predict(X)).all() and model.history_[-1]["lr"] == pytest.approx(
         0.1 * 5 / 100
     )
