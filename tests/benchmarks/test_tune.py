@@ -269,7 +269,7 @@ def test_every_space_gives_a_configuration_that_fits(model, dataset):
         if model == "node":
             parameters["d_block"] = 8  # of hundreds of trees, whose first step takes minutes
         assert MODELS[model].fit(data, parameters, 0, "cpu", 0.05).n_iter > 0
-    assert MODELS[model].n_trials(data) == {"node": 24}.get(model, 100)
+    assert MODELS[model].n_trials(data) == {"node": 25}.get(model, 100)
 
 
 def test_a_damaged_journal_is_named(tmp_path, few_trees):
