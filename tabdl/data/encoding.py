@@ -344,12 +344,7 @@ class FeatureEncoder:
 
         todo = list(zip(columns, self.encoders, starts, strict=True))
         if n <= FEW_ROWS:
-            together = [at for at in todo if at[1].is_plain_quantile]
-            todo = [at for at in todo if not at[1].is_plain_quantile]
-            if together:
-                few, encoders, places = zip(*together, strict=True)
-                numbers = [column.values[_as_slice(chosen)] for column in few]
-                x_num[:, list(places)] = _quantiles(encoders, numbers)
+            todo = _without_quantiles(todo, chosen, x_num)
         _for_each(write, todo, n)
         self._add_statistics(x_num, x_cat, starts, ends["num"])
         self._narrow(x_cat)
@@ -577,6 +572,16 @@ def _as_slice(rows):
         return rows
     stop = rows.stop if rows.stop >= 0 else None  # a range that goes down to the first row
     return slice(rows.start, stop, rows.step)
+
+
+def _without_quantiles(todo, chosen, x_num):
+    """Scale all columns of plain quantiles at once, and return what is left to do."""
+    together = [at for at in todo if at[1].is_plain_quantile]
+    if together:
+        columns, encoders, places = zip(*together, strict=True)
+        numbers = [column.values[_as_slice(chosen)] for column in columns]
+        x_num[:, list(places)] = _quantiles(encoders, numbers)
+    return [at for at in todo if not at[1].is_plain_quantile]
 
 
 def _for_each(function, items, n_rows):
