@@ -3,35 +3,28 @@
 ``fit`` makes values that several fits can share::
 
     dataset     = read_training_data(estimator, X, y, sample_weight)        # checked once
-    preparation = Preparation(estimator, train, start, order)               # target, encoder, table
+    preparation = prepare(estimator, train, start, order)                   # target, encoder, table
     fit         = Fit(estimator, preparation, train, val, seeds)            # its networks
     train_fits([fit, …])                                                    # one training for all
 
 A single fit is this with one :class:`Fit`; folds that are trained together are several.
 An architecture adds parameters and ``_build_net``; a task (``mixins.py``) adds what to do
-with ``y`` and with the outputs.
+with ``y`` and with the outputs. What a network does after its fit stands in ``fitted.py``.
 """
 
 import copy
-import inspect
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import is_classifier
-from sklearn.utils import estimator_html_repr
-from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
 from tabdl.base.checkpoint import checkpoint_of
-from tabdl.base.facts import facts_html
+from tabdl.base.fitted import FittedNetwork, count_parameters, joined_nets, new_net
 from tabdl.base.going_on import (
     Kept,
     check_streamable,
@@ -40,85 +33,35 @@ from tabdl.base.going_on import (
     one_pass,
     seeds_after,
 )
-from tabdl.base.mixins import Task
-from tabdl.base.params import NetworkParams
 from tabdl.base.post_training import wanted_steps
+from tabdl.base.preparation import Preparation, split_off_validation
 from tabdl.base.pretraining import check_pretraining, pretrain_networks
 from tabdl.base.progress import progress
 from tabdl.base.seeds import MemberSeeds
-from tabdl.data.columns import read_columns
-from tabdl.data.dataset import Dataset, Subset, slice_rows
+from tabdl.data.dataset import Dataset, Subset
 from tabdl.data.encoding import FeatureEncoder
-from tabdl.data.splitting import train_val_split
-from tabdl.data.state import State
 from tabdl.data.statistics import needs_target
-from tabdl.data.table import Schema, Table, TableView
-from tabdl.data.validation import check_X, read_dataset, read_X
-from tabdl.exceptions import FitInterruptedWarning, tabdl_version, warn_of_version
-from tabdl.network.contract import TabularNet, check_draws, init_weights, materialize
-from tabdl.network.rebuilding import build_blank, check_state, fill, network_state
+from tabdl.data.table import TableView
+from tabdl.data.validation import read_dataset
+from tabdl.exceptions import FitInterruptedWarning
+from tabdl.network.contract import TabularNet, check_draws
 from tabdl.params import check_params
 from tabdl.tasks.scoring import ValidationScore
-from tabdl.tasks.targets import Loss, Target, target_from_state
-from tabdl.training.batches import on_device
+from tabdl.tasks.targets import Loss, Target
 from tabdl.training.defaults import choose_batch_size, choose_patience
 from tabdl.training.devices import (
     Precision,
     choose_compile,
-    choose_device,
-    choose_dtype,
     choose_precision,
     isolated_torch,
-    predict_device,
     threads,
 )
-from tabdl.training.inference import net_outputs
 from tabdl.training.loop import train_with_float32_fallback
-from tabdl.training.run import STOP_REASONS, TrainingConfig, TrainingResult, TrainingRun
-from tabdl.training.stacking import NetworkEnsemble, is_faster_together
-
-# Rows that are predicted at once, at most and at least.
-_MOST_BLOCK_ROWS = 65_536
-_FEWEST_BLOCK_ROWS = 1_024
-# What a pickle or a file holds of a fitted network.
-_STATE_NAMES = (
-    "params",
-    "encoder",
-    "has_column_names",
-    "n_train_rows",
-    "n_val_rows",
-    "target",
-    "results",
-    "networks",
-)
+from tabdl.training.run import TrainingConfig, TrainingResult, TrainingRun
+from tabdl.training.stacking import is_faster_together
 
 
-class FittedNetwork:
-    """The types of the fitted attributes of all networks.
-
-    The class is no dataclass: an annotation in a dataclass would be a parameter.
-    """
-
-    history_: list[dict[str, Any]]
-    pretrain_history_: list[dict[str, Any]]
-    n_iter_: int
-    best_epoch_: int
-    stop_reason_: str
-    member_results_: list[TrainingResult]
-    n_parameters_: int
-    n_train_rows_: int
-    n_val_rows_: int
-    module_: Any
-    encoder_: FeatureEncoder
-    n_features_in_: int
-    feature_names_in_: np.ndarray
-    _target: Target
-    _params_at_fit: dict[str, Any]
-    # The optimizer's name and the state of each network's, after a partial_fit.
-    _optimizer_states: tuple[str, list[Any]]
-
-
-class TabularEstimator(Task, FittedNetwork, NetworkParams):
+class TabularEstimator(FittedNetwork):
     """What all estimators with a network share."""
 
     def fit(
@@ -179,9 +122,7 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
             dataset = read_training_data(self, X, y, sample_weight, kept)
             train, val = self._given_or_held_out(dataset, (X_val, y_val, sample_weight_val), seeds)
             if kept is None:
-                preparation = Preparation(
-                    self, train, start, seeds.order, X_unlabelled=X_unlabelled
-                )
+                preparation = prepare(self, train, start, seeds.order, X_unlabelled)
                 fit = Fit(self, preparation, train, val, seeds)
             else:
                 fit = self._next_fit(kept, train, val, seeds, start)
@@ -191,22 +132,7 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
             warnings.warn(self._what_was_interrupted(), FitInterruptedWarning, stacklevel=2)
         return self
 
-    # --- what an architecture and a task add
-
-    def _build_net(self, schema: Schema, n_outputs: int, train_table: Table) -> TabularNet:
-        """Return the network without initial weights.
-
-        Parameters
-        ----------
-        schema : Schema
-        n_outputs : int
-            C.
-        train_table : Table
-            The training rows, on the CPU, for what is learned from them, such as bins. It has no
-            rows when a fitted network is built again, from a pickle or a file; see
-            ``network/rebuilding.py``.
-        """
-        raise NotImplementedError(f"{self._name} has no network")
+    # --- what a task adds
 
     def _check_y(self, y: Any, name: str) -> np.ndarray:
         """Return ``y`` as an array, (N,) or (N, C); raise ValueError for what cannot be learned."""
@@ -317,6 +243,7 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
                 fit = self._next_fit(kept, train, None, seeds, start)
             with progress(self._name, self.verbose, 1, self.n_members) as callbacks:
                 train_pass(fit, callbacks)
+        self._optimizer_states = (self.optimizer, [run.optimizer_state for run in fit.runs])
         return self
 
     def _batch_size(self, n_rows: int) -> int:
@@ -358,37 +285,8 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
     ) -> None:
         """Set the fitted attributes; ``nets`` and ``results`` are those that had an epoch."""
         self._params_at_fit = self._architecture_params()
-        self.module_ = _joined(nets, self.n_members)
+        self.module_ = joined_nets(nets, self.n_members)
         self._set_fitted(encoder, target, results, self.n_members)
-
-    def _architecture_params(self) -> dict[str, Any]:
-        """Return copies of the parameters that shape the network."""
-        own = [cls for cls in type(self).__mro__ if issubclass(cls, TabularEstimator)]
-        names = {name for cls in own for name in inspect.get_annotations(cls)}
-        names = {field.name for field in fields(type(self))} & (names | {"n_members"})
-        return copy.deepcopy({name: getattr(self, name) for name in sorted(names)})
-
-    def _set_fitted(
-        self,
-        encoder: FeatureEncoder,
-        target: Target,
-        results: list[TrainingResult],
-        n_members: int,
-    ) -> None:
-        """Set what follows from the results of ``n_members`` trainings."""
-        self.encoder_ = encoder
-        self._target = target
-        self._optimizer_states = ("", [])
-        self.member_results_ = results
-        self.n_iter_ = max(result.n_iter for result in results)
-        self.best_epoch_ = round(float(np.median([result.best_epoch for result in results])))
-        reasons = {result.stop_reason for result in results}
-        self.stop_reason_ = max(reasons, key=STOP_REASONS.index)
-        self.history_ = results[0].history
-        self.pretrain_history_ = []
-        if n_members > 1:
-            records = [(i, record) for i, result in enumerate(results) for record in result.history]
-            self.history_ = [{"member": i} | record for i, record in records]
 
     def _what_was_interrupted(self) -> str:
         results = self.member_results_
@@ -399,203 +297,6 @@ class TabularEstimator(Task, FittedNetwork, NetworkParams):
             f"{'best' if self.early_stopping else 'latest'} weights so far"
             f"{only if self.n_members > 1 else ''}."
         )
-
-    # --- predicting
-
-    def _decoded(self, X: Any, decode: Callable[[Tensor], np.ndarray]) -> np.ndarray:
-        """Return what ``decode`` makes of the outputs (n, K, C) of the network for rows of X.
-
-        Many rows are read, encoded and predicted block by block: what lies between the table and
-        the predictions takes the memory of a block.
-        """
-        check_is_fitted(self)
-        with isolated_torch():
-            X = check_X(self, X, reset=False)
-            net = self.module_
-            # As many numbers as this are some 30 MB of float64.
-            n_vectors = sum(one.n_vectors_per_row for one in getattr(net, "nets", [net]))
-            n_block = 2**22 // (n_vectors * self._target.n_outputs)
-            n_block = min(max(n_block, _FEWEST_BLOCK_ROWS), _MOST_BLOCK_ROWS)
-            if X.shape[0] <= n_block:
-                return decode(self._outputs(self._encoded(X)))
-            starts = range(0, X.shape[0], n_block)
-            tables = (self._encoded_block(X, start, start + n_block) for start in starts)
-            return np.concatenate([decode(self._outputs(table)) for table in tables])
-
-    def _encoded_block(self, X: Any, start: int, stop: int) -> Table:
-        try:
-            return self._encoded(slice_rows(X, start, stop))
-        except (ValueError, TypeError):
-            self._encoded(X)  # raises with the number of the row in X
-            raise
-
-    def _encoded(self, X: Any) -> Table:
-        """Return the rows of a checked X as a Table on the CPU."""
-        encoder = self.encoder_
-        columns = read_columns(
-            X,
-            estimator_name=self._name,
-            kinds=encoder.kinds,
-            column_names=encoder.column_names,
-            categorical=self.categorical_features,
-        )
-        dtype = choose_dtype(self.precision, predict_device(self.device), self._name)
-        x_num, x_cat = encoder.transform(columns, dtype=_numpy_dtype(dtype))
-        return Table(torch.from_numpy(x_num), torch.from_numpy(x_cat))
-
-    def _outputs(self, table: Table) -> Tensor:
-        """Return the outputs of the network for the rows of a table, (n, K, C)."""
-        device = predict_device(self.device)
-        net = _placed(self.module_, device, table.x_num.dtype)
-        # One thread stays one thread, and to count the work takes time.
-        has_threads = torch.get_num_threads() > 1
-        work = net.n_macs * min(net.cpu_chunk_rows, len(table)) if has_threads else 0
-        with threads(self.n_jobs, work):
-            return net_outputs(net, table, choose_precision(self.precision, device, net))
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "module_")
-
-    def to(self, device: str | torch.device) -> Self:
-        """Move the network to a device; the parameter ``device`` becomes it, and predict uses it.
-
-        Parameters
-        ----------
-        device : str or torch.device
-            As the parameter ``device``.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        NotFittedError
-            Before ``fit``.
-        ValueError
-            For what is no device, or a device that this machine lacks.
-        """
-        check_is_fitted(self)
-        check_params(self._with({"device": device}))
-        chosen = choose_device(device, self._name)
-        self.module_.to(chosen, choose_dtype(self.precision, chosen, self._name))
-        self.device = device
-        return self
-
-    def _html_repr(self) -> str:
-        """Return scikit-learn's picture of an estimator, and what there is to say of the fit."""
-        fit = facts_html(self) if self.__sklearn_is_fitted__() else ""
-        return estimator_html_repr(self) + fit
-
-    # --- pickling
-
-    @isolated_torch()
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state for a pickle and for other files.
-
-        It has the parameters by name and, in ``fitted``, plain values and arrays alone, see
-        ``data/state.py``.
-
-        Raises
-        ------
-        ValueError
-            For a network that cannot be built again from this state.
-        """
-        own: Any = super().__getstate__()
-        state: dict[str, Any] = {**own, "_tabdl_version": tabdl_version()}
-        if isinstance(self.device, torch.device):
-            state["device"] = str(self.device)
-        if self.checkpoint is not None:
-            state["checkpoint"] = os.fspath(self.checkpoint)
-        if "module_" in state:
-            for name in inspect.get_annotations(FittedNetwork):
-                state.pop(name, None)
-            state["fitted"] = self._fitted_state()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        warn_of_version(self._name, state.pop("_tabdl_version", None))
-        fitted = state.pop("fitted", None)
-        super().__setstate__(state)
-        if fitted is not None:
-            self._restore(fitted)
-
-    def _with(self, params: dict[str, Any]) -> Self:
-        """Return an unfitted estimator with some parameters changed."""
-        return type(self)(**{**self.get_params(deep=False), **params})
-
-    def _fitted_state(self) -> dict[str, Any]:
-        is_joined = isinstance(self.module_, NetworkEnsemble)
-        states = [
-            network_state(net) for net in (self.module_.nets if is_joined else [self.module_])
-        ]
-        for state in states:
-            check_state(self._blank_net(self.encoder_, self._target), state, self._name)
-        return {
-            "params": self._params_at_fit,
-            "encoder": self.encoder_.state(),
-            "has_column_names": hasattr(self, "feature_names_in_"),
-            "n_train_rows": self.n_train_rows_,
-            "n_val_rows": self.n_val_rows_,
-            "target": self._target.state(),
-            "results": [result.state() for result in self.member_results_],
-            "networks": states,
-        }
-
-    def _blank_net(self, encoder: FeatureEncoder, target: Target) -> TabularNet:
-        """Return the network of the parameters at fit, without memory."""
-        builder = self._with(self._params_at_fit)
-        schema = encoder.schema
-        no_rows = Table(torch.empty(0, schema.n_num), torch.empty(0, len(schema.cat_names)).byte())
-        return build_blank(
-            lambda: builder._build_net(schema, target.n_outputs, no_rows), self._name
-        )
-
-    @isolated_torch()
-    def _restore(self, fitted: Any) -> None:
-        """Set the fitted attributes from :meth:`_fitted_state`, of which nothing is trusted."""
-        state = State(fitted, _STATE_NAMES, self._name)
-        networks = state.items("networks", dict)
-        self._params_at_fit = self._checked_params(state, networks)
-        n_members = self._params_at_fit["n_members"]
-        encoder = FeatureEncoder.from_state(fitted["encoder"], self._name)
-        target = target_from_state(fitted["target"], self._has_classes, self._name)
-        results = [TrainingResult.from_state(r, self._name) for r in state.items("results", dict)]
-        if not 1 <= len(networks) <= len(results) <= n_members:
-            state.refuse("networks", f"at most as many as results, which are up to {n_members}")
-        nets: list[TabularNet] = []
-        n_chunk = 0
-        for own in networks:
-            nets.append(self._blank_net(encoder, target))
-            n_chunk = nets[-1].cpu_chunk_rows
-            fill(nets[-1], own, self._name)
-        self.module_ = _joined(nets, n_members)
-        if n_members > 1:  # which keeps the chunks of networks that dropped predictions
-            self.module_.cpu_chunk_rows = n_chunk
-        self._set_fitted(encoder, target, results, n_members)
-        self.n_parameters_ = _n_parameters(self.module_)
-        self.n_train_rows_ = state.integer("n_train_rows", 1)
-        self.n_val_rows_ = state.integer("n_val_rows", 0)
-        self.n_features_in_ = len(encoder.column_names)
-        if state.flag("has_column_names"):
-            self.feature_names_in_ = np.array(encoder.column_names, dtype=object)
-
-    def _checked_params(self, state: State, networks: list[Any]) -> dict[str, Any]:
-        """Return the parameters at fit of a state."""
-        known = {field.name: field for field in fields(type(self))}
-        own: dict[str, Any] = {name: known[name].default for name in self._architecture_params()}
-        params = state.table("params")
-        if not {"n_members"} <= set(params) <= set(own):
-            state.refuse("params", f"a dict with {sorted(own)}")
-        # A parameter that is newer than the file has its default, which changes nothing.
-        params = own | params
-        check_params(self._with(params))
-        # Every block has a tensor of its own at least.
-        n_blocks = params.get("n_blocks", 0)
-        if any(n_blocks > len(net.get("tensors", ())) for net in networks):
-            state.refuse("params", f"those of the networks, which have less than {n_blocks} blocks")
-        return params
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -621,186 +322,12 @@ def read_training_data(
     return read_dataset(estimator, X, y, sample_weight, check_y=check_y, names=names, **fitted)
 
 
-def split_off_validation(
-    estimator: TabularEstimator, rows: Subset, seeds: MemberSeeds
-) -> tuple[Subset, Subset | None]:
-    """Return the rows that train, and the rows that early stopping holds out or None.
-
-    Parameters
-    ----------
-    estimator : TabularEstimator
-    rows : Subset
-    seeds : MemberSeeds
-
-    Raises
-    ------
-    ValueError
-        When no rows are held out and a post-training step needs some.
-    """
-    if estimator.early_stopping:
-        name, fraction = type(estimator).__name__, estimator.validation_fraction
-        is_stratified = is_classifier(estimator) and rows.y.ndim == 1
-        return train_val_split(rows, fraction, seeds.split, name, stratify=is_stratified)
-    for step in wanted_steps(estimator):
-        raise ValueError(
-            f"{type(estimator).__name__}: {step.parameter}=True needs validation rows: "
-            "early_stopping=True, or X_val and y_val; got neither."
-        )
-    return rows, None
-
-
-class Preparation:
-    """What is learned of training rows before any network; fits of one training share it.
-
-    Parameters
-    ----------
-    estimator : TabularEstimator
-    train : Subset
-        The rows from which quantiles, categories and the mean of y are learned.
-    start : float
-        When the fit began, by ``time.perf_counter``; a time limit counts from there.
-    order : int
-        Seed of the order of the training rows for statistics of the target.
-    target, encoder : optional
-        Those of an earlier fit; None: they are learned of the rows.
-    X_unlabelled : table, optional
-        Rows that take part in pretraining only.
-
-    Attributes
-    ----------
-    device : torch.device
-    dtype : torch.dtype
-        The dtype of weights and tables.
-    target : BinaryTarget, MulticlassTarget, MultilabelTarget or RegressionTarget
-    encoder : FeatureEncoder
-    table : Table
-        The training rows on the CPU. Their statistics of categories do not know their targets.
-    unlabelled : Table or None
-        The rows that take part in pretraining only, encoded, without y.
-    """
-
-    def __init__(
-        self,
-        estimator: TabularEstimator,
-        train: Subset,
-        start: float,
-        order: int,
-        target: Target | None = None,
-        encoder: FeatureEncoder | None = None,
-        X_unlabelled: Any = None,
-    ) -> None:
-        name = type(estimator).__name__
-        self.estimator = estimator
-        self.train = train
-        self.start = start
-        self.device = choose_device(estimator.device, name)
-        self.dtype = choose_dtype(estimator.precision, self.device, name)
-        self.target = target or estimator._make_target(train)
-        if encoder is not None:
-            self.encoder = encoder
-            self.table = self.encode(train)
-        else:
-            self.encoder = FeatureEncoder(
-                estimator.numeric_transform,
-                name,
-                estimator.numeric_missing,
-                estimator.categorical_statistics,
-            )
-            self.table = self._learned(train, order)
-        self.unlabelled = None if X_unlabelled is None else self._encode_unlabelled(X_unlabelled)
-
-    def _encode_unlabelled(self, X: Any) -> Table:
-        encoder = self.encoder
-        fitted = {"kinds": encoder.kinds, "column_names": encoder.column_names}
-        try:
-            columns = read_X(self.estimator, X, **fitted, name="X_unlabelled")
-        except (ValueError, TypeError) as error:
-            name = type(self.estimator).__name__
-            raise ValueError(f"{name}: X_unlabelled cannot be read as X: {error}") from error
-        x_num, x_cat = encoder.transform(columns, dtype=_numpy_dtype(self.dtype))
-        return Table(torch.from_numpy(x_num), torch.from_numpy(x_cat))
-
-    def _learned(self, train: Subset, order: int) -> Table:
-        """Fit the encoder to the training rows, and return these as a Table on the CPU."""
-        has_target = needs_target(self.estimator.categorical_statistics)
-        x_num, x_cat = self.encoder.fit_transform(
-            train.dataset.columns,
-            train.indices,
-            train.weight,
-            self._outputs_of(train) if has_target else None,
-            order,
-            _numpy_dtype(self.dtype),
-        )
-        return self._table(x_num, x_cat, train)
-
-    def _outputs_of(self, subset: Subset) -> np.ndarray:
-        """Return the targets as numbers, (n, C): of several classes one for each."""
-        y = self.target.encode(subset.y, np.float64)
-        return y if y.ndim == 2 else np.eye(self.target.n_outputs)[y]
-
-    def encode(self, subset: Subset) -> Table:
-        """Return rows that do not train as a Table on the CPU; those that train are ``table``."""
-        columns = list(subset.dataset.columns)
-        x_num, x_cat = self.encoder.transform(columns, subset.indices, _numpy_dtype(self.dtype))
-        return self._table(x_num, x_cat, subset)
-
-    def _table(self, x_num: np.ndarray, x_cat: np.ndarray, subset: Subset) -> Table:
-        """Return features with the targets and weights of their rows."""
-        dtype = _numpy_dtype(self.dtype)
-        y = self.target.encode(subset.y, dtype)
-        with np.errstate(over="ignore"):
-            weight = subset.weight * self.target.row_weight(subset.y)
-            total = weight.sum()
-        if not 0 < total < np.inf:
-            raise ValueError(
-                f"{type(self.estimator).__name__}: the weights of the rows, sample_weight times "
-                f"class_weight, must have a sum that is positive and finite, got {total}; scale "
-                "the weights."
-            )
-        # Equal weights are no weights; the loss expects a mean of 1.
-        is_equal = np.ptp(weight) == 0
-        weight = None if is_equal else torch.from_numpy((weight / weight.mean()).astype(dtype))
-        return Table(torch.from_numpy(x_num), torch.from_numpy(x_cat), torch.from_numpy(y), weight)
-
-    @cached_property
-    def shared_table(self) -> Table:
-        """The table on the device, where its memory is large enough."""
-        return on_device(self.table, self.device)
-
-    def positions(self, subset: Subset) -> np.ndarray:
-        """Return the positions of rows in the table, whose rows are in ascending order."""
-        return np.searchsorted(self.train.indices, subset.indices)
-
-    def index(self, subset: Subset) -> Tensor:
-        """Return :meth:`positions` as a tensor beside the shared table."""
-        return torch.from_numpy(self.positions(subset)).to(self.shared_table.x_num.device)
-
-
-def new_net(
-    estimator: TabularEstimator,
-    schema: Schema,
-    n_outputs: int,
-    train_table: Table,
-    generator: torch.Generator,
-) -> TabularNet:
-    """Return the network of an estimator with its first weights, on the CPU.
-
-    Parameters
-    ----------
-    estimator : TabularEstimator
-    schema : Schema
-    n_outputs : int
-        C.
-    train_table : Table
-        The training rows, on the CPU.
-    generator : torch.Generator
-        All weights are drawn from it.
-    """
-    with torch.device("meta"):
-        net = estimator._build_net(schema, n_outputs, train_table)
-    net = materialize(net)
-    init_weights(net, generator)
-    return net
+def prepare(
+    estimator: TabularEstimator, train: Subset, start: float, order: int, X_unlabelled: Any = None
+) -> Preparation:
+    """Return what a new fit learns of its rows before its networks; see :class:`Preparation`."""
+    target = estimator._make_target(train)
+    return Preparation(estimator, train, start, order, target, X_unlabelled=X_unlabelled)
 
 
 class Fit:
@@ -926,7 +453,7 @@ class Fit:
             assert self.val is not None  # a fit without validation rows refuses these steps
             net = estimator.module_
             step.apply(net, self.target, self.val, self.precision(net))
-        estimator.n_parameters_ = _n_parameters(estimator.module_)
+        estimator.n_parameters_ = count_parameters(estimator.module_)
         estimator.n_train_rows_ = self.runs[0].n_rows
         estimator.n_val_rows_ = 0 if self.val is None else len(self.val)
         self.is_trained = True
@@ -969,7 +496,7 @@ def train_fits(fits: list[Fit], callbacks: list[Callable[[dict], Any]]) -> None:
 
 
 def train_pass(fit: Fit, callbacks: list[Callable[[dict], Any]]) -> None:
-    """Train the networks of a fit for one epoch, and finish it; optimizers go on next time.
+    """Train the networks of a fit for one epoch, and finish it.
 
     Parameters
     ----------
@@ -989,10 +516,6 @@ def train_pass(fit: Fit, callbacks: list[Callable[[dict], Any]]) -> None:
             together=False,
         )
         fit.finish(results)
-    estimator._optimizer_states = (
-        estimator.optimizer,
-        [run.optimizer_state for run in fit.runs],
-    )
 
 
 def _config_of(fits: list[Fit], callbacks: list[Callable[[dict], Any]]) -> TrainingConfig:
@@ -1017,23 +540,3 @@ def are_faster_together(fits: list[Fit]) -> bool:
     """Return whether common steps are quicker than one fit after the other."""
     first = fits[0]
     return is_faster_together(first.runs[0].net, first.estimator._batch_size(_n_rows(fits)))
-
-
-def _placed(net: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    """Return the network on a device and in a dtype; where it is so already, quickly."""
-    some = next(net.parameters())
-    is_there = some.device.type == device.type and device.index in (None, some.device.index)
-    return net if is_there and some.dtype == dtype else net.to(device, dtype)
-
-
-def _numpy_dtype(dtype: torch.dtype) -> type[np.floating]:
-    return np.float64 if dtype == torch.float64 else np.float32
-
-
-def _joined(nets: list[TabularNet], n_members: int) -> Any:
-    """Return the networks of ``n_members`` trainings as one, in evaluation mode."""
-    return (nets[0] if n_members == 1 else NetworkEnsemble(nets)).eval()
-
-
-def _n_parameters(module: Any) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())

@@ -12,14 +12,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 
-from tabdl.base.estimator import (
-    Fit,
-    MemberSeeds,
-    Preparation,
-    TabularEstimator,
-    read_training_data,
-    split_off_validation,
-)
+from tabdl.base.estimator import Fit, TabularEstimator, prepare, read_training_data
+from tabdl.base.preparation import split_off_validation
+from tabdl.base.seeds import MemberSeeds
 from tabdl.data.dataset import Dataset
 from tabdl.data.splitting import Fold, are_alike
 from tabdl.data.statistics import needs_target
@@ -50,7 +45,7 @@ def fits_of_folds(
     first = estimators[0]
     check_params(first)
     rows = read_training_data(first, dataset.X, dataset.y, dataset.sample_weight).used
-    preparation = Preparation(first, rows, start, order=0)  # no statistics of the target here
+    preparation = prepare(first, rows, start, order=0)  # no statistics of the target here
     fits = []
     for estimator, own in zip(estimators, folds, strict=True):
         seeds = MemberSeeds(estimator.random_state, estimator.n_members)

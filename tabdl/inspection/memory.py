@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tabdl.base.estimator import TabularEstimator, new_net
+from tabdl.base.estimator import TabularEstimator
+from tabdl.base.fitted import new_net
 from tabdl.data.statistics import statistic_names
 from tabdl.data.table import Schema, Table
 from tabdl.training.defaults import choose_batch_size

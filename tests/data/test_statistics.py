@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import make
 
-from tabdl.base.estimator import Preparation, read_training_data
+from tabdl.base.estimator import prepare, read_training_data
 from tabdl.data.columns import read_columns
 from tabdl.data.encoding import FeatureEncoder
 from tabdl.data.statistics import MOST_PLAIN_VALUES, log_counts, prior_rows, target_means
@@ -215,7 +215,7 @@ def test_training_rows_have_other_features_than_the_same_rows_later():
     frame, y = frame_with_many()
     model = make("TabMLP", "Regressor", categorical_statistics="both")
     train = read_training_data(model, frame, y, None).used
-    tables = [Preparation(model, train, 0.0, order) for order in (1, 1, 2)]
+    tables = [prepare(model, train, 0.0, order) for order in (1, 1, 2)]
     first, same, other = (preparation.table.x_num.numpy() for preparation in tables)
     later = tables[0].encode(train).x_num.numpy()
     np.testing.assert_array_equal(first, same)
