@@ -17,7 +17,7 @@ from benchmarks.errors import HarnessError, unknown
 from benchmarks.files import writable_file, writable_folder, write_text
 from benchmarks.models.registry import MODELS, add_models_of, of_preset
 from benchmarks.report import pages as report
-from benchmarks.report.table import collect
+from benchmarks.report.table import collect, markdown
 from benchmarks.runs import stages
 from benchmarks.runs.display import Display
 from benchmarks.runs.executors import Executor
@@ -392,12 +392,12 @@ def show(table, plan, as_markdown, console):
     """Print the scores of this command's runs."""
     lines = report.lines_of(table, plan.experiments)
     if as_markdown:
-        print(report.as_markdown(report.HEADINGS, lines))
+        print(markdown(lines))
         return
-    printed = Table(*report.HEADINGS[:3])
-    for heading in report.HEADINGS[3:]:
-        printed.add_column(heading, justify="right")
-    for line in lines:
+    printed = Table()
+    for i, heading in enumerate(lines.columns):
+        printed.add_column(heading, justify="left" if i < 3 else "right")
+    for line in lines.itertuples(index=False):
         printed.add_row(*line)
     console.print(printed)
     console.print(report.footnote(table, plan.experiments), highlight=False)

@@ -17,7 +17,12 @@ from benchmarks.structure import box_of, imported_modules, read_arrows
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-MODULE_OF = {"scikit-learn": "sklearn", "scikit-posthocs": "scikit_posthocs", "Jinja2": "jinja2"}
+MODULE_OF = {
+    "scikit-learn": "sklearn",
+    "scikit-posthocs": "scikit_posthocs",
+    "Jinja2": "jinja2",
+    "markdown-it-py": "markdown_it",
+}
 # The rooms of tabdl/, and the modules beside them. Each imports only from itself and from lines
 # above its own; those of one line know nothing of each other.
 FLOORS = [

@@ -4,8 +4,9 @@ import base64
 import json
 from pathlib import Path
 
-import jinja2
 import numpy as np
+import pandas as pd
+from markdown_it import MarkdownIt
 
 from benchmarks.errors import HarnessError
 from benchmarks.files import locked, new_file, write_text
@@ -17,13 +18,17 @@ from benchmarks.report.ranking import (
     not_worse_than_the_best,
     win_rates,
 )
-from benchmarks.report.table import label, later, listed, published, read_sound, summary
-
-HEADINGS = (
-    *("dataset", "model", "config", "seeds", "score", "paper: default", "paper: tuned"),
-    *("fit s", "predict s", "parameters", "epochs"),
+from benchmarks.report.table import (
+    label,
+    later,
+    listed,
+    markdown,
+    published,
+    read_sound,
+    summary,
 )
-SCORE_HEADINGS = ("score", "paper", "difference in its deviations")
+
+HEAD = (Path(__file__).parent / "head.html").read_text(encoding="utf-8")
 SCORES = (
     "Scores are of the test rows: accuracy, or minus RMSE in the target's units; higher is better; "
     "mean ± standard deviation of n fits with different seeds, or of n ensembles of five. * marks "
@@ -48,30 +53,48 @@ WINS = (
     "How often a fit beats one of CatBoost with the same kind of configuration, mean over datasets "
     "(a tie is half)."
 )
+FOOTNOTE = (
+    "score: accuracy (classes) or minus RMSE (numbers) of the test rows; higher is better; "
+    "mean ± deviation of the seeds.\n"
+    "paper: Gorishniy et al. 2021, 15 seeds. Medians of seconds, parameters (trees: leaves) "
+    "and epochs."
+)
+CUT = (
+    "cut: training ended with its time limit of {} s (--time-limit 0 lifts that). "
+    "Networks plan for it; boosted trees are as far as they came."
+)
 
 
 def lines_of(table, experiments):
-    """Return a tuple of strings for each experiment, as under :data:`HEADINGS`."""
+    """Return a DataFrame with a line for each experiment, as the command prints it."""
     found = summary(table[table["stage"] == "evaluation"]).set_index(["dataset", "name"])
-    return [_line(found, experiment) for experiment in experiments]
+    return pd.DataFrame([_line(found, experiment) for experiment in experiments])
 
 
 def _line(found, e):
-    dataset, model, name = e.source.name, e.model, label(e.model, e.config, e.variant_name)
-    config = ", ".join(filter(None, (e.config, e.variant_name)))
-    paper = [_paper(published(dataset, model, kind, "evaluation")) for kind in ("default", "tuned")]
+    dataset, name = e.source.name, label(e.model, e.config, e.variant_name)
+    line = {"dataset": dataset, "model": e.model}
+    line["config"] = ", ".join(filter(None, (e.config, e.variant_name)))
+    paper = {
+        f"paper: {kind}": _paper(published(dataset, e.model, kind, "evaluation"))
+        for kind in ("default", "tuned")
+    }
+    costs = ("fit s", "predict s", "parameters", "epochs")
     if (dataset, name) not in found.index:
-        return dataset, model, config, "0", "missing", *paper, "–", "–", "–", "–"
-    figures = found.loc[(dataset, name)]
-    size, length = MODELS[model].units
+        return line | {"seeds": "0", "score": "missing"} | paper | dict.fromkeys(costs, "–")
+    run = found.loc[(dataset, name)]
+    size, length = MODELS[e.model].units
+    score = _spread(run["mean"], run["std"]) + (" cut" if run["hit_time_limit"] else "")
     return (
-        *(dataset, model, config, str(figures["n"])),
-        _spread(figures["mean"], figures["std"]) + (" cut" if figures["hit_time_limit"] else ""),
-        *paper,
-        f"{figures['fit_s']:.1f}",
-        f"{figures['predict_s']:.2f}",
-        f"{int(figures['n_parameters']):,}" + ("" if size == "parameters" else f" {size}"),
-        f"{int(figures['n_iter'])} {length}",
+        line
+        | {"seeds": str(run["n"]), "score": score}
+        | paper
+        | {
+            "fit s": f"{run['fit_s']:.1f}",
+            "predict s": f"{run['predict_s']:.2f}",
+            "parameters": f"{int(run['n_parameters']):,} {size}".removesuffix(" parameters"),
+            "epochs": f"{int(run['n_iter'])} {length}",
+        }
     )
 
 
@@ -85,24 +108,14 @@ def _paper(figure):
 
 def footnote(table, experiments):
     """Return what a reader of the printed table has to know, and what it means."""
-    lines = [
-        "score: accuracy (classes) or minus RMSE (numbers) of the test rows; higher is better; "
-        "mean ± deviation of the seeds.",
-        "paper: Gorishniy et al. 2021, 15 seeds. Medians of seconds, parameters (trees: leaves) "
-        "and epochs.",
-    ]
     asked = {(e.source.name, label(e.model, e.config, e.variant_name)) for e in experiments}
     single = table[table["stage"] == "evaluation"]
     keys = zip(single["dataset"], single["name"], strict=True)
     single = single[np.array([key in asked for key in keys], dtype=bool)]
     cut = single[single["hit_time_limit"].fillna(False).to_numpy(bool)]
-    if len(cut):
-        limits = ", ".join(f"{limit:g}" for limit in sorted(cut["time_limit"].unique()))
-        lines.append(
-            f"cut: training ended with its time limit of {limits} s (--time-limit 0 lifts that). "
-            "Networks plan for it; boosted trees are as far as they came."
-        )
-    return "\n".join([*lines, *_meaning(single)])
+    limits = ", ".join(f"{limit:g}" for limit in sorted(cut["time_limit"].unique()))
+    was_cut = [CUT.format(limits)] if len(cut) else []
+    return "\n".join([FOOTNOTE, *was_cut, *_meaning(single)])
 
 
 def _meaning(single):
@@ -129,111 +142,97 @@ def write(table, out):
             with new_file(folder / "table.parquet") as new:
                 table.to_parquet(new)
             captions = figures.draw(table, folder)
-            blocks = [*_blocks(table, captions), *_searches(out)]
-            for name in ("report.md", "report.html"):
-                write_text(folder / name, render(name, folder, blocks=blocks))
+            text = "\n\n".join([*_parts(table, captions), *_searches(out)]) + "\n"
+            write_text(folder / "report.md", text)
+            write_text(folder / "report.html", as_html(text, folder))
     except OSError as error:
         raise HarnessError(f"{folder} could not be written ({error})") from error
     return folder
 
 
-def render(name, folder, **values):
-    """Return the text of a template of ``templates/``; figures are read from ``folder``."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=name.endswith(".html"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-
-    def base64_of(figure):
-        return base64.b64encode((Path(folder) / figure).read_bytes()).decode()
-
-    template = environment.get_template(f"{name}.jinja")
-    return template.render(as_markdown=as_markdown, base64_of=base64_of, **values)
+def as_html(text, folder):
+    """Return Markdown as one HTML page, with its figures, which stand in ``folder``, inside."""
+    page = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    for path in folder.glob("*.png"):
+        content = base64.b64encode(path.read_bytes()).decode()
+        page = page.replace(f'src="{path.name}"', f'src="data:image/png;base64,{content}"')
+    return f"{HEAD}<body>\n{page}</body></html>\n"
 
 
-def as_markdown(headings, lines):
-    """Return a table in Markdown."""
-    rows = [headings, ["---"] * len(headings), *lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in rows)
-
-
-def _blocks(table, captions):
-    """Yield the report as (kind, contents): heading, text, table, figure, code."""
-    yield "heading", "Deep tabular models and boosted trees"
+def _parts(table, captions):
+    """Yield the report, paragraph by paragraph."""
+    yield "## Deep tabular models and boosted trees"
     if table.empty:
-        yield "text", "Nothing has been run in this folder yet."
+        yield "Nothing has been run in this folder yet."
         return
     named = (listed(table[name]) or "unknown" for name in ("tabdl", "commit", "processor"))
-    yield "text", "tabdl {}, commit {}. Processor: {}. ".format(*named) + SCORES
+    yield "tabdl {}, commit {}. Processor: {}. ".format(*named) + SCORES
     if (table["protocol"] == "paper").any():
-        yield "text", PROTOCOL
+        yield PROTOCOL
     yield from _scores(table)
-    for name in ("scores.png", "time.png"):
-        if name in captions:
-            yield "figure", (name, captions[name])
+    yield from _figures(captions, "scores.png", "time.png")
     yield from _ranking(table, captions)
     yield from _anchors(table)
     if "tuning.png" in captions:
-        yield "heading", "Searches"
-        yield "figure", ("tuning.png", captions["tuning.png"])
+        yield "## Searches"
+        yield from _figures(captions, "tuning.png")
+
+
+def _figures(captions, *names):
+    for name in names:
+        if name in captions:
+            yield f"![{captions[name]}]({name})"
+            yield captions[name]
 
 
 def _scores(table):
     found, trials = summary(table), table[table["stage"] == "trial"]
     names = dict.fromkeys([*found["name"], *trials["name"]])
     indexed = found.set_index(["dataset", "name", "stage"])
-    headings = ("model", "n", *SCORE_HEADINGS, "device", "fit s", "ensembles", *SCORE_HEADINGS)
     for dataset in table["dataset"].unique():
-        yield "heading", dataset
+        yield f"## {dataset}"
         top = not_worse_than_the_best(table, dataset)
-        lines = []
-        for name in names:
-            single = _cells(indexed, (dataset, name, "evaluation"))
-            several = _cells(indexed, (dataset, name, "ensemble"))
-            lines.append((f"{name} *" if name in top else name, *single, *several[:-2]))
-        yield "table", (headings, lines)
+        lines = [
+            {"model": f"{name} *" if name in top else name}
+            | _cells(indexed, (dataset, name, "evaluation"))
+            | _cells(indexed, (dataset, name, "ensemble"), "ensembles: ")
+            for name in names
+        ]
+        yield markdown(pd.DataFrame(lines))
 
 
-def _cells(found, key):
-    """Return n, score, paper, difference, device and seconds of one kind of run."""
-    if key not in found.index:
-        return "0", "missing", "–", "–", "–", "–"
-    row = found.loc[key]
-    is_known = row["paper_mean"] == row["paper_mean"]
-    return (
-        str(row["n"]),
-        _spread(row["mean"], row["std"]) + (" cut" if row["hit_time_limit"] else ""),
-        _spread(row["paper_mean"], row["paper_std"]) if is_known else "–",
-        f"{row['difference']:+.1f}" if row["difference"] == row["difference"] else "–",
-        row["device"],
-        f"{row['fit_s']:.1f}",
-    )
+def _cells(found, key, prefix=""):
+    """Return the cells of one kind of run."""
+    names = ("n", "score", "paper", "difference in its deviations", "device", "fit s")
+    cells = ("0", "missing", "–", "–", "–", "–")
+    if key in found.index:
+        row = found.loc[key]
+        score = _spread(row["mean"], row["std"]) + (" cut" if row["hit_time_limit"] else "")
+        is_known, is_compared = (row[name] == row[name] for name in ("paper_mean", "difference"))
+        paper = _spread(row["paper_mean"], row["paper_std"]) if is_known else "–"
+        difference = f"{row['difference']:+.1f}" if is_compared else "–"
+        cells = str(row["n"]), score, paper, difference, row["device"], f"{row['fit_s']:.1f}"
+    shown = dict(zip(names, cells, strict=True))
+    return {f"{prefix}{name}": shown[name] for name in (names[:4] if prefix else names)}
 
 
 def _ranking(table, captions):
-    yield "heading", "Ranks and wins"
-    if "ranks.png" in captions:
-        yield "figure", ("ranks.png", captions["ranks.png"])
-    else:
+    yield "## Ranks and wins"
+    yield from _figures(captions, "ranks.png")
+    if "ranks.png" not in captions:
         n_datasets, n_models = complete_scores(table).shape
         yield (
-            "text",
             f"No critical-difference figure: it needs {figures.MIN_DATASETS} datasets and 3 models "
-            f"that were run on all of them; here are {n_datasets} and {n_models}.",
+            f"that were run on all of them; here are {n_datasets} and {n_models}."
         )
     found = leaderboard(table)
     if len(found):
-        headings = ("model", "mean rank", "Elo", "win rate", "improvability")
-        yield "text", LEADERBOARD
-        yield "table", (headings, [_standing(row) for row in found.to_dict("records")])
+        yield LEADERBOARD
+        yield markdown(pd.DataFrame([_standing(row) for row in found.to_dict("records")]))
     wins = win_rates(table)
     if len(wins):
-        lines = [(row.name, str(row.datasets), f"{row.rate:.0%}") for row in wins.itertuples()]
-        yield "text", WINS
-        yield "table", (("model", "datasets", "wins"), lines)
+        yield WINS
+        yield markdown(wins.assign(rate=wins["rate"].map("{:.0%}".format)))
 
 
 def _standing(row):
@@ -241,16 +240,18 @@ def _standing(row):
         low, high = row[name] - row[f"{name}-"], row[name] + row[f"{name}+"]
         return f"{row[name]:{form}} ({low:{form}} to {high:{form}})"
 
-    rank = f"{row['rank']:.2f} ± {row['rank_std']:.2f}"
-    rates = f"{row['winrate']:.0%}", interval("improvability", ".1%")
-    return row["name"], rank, interval("elo", ".0f"), *rates
+    return {
+        "model": row["name"],
+        "mean rank": f"{row['rank']:.2f} ± {row['rank_std']:.2f}",
+        "Elo": interval("elo", ".0f"),
+        "win rate": f"{row['winrate']:.0%}",
+        "improvability": interval("improvability", ".1%"),
+    }
 
 
 def _anchors(table):
-    """Our single fits beside later papers' figures: of the same model, and the best of each
+    """Yield our single fits beside later papers' figures: of the same model, and the best of each
     study."""
-    headings = ("study", "model", "single", "ensemble of 5")
-    headings += ("ours minus it, in our standard deviations",)
     ours = summary(table[table["stage"] == "evaluation"])
     for dataset in table["dataset"].unique():
         anchors = later(dataset).sort_values("single", ascending=False)
@@ -258,25 +259,15 @@ def _anchors(table):
             continue
         best = anchors.groupby("study").head(3)
         is_shown = anchors["model"].isin(ours["model"]) | anchors.index.isin(best.index)
-        mine = ours[ours["dataset"] == dataset]
-        lines = [
-            (
-                *(anchor.study, anchor.model),
-                *(_number(anchor.single), _number(anchor.ensemble_of_5)),
-                _differences(mine, anchor),
-            )
-            for anchor in anchors[is_shown].dropna(subset=["single"]).itertuples()
-        ]
-        yield "heading", f"{dataset}: later papers"
-        yield "table", (headings, lines)
-
-
-def _number(value):
-    return "–" if value != value else f"{value:.4f}"
+        shown = anchors[is_shown].dropna(subset=["single"])
+        mine = ours[(ours["dataset"] == dataset) & (ours["std"] > 0)]
+        differences = [_differences(mine, anchor) for anchor in shown.itertuples()]
+        yield f"## {dataset}: later papers"
+        yield markdown(shown.assign(**{"ours minus it, in our standard deviations": differences}))
 
 
 def _differences(mine, anchor):
-    same = mine[(mine["model"] == anchor.model) & (mine["std"] > 0)]
+    same = mine[mine["model"] == anchor.model]
     figures = zip(same["name"], same["mean"], same["std"], strict=True)
     texts = [f"{name} {(mean - anchor.single) / std:+.1f}" for name, mean, std in figures]
     return ", ".join(texts) or "–"
@@ -288,14 +279,11 @@ def _searches(out):
         report = read_sound(path.parent)
         if report is None:
             continue
-        best, dataset = report["best"], report["identity"]["dataset"]
-        states = ", ".join(
-            f"{number} {state.lower()}" for state, number in report["trials"].items() if number
-        )
+        best, trials = report["best"], report["trials"].items()
+        states = ", ".join(f"{number} {state.lower()}" for state, number in trials if number)
         yield (
-            "text",
-            f"{dataset}, {path.parent.parent.name}: {states}; best validation score "
-            f"{best['val_score']:.4f} in trial {best['number']}; "
-            f"{report['seconds']['fit'] / 60:.1f} minutes of fitting.",
+            f"{report['identity']['dataset']}, {path.parent.parent.name}: {states}; best "
+            f"validation score {best['val_score']:.4f} in trial {best['number']}; "
+            f"{report['seconds']['fit'] / 60:.1f} minutes of fitting."
         )
-        yield "code", json.dumps(report["parameters"])
+        yield f"`{json.dumps(report['parameters'])}`"

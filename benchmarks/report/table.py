@@ -210,3 +210,17 @@ def label(model, config, variant=None):
     variant."""
     notes = [config] * (config != "tuned") + [variant] * bool(variant)
     return f"{model} ({', '.join(notes)})" if notes else model
+
+
+def markdown(frame, digits=4):
+    """Return a frame as a Markdown table: numbers with so many digits, a dash for missing ones."""
+
+    def text(value):
+        if isinstance(value, float | np.floating):
+            return "–" if np.isnan(value) else f"{value:.{digits}g}"
+        return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
+
+    if not isinstance(frame.index, pd.RangeIndex):
+        frame = frame.reset_index()
+    lines = [frame.columns, ["---"] * frame.shape[1], *frame.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(map(text, line)) + " |" for line in lines)

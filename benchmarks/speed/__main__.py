@@ -3,8 +3,7 @@ benchmarks.speed``.
 
 Prints what it measures, keeps it in ``speed-cpu.json`` or ``speed-cuda.json``, and writes
 ``speed.md`` and its figures from these two files; a part that is measured again replaces its own
-results only. Needs torch, scikit-learn, numpy, pandas and narwhals; rtdl_revisiting_models for the
-comparison with the plain loop, matplotlib for the figures.
+results only. Needs rtdl_revisiting_models for the comparison with the plain loop.
 """
 
 import argparse
@@ -15,10 +14,10 @@ import torch
 
 from benchmarks.errors import HarnessError
 from benchmarks.files import locked, writable_folder
-from benchmarks.speed import california, folds, memory, networks, others, scaling
+from benchmarks.report.table import markdown
+from benchmarks.speed import folds, memory, networks, opponents, scaling
 from benchmarks.speed.cases import NETWORKS, table
-from benchmarks.speed.figures import draw
-from benchmarks.speed.report import write_report
+from benchmarks.speed.report import table_of, write_report
 from benchmarks.speed.results import DEVICES, Results, describe_run
 from tabdl.training.devices import choose_device, is_device
 
@@ -26,17 +25,16 @@ __all__ = ["NETWORKS", "main", "table"]
 
 PARTS = {
     "networks": networks.run,
-    "others": others.run,
+    "others": opponents.run,
     "memory": memory.run_memory,
     "overhead": memory.run_overhead,
     "scaling": scaling.run,
-    "california": california.run,
     "folds": folds.run,
 }
 REPORT = "report"
 DEFAULT_PARTS = {
     "cpu": ["networks", "others", "memory", "overhead", "scaling"],
-    "cuda": ["networks", "memory", "overhead", "scaling", "california"],
+    "cuda": ["networks", "memory", "overhead", "scaling"],
 }
 
 
@@ -45,63 +43,27 @@ def arguments(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.speed", description=__doc__.splitlines()[0]
     )
-    add = parser.add_argument
-    add(
-        "--parts",
-        nargs="+",
-        choices=[*PARTS, REPORT],
-        help="default: all but folds; california on a GPU only, others on a CPU only",
-    )
+    add, axes = parser.add_argument, list(scaling.AXES)
+    help = "default: all but folds; others on a CPU only"
+    add("--parts", nargs="+", choices=[*PARTS, REPORT], help=help)
     add("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     add("--device", default="cpu", type=_device, help="cpu, cuda, cuda:1")
     add("--rows", type=int, default=16_000, help="training rows of networks, others and memory")
-    add(
-        "--batch-sizes",
-        type=int,
-        nargs="+",
-        help="others and scaling take the first (default 256; GPU: 256 4096)",
-    )
+    help = "others and scaling take the first (default 256; GPU: 256 4096)"
+    add("--batch-sizes", type=int, nargs="+", help=help)
     add("--repeats", type=int, default=3)
-    add(
-        "--epochs",
-        type=int,
-        help="epochs of a fit of networks and scaling; the last is timed (default 1; GPU: 6)",
-    )
-    add("--fit-epochs", type=int, default=2, help="epochs of a fit of others")
+    help = "epochs of a fit of networks and scaling; the last is timed (default 1; GPU: 6)"
+    add("--epochs", type=int, help=help)
+    add("--fit-epochs", type=int, default=2, help="epochs of a fit of others and folds")
     add("--overhead-rows", type=int, default=500_000)
-    add(
-        "--axes",
-        nargs="+",
-        default=list(scaling.AXES),
-        choices=list(scaling.AXES),
-        help="of scaling",
-    )
-    add(
-        "--point-seconds",
-        type=float,
-        default=3,
-        help="what an epoch of a point of scaling is meant to take",
-    )
-    add(
-        "--budget",
-        type=float,
-        default=120,
-        help="seconds beyond which a point of scaling is left out",
-    )
-    add(
-        "--out",
-        default=Path(__file__).parent.parent / "reports",
-        type=writable_folder,
-        help="folder of results, figures and speed.md",
-    )
-    add(
-        "--reference-path",
-        help="a folder with rtdl_revisiting_models.py, where that is not installed",
-    )
-    add(
-        "--california-csv",
-        help="the table of california as a CSV file, where pyarrow is not installed",
-    )
+    add("--axes", nargs="+", default=axes, choices=axes, help="of scaling")
+    help = "what an epoch of a point of scaling is meant to take"
+    add("--point-seconds", type=float, default=3, help=help)
+    help = "seconds beyond which a point of scaling is left out"
+    add("--budget", type=float, default=120, help=help)
+    reports = Path(__file__).parent.parent / "reports"
+    help = "folder of results, figures and speed.md"
+    add("--out", default=reports, type=writable_folder, help=help)
     options = parser.parse_args(argv)
     kind = torch.device(options.device).type
     options.parts = options.parts or DEFAULT_PARTS[kind]
@@ -123,30 +85,25 @@ def main(argv=None):
     """Measure what the command line asks for, and write the report."""
     argv = sys.argv[1:] if argv is None else argv
     options = arguments(argv)
-    if options.reference_path:
-        sys.path.insert(0, str(Path(options.reference_path).resolve()))
     try:
         with locked(options.out, wait=False):
-            _measure_and_write(options, argv)
+            if options.parts != [REPORT]:
+                measure(options, argv)
+            write_report(options.out)
     except HarnessError as error:
         sys.exit(f"error: {error}")
 
 
-def _measure_and_write(options, argv):
-    measured = [part for part in options.parts if part != REPORT]
-    if measured:
-        results = Results(options.out, torch.device(options.device).type)
-        run = describe_run(options.device, argv)
-        results.begin(run)
-        print(
-            f"{run['machine']}, {run['threads']} threads, torch {torch.__version__}; median "
-            f"(range) of {options.repeats}"
-        )
-        for part in measured:
-            PARTS[part](options, results)
-    for kind in DEVICES:
-        draw(options.out, kind, Results(options.out, kind).part("scaling"))
-    write_report(options.out)
+def measure(options, argv):
+    """Measure the parts that are asked for; each entry is kept as soon as it is there."""
+    results = Results(options.out, torch.device(options.device).type)
+    run = describe_run(options.device, argv)
+    results.begin(run)
+    print(f"{run['machine']}, {run['threads']} threads; median (range) of {options.repeats}")
+    for part in (part for part in options.parts if part != REPORT):
+        for key, entry in PARTS[part](options):
+            results.put(key, entry)
+            print(f"{key}\n{markdown(table_of(part, [entry]))}", flush=True)
 
 
 if __name__ == "__main__":

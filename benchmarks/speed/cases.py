@@ -26,29 +26,21 @@ class Timed:
         The parameters of its width and depth that are not the defaults.
     numeric_embedding : object
         As in the paper; TabM's as its authors' package does.
-    described : str
-        The sizes in words.
     packages : tuple of str
         The authors' packages with the network.
     """
 
     sizes: dict
     numeric_embedding: object
-    described: str
     packages: tuple[str, ...] = ("rtdl_revisiting_models",)
 
 
 NETWORKS = {
-    "ft_transformer": Timed({}, "linear", "the paper's defaults"),
-    "resnet": Timed(
-        {"n_blocks": 4, "d_block": 256, "d_embedding": 16}, None, "4 blocks of 256, hidden 512"
-    ),
-    "mlp": Timed({"n_blocks": 4, "d_block": 384, "d_embedding": 16}, None, "4 layers of 384"),
+    "ft_transformer": Timed({}, "linear"),
+    "resnet": Timed({"n_blocks": 4, "d_block": 256, "d_embedding": 16}, None),
+    "mlp": Timed({"n_blocks": 4, "d_block": 384, "d_embedding": 16}, None),
     "tabm": Timed(
-        {"d_block": 512},
-        PiecewiseLinear(bins="quantile"),
-        "mini, 32 predictions, 3 layers of 512, piecewise-linear embeddings",
-        packages=("tabm", "rtdl_num_embeddings"),
+        {"d_block": 512}, PiecewiseLinear(bins="quantile"), ("tabm", "rtdl_num_embeddings")
     ),
 }
 """By their names in :data:`benchmarks.models.registry.MODELS`."""
@@ -60,14 +52,11 @@ PLAIN = "plain"
 def table(n_rows, n_num=N_NUM, cardinalities=CARDINALITIES):
     """Return X (numbers, then categories, all of which occur when there are rows enough) and y."""
     rng = np.random.default_rng(0)
-    X = pd.DataFrame(
-        rng.normal(size=(n_rows, n_num)).astype(np.float32), columns=[f"n{j}" for j in range(n_num)]
-    )
+    numbers = rng.normal(size=(n_rows, n_num)).astype(np.float32)
+    X = pd.DataFrame(numbers, columns=[f"n{j}" for j in range(n_num)])
     codes = [rng.permutation(n_rows) % cardinality for cardinality in cardinalities]
     categories = {
-        f"c{j}": pd.Categorical.from_codes(
-            codes[j], categories=[str(value) for value in range(cardinality)]
-        )
+        f"c{j}": pd.Categorical.from_codes(codes[j], categories=list(map(str, range(cardinality))))
         for j, cardinality in enumerate(cardinalities)
     }
     y = (X["n0"] * X["n1"]).to_numpy() + codes[0] + rng.normal(size=n_rows)
@@ -102,18 +91,11 @@ class Case:
 
     def estimator(self, **parameters):
         """Return tabdl's estimator; without other ``parameters`` it trains on all rows."""
-        timed_network = NETWORKS[self.network]
-        common = {
-            "batch_size": self.batch_size,
-            "device": self.device,
-            "random_state": 0,
-            "early_stopping": False,
-        }
-        return MODELS[self.network].regressor(
-            numeric_embedding=timed_network.numeric_embedding,
-            **timed_network.sizes,
-            **(common | parameters),
-        )
+        network = NETWORKS[self.network]
+        common = network.sizes | {"numeric_embedding": network.numeric_embedding}
+        common |= {"batch_size": self.batch_size, "device": self.device}
+        common |= {"random_state": 0, "early_stopping": False}
+        return MODELS[self.network].regressor(**common | parameters)
 
     def reference(self):
         """Return the network of the same sizes from the authors' package."""
@@ -123,19 +105,17 @@ class Case:
 
         cardinalities = list(self.cardinalities)
         if self.network == "ft_transformer":
-            options = rtdl.FTTransformer.get_default_kwargs() | {"_is_default": False}
-            return rtdl.FTTransformer(
-                n_cont_features=self.n_num, cat_cardinalities=cardinalities, d_out=1, **options
-            )
+            options = rtdl.FTTransformer.get_default_kwargs() | {"_is_default": False, "d_out": 1}
+            options |= {"n_cont_features": self.n_num, "cat_cardinalities": cardinalities}
+            return rtdl.FTTransformer(**options)
         sizes = dict(NETWORKS[self.network].sizes)
         d_embedding = sizes.pop("d_embedding")
         embeddings = rtdl.CategoricalEmbeddings(cardinalities, d_embedding, bias=False)
         sizes |= {"d_in": self.n_num + len(cardinalities) * d_embedding, "d_out": 1}
         if self.network == "mlp":
             return FlatReference(embeddings, rtdl.MLP(**sizes, dropout=0.1))
-        return FlatReference(
-            embeddings, rtdl.ResNet(**sizes, d_hidden_multiplier=2.0, dropout1=0.3, dropout2=0.0)
-        )
+        sizes |= {"d_hidden_multiplier": 2.0, "dropout1": 0.3, "dropout2": 0.0}
+        return FlatReference(embeddings, rtdl.ResNet(**sizes))
 
     def _tabm_reference(self):
         import rtdl_num_embeddings
@@ -146,12 +126,9 @@ class Case:
         embeddings = rtdl_num_embeddings.PiecewiseLinearEmbeddings(
             bins, 16, activation=False, version="B"
         )
-        sizes = {
-            "n_num_features": self.n_num,
-            "cat_cardinalities": list(self.cardinalities),
-            "d_out": 1,
-        }
-        return tabm.TabM.make(**sizes, arch_type="tabm-mini", n_blocks=3, num_embeddings=embeddings)
+        sizes = {"cat_cardinalities": list(self.cardinalities), "d_out": 1, "n_blocks": 3}
+        sizes |= {"n_num_features": self.n_num, "num_embeddings": embeddings}
+        return tabm.TabM.make(**sizes, arch_type="tabm-mini")
 
 
 def has_reference(network):

@@ -25,66 +25,43 @@ from benchmarks.speed.cases import (
     has_reference,
     timed,
 )
-from benchmarks.speed.opponents import COMMON, OPPONENTS, is_installed
-from benchmarks.speed.others import train_val
-from benchmarks.speed.ratios import megabytes, overhead_figures
+from benchmarks.speed.opponents import COMMON, OPPONENTS, is_installed, train_val
 
 ROOT = Path(__file__).parent.parent.parent
 N_COLUMNS = 90
 # The networks that take numbers as they are.
 SMALL_NETWORKS = [name for name, network in NETWORKS.items() if network.numeric_embedding is None]
-SMALL = {
-    "n_blocks": 1,
-    "d_block": 64,
-    "numeric_embedding": None,
-    "batch_size": 4096,
-    "max_epochs": 1,
-    "random_state": 0,
-}
+SMALL = {"n_blocks": 1, "d_block": 64, "numeric_embedding": None}
+SMALL |= {"batch_size": 4096, "max_epochs": 1, "random_state": 0}
 
 
-def run_memory(options, results):
-    """Measure the peak memory of one epoch for every network and everybody who can train it."""
+def run_memory(options):
+    """Yield the peak memory of one epoch of every network and everybody who can train it."""
     for network, batch_size in itertools.product(options.networks, options.batch_sizes):
         others = filter(is_installed, OPPONENTS) if network in COMMON else []
         everybody = [*PRECISIONS, *([PLAIN] if has_reference(network) else []), *others]
         case = Case(network, n_rows=options.rows, batch_size=batch_size, device=options.device)
         for who in everybody:
             entry = in_new_python("memory", case=asdict(case), who=who)
-            if entry is None:
-                continue
-            results.put(f"memory/{network}/{batch_size}/{who}", asdict(case) | {"who": who} | entry)
-            line = f"{network:14s} batch {batch_size:5,d} {who:9s} peak {megabytes(entry['peak'])}"
-            print(
-                (
-                    f"{line}, before the fit {megabytes(entry['before'])}, GPU "
-                    f"{megabytes(entry['gpu_peak'])}"
-                ),
-                flush=True,
-            )
+            if entry is not None:
+                key = f"memory/{network}/{batch_size}/{who}"
+                yield key, asdict(case) | {"who": who} | entry
 
 
-def run_overhead(options, results):
-    """Measure what a fit of one epoch costs beside its loop, with and without rows held out."""
-    for network in [name for name in options.networks if name in SMALL_NETWORKS]:
-        for early_stopping in (False, True):
-            job = {
-                "network": network,
-                "early_stopping": early_stopping,
-                "n_rows": options.overhead_rows,
-            }
-            once = [
-                in_new_python("overhead", **job, device=options.device)
-                for _ in range(options.repeats)
-            ]
-            if None in once:
-                continue
-            entry = job | {
-                name: [values[name] for values in once] for name in ("fit", "loop", "growth")
-            }
-            entry |= {"n_columns": N_COLUMNS, "table_bytes": once[0]["table_bytes"]}
-            results.put(f"overhead/{network}/{'held_out' if early_stopping else 'all_rows'}", entry)
-            print(f"{network:14s} {', '.join(overhead_figures(entry))}", flush=True)
+def run_overhead(options):
+    """Yield what a fit of one epoch costs beside its loop, with and without rows held out."""
+    networks = [name for name in options.networks if name in SMALL_NETWORKS]
+    for network, early_stopping in itertools.product(networks, (False, True)):
+        job = {"network": network, "early_stopping": early_stopping}
+        job |= {"n_rows": options.overhead_rows}
+        each = [
+            in_new_python("overhead", **job, device=options.device) for _ in range(options.repeats)
+        ]
+        if None not in each:
+            found = {name: [once[name] for once in each] for name in ("fit", "loop", "growth")}
+            table = {"n_columns": N_COLUMNS, "table_bytes": each[0]["table_bytes"]}
+            held_out = "held_out" if early_stopping else "all_rows"
+            yield f"overhead/{network}/{held_out}", job | found | table
 
 
 def in_new_python(what, **job):
@@ -92,9 +69,8 @@ def in_new_python(what, **job):
     failed."""
     command = [sys.executable, "-m", "benchmarks.speed.memory", json.dumps({"what": what} | job)]
     paths = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths}
-    )
+    environment = os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["killed"])[-1]
         print(f"{what} {job}: failed with status {done.returncode}: {reason}", flush=True)
@@ -109,11 +85,8 @@ def measure_memory(case, who):
     before = start_of_peak()
     fit()
     on_gpu = torch.device(case.device).type == "cuda"
-    return {
-        "before": before,
-        "peak": peak_bytes(),
-        "gpu_peak": torch.cuda.max_memory_allocated() if on_gpu else None,
-    }
+    gpu_peak = torch.cuda.max_memory_allocated() if on_gpu else None
+    return {"before": before, "peak": peak_bytes(), "gpu_peak": gpu_peak}
 
 
 def _one_epoch(case, who):
@@ -143,12 +116,7 @@ def measure_overhead(network, early_stopping, n_rows, device):
     return {"fit": fit, "loop": loop, "growth": peak_bytes() - before, "table_bytes": table_bytes}
 
 
-def main(argv):
-    """Do the job that the command line holds as JSON, and print the result as JSON."""
-    job = json.loads(argv[0])
+if __name__ == "__main__":
+    job = json.loads(sys.argv[1])
     measure = {"memory": measure_memory, "overhead": measure_overhead}[job.pop("what")]
     print(json.dumps(measure(**job)))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,7 +1,11 @@
 """Network by network: tabdl against the plain loop, in turn, in one process; what counts is the
-ratio of the two."""
+ratio of the two. Beside them the physical limit: what the machine does in matrix products."""
 
 from dataclasses import replace
+from itertools import product
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.cases import (
     AUTHORS_BATCH,
@@ -13,47 +17,42 @@ from benchmarks.speed.cases import (
     has_reference,
     timed,
 )
-from benchmarks.speed.limits import flop_per_row, matrix_limits
-from benchmarks.speed.ratios import ratios, rows_per_second, spread
 
 PREDICT_BATCHES = (64, 256, 1024, AUTHORS_BATCH)
+SIZES = {"cpu": 2048, "cuda": 8192}
+"""Rows and columns of the matrices of the limit."""
 
 
-def run(options, results):
-    """Measure every network with every batch size."""
-    for network in options.networks:
+def run(options):
+    """Yield key and entry of every network with every batch size."""
+    for network, batch_size in product(options.networks, options.batch_sizes):
         if not has_reference(network):
-            print(f"{network:14s} the authors' package is not installed: no comparison")
-        for batch_size in options.batch_sizes:
-            case = Case(network, n_rows=options.rows, batch_size=batch_size, device=options.device)
-            entry = measure(case, options.repeats, options.epochs)
-            results.put(f"networks/{network}/{batch_size}", entry)
-            show(entry)
+            print(f"{network}: the authors' package is not installed: no comparison")
+        case = Case(network, n_rows=options.rows, batch_size=batch_size, device=options.device)
+        yield f"networks/{network}/{batch_size}", measure(case, options.repeats, options.epochs)
 
 
 def measure(case, repeats, epochs):
     """Return a case's entry: seconds of each repeat, by who and by what, and the limits measured
     beside them."""
     best_batch = _warm_up(case)
-    entry = {
-        "network": case.network,
-        "batch_size": case.batch_size,
-        "n_rows": case.n_rows,
-        "epochs": epochs,
-        "best_batch": best_batch,
-        "flop_per_row": flop_per_row(case) if has_reference(case.network) else None,
-        "limits": [],
-        "seconds": {},
-    }
     X, y = case.table()
+    limits, seconds = [], {}
     for _ in range(repeats):
-        entry["limits"].append(matrix_limits(case.device))
+        limits.append(matrix_limits(case.device))
         once = {precision: tabdl_seconds(case, X, y, precision, epochs) for precision in PRECISIONS}
         if best_batch:
             once[PLAIN] = plain_seconds(case, X, y, epochs, best_batch)
-        for who, seconds in once.items():
-            entry["seconds"].setdefault(who, []).append(seconds)
-    return entry
+        for who, found in once.items():
+            seconds.setdefault(who, []).append(found)
+    names = ("network", "batch_size", "n_rows")
+    return {name: getattr(case, name) for name in names} | {
+        "epochs": epochs,
+        "best_batch": best_batch,
+        "flop_per_row": flop_per_row(case) if best_batch else None,
+        "limits": limits,
+        "seconds": seconds,
+    }
 
 
 def tabdl_seconds(case, X, y, precision, epochs):
@@ -74,18 +73,17 @@ def plain_seconds(case, X, y, epochs, best_batch):
     arrays = encoded(X, y, case.n_num)
     setup, loop = timed(lambda: PlainLoop(case, arrays), case.device)
     trained = [timed(loop.train, case.device)[0] for _ in range(epochs)]
-    predict, _ = timed(loop.predict, case.device)
-    best = (
-        predict
-        if best_batch == AUTHORS_BATCH
-        else timed(lambda: loop.predict(best_batch), case.device)[0]
-    )
+    predict, best = (_prediction(loop, size, case.device) for size in (AUTHORS_BATCH, best_batch))
     return {
         "train": trained[-1],
         "first_epoch": setup + trained[0],
         "predict": predict,
-        "predict_best": best,
+        "predict_best": predict if best_batch == AUTHORS_BATCH else best,
     }
+
+
+def _prediction(loop, batch_size, device):
+    return timed(lambda: loop.predict(batch_size), device)[0]
 
 
 def _warm_up(case):
@@ -101,25 +99,36 @@ def _warm_up(case):
     loop = PlainLoop(case, encoded(X, y, case.n_num))
     loop.train()
     loop.predict()
-    seconds = {
-        size: timed(lambda size=size: loop.predict(size), case.device)[0]
-        for size in PREDICT_BATCHES
-    }
-    return min(seconds, key=seconds.get)
+    return min(PREDICT_BATCHES, key=lambda size: _prediction(loop, size, case.device))
 
 
-def show(entry):
-    """Print rows a second and ratios."""
-    for who in PRECISIONS:
-        for what in ("train", "first_epoch", "predict"):
-            line = f"{entry['network']:14s} batch {entry['batch_size']:5,d} {who:8s} {what:11s} "
-            line += (
-                f"{rows_per_second(entry, who, what):>11s} rows/s, ratio to the plain "
-                f"loop {spread(ratios(entry, who, what))}"
-            )
-            if what == "predict":
-                line += (
-                    f", at its best batch {entry['best_batch']} "
-                    f"{spread(ratios(entry, who, what, 'predict_best'))}"
-                )
-            print(line, flush=True)
+def matrix_limits(device):
+    """Return FLOP/s of one large matrix product by the name of its numbers; on CUDA also in
+    TF32."""
+    names = ("float32", "bfloat16")
+    limits = {name: _product(device, getattr(torch, name)) for name in names}
+    if torch.device(device).type == "cuda":
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        try:
+            limits["tf32"] = _product(device, torch.float32)
+        finally:
+            torch.set_float32_matmul_precision(precision)
+    return limits
+
+
+def _product(device, dtype):
+    size = SIZES[torch.device(device).type]
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    out = a @ b  # a warm-up
+    seconds = min(timed(lambda: torch.mm(a, b, out=out), device)[0] for _ in range(3))
+    return 2 * size**3 / seconds
+
+
+def flop_per_row(case):
+    """Return the FLOP in matrix products of a training step of the plain network, per row."""
+    case = replace(case, n_rows=case.batch_size)
+    loop = PlainLoop(case, encoded(*case.table(), case.n_num))
+    with FlopCounterMode(display=False) as counter:
+        loop.train()
+    return counter.get_total_flops() / case.batch_size

@@ -2,7 +2,8 @@
 
 Each takes ``(case, tables, epochs)``, where ``tables`` are X, y, X_val and y_val, and returns the
 seconds of the whole fit and the number of trained parameters. All evaluate the validation rows
-after each epoch; :data:`INCLUDED` says what a fit does beside.
+after each epoch; :data:`INCLUDED` says what a fit does beside. :func:`run` fits them and tabdl in
+turn.
 """
 
 import contextlib
@@ -10,28 +11,25 @@ import io
 import logging
 import tempfile
 import warnings
+from dataclasses import replace
 from importlib import metadata
 
 import torch
 
-from benchmarks.speed.cases import NETWORKS, encoded, timed
+from benchmarks.speed.cases import NETWORKS, PRECISIONS, Case, encoded, timed
 
-INCLUDED = {
-    "pytabkit": "includes its quantile transform, two encodings of the categories, and a "
-    "checkpoint on disk after each better "
-    "epoch (its default); batches come from skorch's data loader, which collates row by row",
-    "deeptab": "includes its quantile transform, Lightning's start and check of the "
-    "validation rows, a data loader that collates "
-    "row by row, and a checkpoint on disk after each better epoch, loaded at the end. "
-    "Its FT-Transformer sends all tokens, not "
-    "only [CLS], through the last block, has a norm before the first attention, and "
-    "drops out on the residual branches, not "
-    "inside the feed-forward part. A block of its ResNet is two equal layers with "
-    "LayerNorm, 362 wide here to have as many "
-    "weights. Its ResNet and MLP read the categories' codes as numbers (its default)",
-    "skorch": "includes no preprocessing: it is given encoded arrays; its data loader "
-    "collates row by row",
-}
+INCLUDED = """
+- pytabkit includes its quantile transform, two encodings of the categories, and a checkpoint on
+  disk after each better epoch (its default); batches come from skorch's data loader, which collates
+  row by row.
+- deeptab includes its quantile transform, Lightning's start and check of the validation rows, a
+  data loader that collates row by row, and a checkpoint on disk after each better epoch, loaded at
+  the end. Its FT-Transformer sends all tokens, not only [CLS], through the last block, has a norm
+  before the first attention, and drops out on the residual branches, not inside the feed-forward
+  part. A block of its ResNet is two equal layers with LayerNorm, 362 wide here to have as many
+  weights. Its ResNet and MLP read the categories' codes as numbers (its default).
+- skorch includes no preprocessing: it is given encoded arrays; its data loader collates row by row.
+"""
 
 
 def is_installed(name):
@@ -50,15 +48,9 @@ def fit_pytabkit(case, tables, epochs):
     cls, parameters = _pytabkit_network(case.network)
     with _quiet() as folder:
         # n_threads: its own choice would be one a physical core.
-        model = cls(
-            **parameters,
-            max_epochs=epochs,
-            es_patience=epochs + 1,
-            batch_size=case.batch_size,
-            device=case.device,
-            n_threads=torch.get_num_threads(),
-            tmp_folder=folder,
-        )
+        parameters |= {"n_threads": torch.get_num_threads(), "tmp_folder": folder}
+        parameters |= {"max_epochs": epochs, "es_patience": epochs + 1}
+        model = cls(batch_size=case.batch_size, device=case.device, **parameters)
         seconds, _ = timed(lambda: model.fit(X, y, X_val=X_val, y_val=y_val), case.device)
     return seconds, _count(model.alg_interface_.sub_split_interfaces[0].model.module_)
 
@@ -72,12 +64,10 @@ def _pytabkit_network(network):
     n_blocks, d_block = sizes["n_blocks"], sizes["d_block"]
     common = {"module_n_layers": n_blocks, "module_d_embedding": sizes["d_embedding"]}
     if network == "mlp":
-        return pytabkit.MLP_RTDL_D_Regressor, common | {
-            "module_d_layers": [d_block] * n_blocks,
-            "module_dropout": 0.1,
-        }
-    dropouts = {"module_hidden_dropout": 0.3, "module_residual_dropout": 0.0}
-    return pytabkit.Resnet_RTDL_D_Regressor, common | dropouts | {
+        widths = {"module_d_layers": [d_block] * n_blocks, "module_dropout": 0.1}
+        return pytabkit.MLP_RTDL_D_Regressor, common | widths
+    common |= {"module_hidden_dropout": 0.3, "module_residual_dropout": 0.0}
+    return pytabkit.Resnet_RTDL_D_Regressor, common | {
         "module_d": d_block,
         "module_d_hidden_factor": 2,
     }
@@ -106,13 +96,8 @@ def fit_deeptab(case, tables, epochs):
         model = cls(
             model_config=network, preprocessing_config=preprocessing, trainer_config=trainer
         )
-        options = {
-            "X_val": X_val,
-            "y_val": y_val,
-            "accelerator": accelerator,
-            "logger": False,
-            "enable_progress_bar": False,
-        }
+        options = {"accelerator": accelerator, "logger": False, "enable_progress_bar": False}
+        options |= {"X_val": X_val, "y_val": y_val}
         seconds, _ = timed(lambda: model.fit(X, y, **options), case.device)
     return seconds, _count(model._task_model.estimator)
 
@@ -195,3 +180,52 @@ COMMON = tuple(
     name for name, timed_network in NETWORKS.items() if "tabm" not in timed_network.packages
 )
 """The networks that all of them have."""
+
+
+def run(options):
+    """Yield key and entry of every network that all packages have; a package that is not installed
+    is named in the entry."""
+    for network in filter(COMMON.__contains__, options.networks):
+        case = Case(
+            network, n_rows=options.rows, batch_size=options.batch_sizes[0], device=options.device
+        )
+        yield f"others/{network}", measure(case, options.repeats, options.fit_epochs)
+
+
+def measure(case, repeats, epochs):
+    """Return a network's entry: the seconds of every estimator's fits and the size of its
+    network."""
+    fits = {f"tabdl {precision}": fit_tabdl(precision) for precision in PRECISIONS}
+    fits |= {name: fit for name, fit in OPPONENTS.items() if is_installed(name)}
+    few = train_val(replace(case, n_rows=min(case.n_rows, 4 * case.batch_size)))
+    for fit in fits.values():  # imports what a package imports late
+        fit(case, few, 1)
+    tables, seconds, sizes = train_val(case), {}, {}
+    for _ in range(repeats):
+        for name, fit in fits.items():
+            once, sizes[name] = fit(case, tables, epochs)
+            seconds.setdefault(name, []).append(once)
+    entry = {name: getattr(case, name) for name in ("network", "n_rows", "batch_size")}
+    entry |= {"epochs": epochs, "seconds": seconds, "n_parameters": sizes}
+    return entry | {"not_installed": [name for name in OPPONENTS if name not in fits]}
+
+
+def train_val(case):
+    """Return X, y, X_val and y_val: the case's training rows, and a quarter as many validation
+    rows."""
+    X, y = replace(case, n_rows=case.n_rows + case.n_rows // 4).table()
+    return X.iloc[: case.n_rows], y[: case.n_rows], X.iloc[case.n_rows :], y[case.n_rows :]
+
+
+def fit_tabdl(precision):
+    """Return the function that fits tabdl's estimator as the others are fitted."""
+
+    def fit(case, tables, epochs):
+        X, y, X_val, y_val = tables
+        model = case.estimator(
+            max_epochs=epochs, early_stopping=True, patience=epochs, precision=precision
+        )
+        seconds, _ = timed(lambda: model.fit(X, y, X_val=X_val, y_val=y_val), case.device)
+        return seconds, model.n_parameters_
+
+    return fit

@@ -1,378 +1,231 @@
-"""``speed.md``: the results as tables in Markdown; what was not measured is a dash, or says so."""
+"""``speed.md``: one table a part of the results; what was not measured is a dash, or says so."""
 
-import textwrap
+import statistics
 from pathlib import Path
+
+import pandas as pd
 
 from benchmarks.files import write_text
 from benchmarks.models.registry import MODELS
-from benchmarks.speed.cases import AUTHORS_BATCH, NETWORKS, PLAIN, PRECISIONS
-from benchmarks.speed.figures import LABELS, WHO, path_of
+from benchmarks.report.figures import new_axes, save
+from benchmarks.report.table import markdown
+from benchmarks.speed.cases import NETWORKS, PLAIN, PRECISIONS
 from benchmarks.speed.opponents import INCLUDED, OPPONENTS
-from benchmarks.speed.ratios import (
-    NOTHING,
-    megabytes,
-    overhead_figures,
-    ratios,
-    ratios_of,
-    rows_per_second,
-    seconds_of,
-    shares,
-    spread,
-)
 from benchmarks.speed.results import DEVICES, Results
 
 NOT_YET = "not measured yet"
+NOTHING = "—"
 NOTES = "speed-notes.md"
+WHO = {PLAIN: "plain loop"} | {name: f"tabdl, {name}" for name in PRECISIONS}
 INTRODUCTION = """# Speed
 
 Written by `python -m benchmarks.speed` from `speed-cpu.json` and `speed-cuda.json` in this folder.
 Ratios of speed are of runs in turn in one process, since a machine's own speed drifts; above 1,
 tabdl is faster. A figure is the median of the repeats, with their range in brackets."""
-NETWORKS_TEXT = """The plain loop is what one writes by hand around the network of
-`rtdl_revisiting_models` (TabM: `tabm` and `rtdl_num_embeddings`): an encoded table as tensors on
-the device, batches by index, AdamW, float32, torch's default settings. *Training* is an epoch;
-*first epoch* is the whole of `fit(max_epochs=1)`, with reading and encoding the data frame, against
-making network, optimizer and tensors and training one epoch. *Prediction* of tabdl includes reading
-and encoding the data frame; the plain loop's table is encoded already."""
-LIMIT_TEXT = """The
-*share of the limit* is useful FLOP of the plain network per second (its matrix products in a
-training step, counted by torch's FlopCounterMode, times rows a second) over the FLOP per second of
-one large matrix product on this machine, measured in the same repeat. Both have the plain network's
-count above the line: work that tabdl saves by exact algebra counts as done."""
 
 
 def write_report(out):
-    """Write ``speed.md`` from the results, the figures and the hand-written notes in the folder
+    """Write ``speed.md`` and its figures from the results and the hand-written notes in the folder
     ``out``."""
-    lines = [INTRODUCTION]
+    parts = [INTRODUCTION]
     for kind, name in DEVICES.items():
         results = Results(out, kind)
-        lines += [
-            "",
-            f"## {name}",
-            "",
-            *(_device(results, out, kind) if results.entries else [NOT_YET]),
-        ]
+        parts += [f"## {name}", *(_device(results, out, kind) if results.entries else [NOT_YET])]
     notes = Path(out) / NOTES
-    lines += [
-        "",
-        "## What did not help",
-        "",
-        notes.read_text().strip() if notes.exists() else NOTHING,
-    ]
-    write_text(Path(out) / "speed.md", "\n".join(lines) + "\n")
-
-
-def _text(text, indent=""):
-    """Return a paragraph, its lines filled and, after the first, indented."""
-    text = " ".join(text.split())
-    return textwrap.fill(
-        text, 130, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
-
-
-def _bold(text):
-    return text if text == NOTHING else f"**{text}**"
-
-
-def _values(entries, name):
-    """Return the numbers of all entries as text; one, unless parts of the table were measured with
-    other options."""
-    return " or ".join(f"{value:,}" for value in dict.fromkeys(entry[name] for entry in entries))
+    parts += ["## What did not help", notes.read_text().strip() if notes.exists() else NOTHING]
+    write_text(Path(out) / "speed.md", "\n\n".join(parts) + "\n")
 
 
 def _device(results, out, kind):
-    parts = {
-        "Networks": ("networks", _networks),
-        "Against other packages' estimators": ("others", _others),
-        "Peak memory of a fit of one epoch": ("memory", _memory),
-        "What fit costs beside its loop": ("overhead", _overhead),
-        "Scaling": ("scaling", lambda entries: _scaling(entries, out, kind)),
-        "The paper's FT-Transformer on California Housing": ("california", _california),
-        "Folds trained together": ("folds", _folds),
-    }
-    lines = [*_runs(results)]
-    for title, (name, section) in parts.items():
-        entries = sorted(results.part(name), key=_order)
-        lines += ["", f"### {title}", ""]
-        if entries:
-            runs = sorted({entry["run"] + 1 for entry in entries})
-            lines += [f"(Run {', '.join(map(str, runs))}.)", "", *section(entries)]
-        else:
-            lines += [NOT_YET]
-    return lines
+    runs = pd.DataFrame(results.runs).assign(run=range(1, len(results.runs) + 1))
+    runs["command"] = [f"`{command}`" for command in runs["command"]]
+    runs["versions"] = [", ".join(f"{k} {v}" for k, v in each.items()) for each in runs["versions"]]
+    yield markdown(runs[["run", "date", "machine", "threads", "versions", "command"]])
+    for name, (title, text, _) in PARTS.items():
+        yield f"### {title}"
+        entries = sorted(results.part(name), key=lambda e: list(NETWORKS).index(e["network"]))
+        if not entries:
+            yield NOT_YET
+            continue
+        numbers = sorted({entry["run"] + 1 for entry in entries})
+        yield f"(Run {', '.join(map(str, numbers))}.)"
+        yield text.strip()
+        if name == "scaling":
+            yield from draw(entries, out, kind)
+        table = table_of(name, entries)
+        if len(table):
+            yield markdown(table)
 
 
-def _order(entry):
-    return list(NETWORKS).index(entry.get("network", "ft_transformer"))
-
-
-def _runs(results):
-    rows = [
-        (
-            str(number),
-            run["date"],
-            run["machine"],
-            str(run["threads"]),
-            ", ".join(f"{name} {version}" for name, version in run["versions"].items()),
-            f"`{run['command']}`",
-        )
-        for number, run in enumerate(results.runs, 1)
-    ]
-    return _table(("run", "date", "machine", "threads", "versions", "command"), rows)
-
-
-def _table(headings, rows):
-    return ["| " + " | ".join(line) + " |" for line in (headings, ["---"] * len(headings), *rows)]
-
-
-def _name(network):
-    return f"{MODELS[network].label} ({NETWORKS[network].described})"
-
-
-def _networks(entries):
-    size = (
-        f"{_values(entries, 'n_rows')} rows, 20 numbers and 4 categories, "
-        f"{len(entries[0]['limits'])} repeats."
-    )
+def table_of(part, entries):
+    """Return the table of the entries of a part, a DataFrame."""
+    titles = {"n_rows": "rows", "batch_size": "batch"}
     lines = [
-        _text(f"{size} {NETWORKS_TEXT}"),
-        "",
-        *_training(entries),
-        "",
-        *_prediction(entries),
-        "",
-        _text(LIMIT_TEXT),
-        "",
-    ]
-    return lines + _limit(entries)
-
-
-def _training(entries):
-    headings = ("training", "batch", "precision", "tabdl rows/s", "plain rows/s", "ratio")
-    headings += ("first epoch: tabdl s", "plain s", "ratio")
-    rows = [
-        (
-            _name(entry["network"]),
-            f"{entry['batch_size']:,}",
-            who,
-            rows_per_second(entry, who, "train"),
-            rows_per_second(entry, PLAIN, "train"),
-            _bold(spread(ratios(entry, who, "train"))),
-            spread(seconds_of(entry, who, "first_epoch")),
-            spread(seconds_of(entry, PLAIN, "first_epoch")),
-            spread(ratios(entry, who, "first_epoch")),
-        )
+        {"network": MODELS[entry["network"]].label}
+        | {title: entry[name] for name, title in titles.items() if name in entry}
+        | line
         for entry in entries
-        for who in PRECISIONS
+        for line in PARTS[part][2](entry)
     ]
-    return _table(headings, rows)
+    return pd.DataFrame(lines).fillna(NOTHING)
 
 
-def _prediction(entries):
-    headings = (
-        "prediction",
-        "batch of training",
-        "precision",
-        "tabdl rows/s",
-        f"plain rows/s in batches of {AUTHORS_BATCH:,}",
-        "ratio",
-    )
-    headings += ("in its best batch", "ratio")
-    rows = []
-    for entry in entries:
-        for who in PRECISIONS:
-            best = rows_per_second(entry, PLAIN, "predict_best")
-            rows.append(
-                (
-                    MODELS[entry["network"]].label,
-                    f"{entry['batch_size']:,}",
-                    who,
-                    rows_per_second(entry, who, "predict"),
-                    rows_per_second(entry, PLAIN, "predict"),
-                    _bold(spread(ratios(entry, who, "predict"))),
-                    best if best == NOTHING else f"{best} ({entry['best_batch']:,})",
-                    _bold(spread(ratios(entry, who, "predict", "predict_best"))),
-                )
-            )
-    return _table(headings, rows)
+def spread(values, form="{:.2f}"):
+    """Return the median and, in brackets, the range; a dash for no values."""
+    if not values:
+        return NOTHING
+    numbers = statistics.median(values), min(values), max(values)
+    return "{} ({}–{})".format(*map(form.format, numbers))
 
 
-def _limit(entries):
-    names = list(entries[0]["limits"][0])
-    headings = (
-        "share of the limit",
-        "batch",
-        "MFLOP a row",
-        "who",
-        *(f"% of {name}" for name in names),
-    )
-    rows = [
-        (
-            MODELS[entry["network"]].label,
-            f"{entry['batch_size']:,}",
-            NOTHING if entry["flop_per_row"] is None else f"{entry['flop_per_row'] / 1e6:.2f}",
-            "plain loop" if who == PLAIN else f"tabdl, {who}",
-            *(
-                spread([100 * share for share in shares(entry, who, name)], "{:.0f}")
-                for name in names
-            ),
-        )
-        for entry in entries
-        for who in entry["seconds"]
-    ]
-    limits = {
-        name: [once[name] / 1e9 for entry in entries for once in entry["limits"]] for name in names
+def ratios(theirs, ours):
+    """Return theirs over ours, repeat by repeat."""
+    return [their / our for their, our in zip(theirs, ours, strict=True)]
+
+
+def _networks(entry):
+    plain = entry["seconds"].get(PLAIN, [])
+    for who, ours in entry["seconds"].items():
+        line = {"who": WHO[who]}
+        others = plain if who != PLAIN else []
+        for what, title in (("train", "training"), ("predict", "prediction")):
+            median = statistics.median(once[what] for once in ours)
+            line[f"{title} rows/s"] = f"{entry['n_rows'] / median:,.0f}"
+            line[f"{title}, ratio"] = _to_plain(others, ours, what, what)
+            if what == "train":
+                line["first epoch s"] = spread([once["first_epoch"] for once in ours])
+                line["first epoch, ratio"] = _to_plain(others, ours, "first_epoch", "first_epoch")
+        line["to its best batch"] = _to_plain(others, ours, "predict_best", "predict")
+        for name in entry["limits"][0] if entry["flop_per_row"] else ():
+            line[f"% of {name}"] = spread([100 * s for s in shares(entry, who, name)], "{:.0f}")
+        yield line | {"best batch": entry["best_batch"] if who == PLAIN else NOTHING}
+
+
+def _to_plain(plain, ours, theirs, own):
+    return spread(ratios([once[theirs] for once in plain], [o[own] for o in ours]) if plain else [])
+
+
+def shares(entry, who, numbers):
+    """Return the shares of the limit in ``numbers`` (a dtype's name) that training reached."""
+    flop = entry["flop_per_row"] * entry["n_rows"]
+    pairs = zip(entry["seconds"][who], entry["limits"], strict=False)
+    return [flop / once["train"] / limits[numbers] for once, limits in pairs]
+
+
+def _others(entry):
+    for who in [*entry["seconds"], *entry["not_installed"]]:
+        seconds = entry["seconds"].get(who, [])
+        line = {"estimator": who}
+        line["parameters"] = f"{entry['n_parameters'][who]:,}" if seconds else "not installed"
+        line["s an epoch"] = spread([value / entry["epochs"] for value in seconds], "{:.3f}")
+        for precision in PRECISIONS if who in OPPONENTS and seconds else ():
+            ours = entry["seconds"][f"tabdl {precision}"]
+            line[f"tabdl {precision} is faster by"] = spread(ratios(seconds, ours))
+        yield line
+
+
+def _memory(entry):
+    yield {"who": WHO.get(entry["who"], entry["who"])} | {
+        title: NOTHING if entry[name] is None else megabytes(entry[name])
+        for name, title in (("peak", "peak"), ("before", "before"), ("gpu_peak", "peak on the GPU"))
     }
-    measured = "; ".join(f"{name} {spread(values, '{:,.0f}')}" for name, values in limits.items())
-    return [f"Limit, GFLOP/s: {measured}.", "", *_table(headings, rows)]
 
 
-def _others(entries):
-    text = f"""Whole fits of {_values(entries, "epochs")} epochs, divided by the epochs; {_values(entries, "n_rows")} training
-rows and a quarter as many validation rows, which all evaluate after each epoch; batch {_values(entries, "batch_size")}, no
-early stop. tabdl's fit includes reading and encoding the data frame."""
-    lines = [
-        _text(text),
-        "",
-        *(_text(f"- {name} {what}.", "  ") for name, what in INCLUDED.items()),
-        "",
-    ]
-    rows = []
-    for entry in entries:
-        for who in (*(f"tabdl {precision}" for precision in PRECISIONS), *OPPONENTS):
-            seconds = entry["seconds"].get(who, [])
-            against = (
-                [spread(ratios_of(seconds, entry["seconds"][f"tabdl {p}"])) for p in PRECISIONS]
-                if seconds
-                else [NOTHING] * 2
-            )
-            rows.append(
-                (
-                    MODELS[entry["network"]].label,
-                    who,
-                    f"{entry['n_parameters'][who]:,}" if seconds else "not installed",
-                    spread([value / entry["epochs"] for value in seconds], "{:.3f}"),
-                    *([NOTHING] * 2 if who not in OPPONENTS else (_bold(against[0]), against[1])),
-                )
-            )
-    return lines + _table(
-        (
-            "network",
-            "estimator",
-            "parameters",
-            "s an epoch",
-            "tabdl auto is faster by",
-            "tabdl float32 by",
-        ),
-        rows,
-    )
+def megabytes(n_bytes):
+    """Return bytes as text."""
+    return f"{n_bytes / 1e6:,.0f} MB"
 
 
-def _memory(entries):
-    text = f"""{_values(entries, "n_rows")} rows; each in a process of its own, one run each. *Peak* is the largest resident
-memory of the process in the fit; *before* has Python, the imported packages and the table in it (packages other than tabdl and
-torch are imported in the fit)."""
-    plain = {
-        (entry["network"], entry["batch_size"]): entry["peak"]
-        for entry in entries
-        if entry["who"] == PLAIN
+def _overhead(entry):
+    beside = [fit - loop for fit, loop in zip(entry["fit"], entry["loop"], strict=True)]
+    yield {
+        "columns": f"{entry['n_columns']} ({megabytes(entry['table_bytes'])})",
+        "held out": "a fifth, early stopping" if entry["early_stopping"] else "none",
+        "fit s": spread(entry["fit"]),
+        "beside the loop s": spread(beside),
+        "growth": megabytes(statistics.median(entry["growth"])),
+        "growth to the table": spread([value / entry["table_bytes"] for value in entry["growth"]]),
     }
-    rows = []
-    for entry in entries:
-        to_plain = plain.get((entry["network"], entry["batch_size"]))
-        rows.append(
-            (
-                MODELS[entry["network"]].label,
-                f"{entry['batch_size']:,}",
-                f"tabdl, {entry['who']}"
-                if entry["who"] in PRECISIONS
-                else WHO.get(entry["who"], entry["who"]),
-                megabytes(entry["peak"]),
-                megabytes(entry["before"]),
-                f"{entry['peak'] / to_plain:.2f}" if to_plain else NOTHING,
-                megabytes(entry["gpu_peak"]),
-            )
-        )
-    headings = (
-        "network",
-        "batch",
-        "who",
-        "peak",
-        "before",
-        "peak to the plain loop's",
-        "peak on the GPU",
-    )
-    return [_text(text), "", *_table(headings, rows)]
 
 
-def _overhead(entries):
-    size = (
-        f"{_values(entries, 'n_rows')} rows × {entries[0]['n_columns']} float32 columns "
-        f"({megabytes(entries[0]['table_bytes'])})"
-    )
-    text = f"""{size}, a small network (one block of 64, batch 4,096, one epoch), each fit in a process of its own. *Beside the
-loop* is the whole fit less the epoch's seconds; *growth* is the peak of memory in the fit less what was in use before it, when
-the table was there already."""
-    rows = [(MODELS[entry["network"]].label, *overhead_figures(entry)) for entry in entries]
-    return [
-        _text(text),
-        "",
-        *_table(
-            ("network", "held out", "fit", "beside the loop", "growth", "growth to the table"), rows
-        ),
-    ]
+def _scaling(entry):
+    """Yield what was left out; the points are in the figure."""
+    for gap in entry["missing"]:
+        who = WHO.get(gap["who"], gap["who"])
+        yield {"axis": entry["axis"], "not measured from": gap["value"], "who": who} | {
+            "why": gap["why"]
+        }
 
 
-def _scaling(entries, out, kind):
-    text = """One epoch and one prediction a point, by the same rules for both, not repeated.
-    FT-Transformer over features on a
-CPU trains in batches of 32, all else in 256 or what the axis says; the rows of every point are in
-the JSON file."""
-    lines = [_text(text)]
-    measured = {entry["axis"] for entry in entries}
-    for axis in (axis for axis in LABELS if axis in measured):
-        path = path_of(out, kind, axis)
-        lines += [
-            "",
-            f"![rows per second over {axis}]({path.name})"
-            if path.exists()
-            else f"{axis}: no figure",
-        ]
-        missing = [
-            f"{MODELS[entry['network']].label}, {WHO[gap['who']]}, from {gap['value']:,} on ({gap['why']})"
-            for entry in entries
-            if entry["axis"] == axis
-            for gap in entry["missing"]
-        ]
-        if missing:
-            lines += ["", _text(f"Not measured over {axis}: {'; '.join(missing)}.")]
-    return lines
+def _folds(entry):
+    yield {"times as quick": spread(entry["ratios"])}
 
 
-def _california(entries):
-    paper = "The paper: RMSE 0.4688 ± 0.0038 (15 seeds); 107 s on a V100."
-    rows = [
-        (
-            entry["precision"],
-            str(len(entry["seconds"])),
-            spread(entry["seconds"], "{:.1f}"),
-            spread(entry["rmse"], "{:.4f}"),
-            spread(entry["epochs"], "{:.0f}"),
-        )
-        for entry in entries
-    ]
-    return [
-        f"Defaults, to the early stop. {paper}",
-        "",
-        *_table(("precision", "seeds", "fit s", "RMSE", "epochs"), rows),
-    ]
+def draw(entries, out, kind):
+    """Draw a figure for each axis: training beside prediction, a colour a network, the plain loop
+    dashed; yield the links to them."""
+    for axis in dict.fromkeys(entry["axis"] for entry in entries if entry["points"]):
+        figure, panels = new_axes(1, 2, 9, 4.2)
+        for panel, what in zip(panels[0], ("train", "predict"), strict=True):
+            for entry in (entry for entry in entries if entry["axis"] == axis):
+                _draw_network(panel, entry, what)
+            title = {"train": "Training", "predict": "Prediction"}[what]
+            panel.set(xscale="log", yscale="log", title=f"{title}, {DEVICES[kind]}")
+            panel.set(xlabel=axis.replace("_", " "), ylabel="rows per second")
+            panel.grid(alpha=0.3)
+        panels[0, 0].legend(fontsize=7, frameon=False)
+        path = Path(out) / f"speed_{kind}_{axis}.png"
+        save(figure, path)
+        yield f"![rows per second over {axis}]({path.name})"
 
 
-def _folds(entries):
-    rows = [
-        (MODELS[entry["network"]].label, f"{entry['batch_size']}", spread(entry["ratios"]))
-        for entry in entries
-    ]
-    text = "Eight folds together against one after the other: how many times as quick."
-    return [text, "", *_table(("network", "batch", "ratio"), rows)]
+def _draw_network(panel, entry, what):
+    model = MODELS[entry["network"]]
+    for who, style in (("tabdl", "o-"), (PLAIN, "o--")):
+        points = [point for point in entry["points"] if point["who"] == who]
+        label = model.label if who == "tabdl" else f"{model.label}, {WHO[who]}"
+        x, y = ([point[name] for point in points] for name in ("value", what))
+        panel.plot(x, y, style, color=model.colour, markersize=4, label=label)
+
+
+NETWORKS_TEXT = """
+20 numbers and 4 categories; the paper's default FT-Transformer, ResNet of 4 blocks of 256, MLP of 4
+layers of 384, TabM-mini of 3 layers of 512 with piecewise-linear embeddings. The plain loop is
+what one writes by hand around the network of `rtdl_revisiting_models` (TabM: `tabm` and
+`rtdl_num_embeddings`): an encoded table as tensors on the device, batches by index, AdamW, float32,
+torch's default settings. *Training* is an epoch;
+*first epoch* is the whole of `fit(max_epochs=1)`, with reading and encoding the data frame, against
+making network, optimizer and tensors and training one epoch. *Prediction* of tabdl includes reading
+and encoding the data frame; the plain loop's table is encoded already, and predicted in batches of
+4,000 rows or in its best batch.
+
+The last columns are the share of the limit: useful FLOP of the plain network per second (its matrix
+products in a training step, counted by torch's FlopCounterMode) over the FLOP per second of one
+large matrix product on this machine, measured in the same repeat. Both have the plain network's
+count above the line: work that tabdl saves by exact algebra counts as done."""
+OTHERS_TEXT = f"""
+Whole fits, divided by their epochs, with a quarter as many validation rows, which all evaluate
+after each epoch; no early stop. tabdl's fit includes reading and encoding the data frame.
+{INCLUDED}"""
+MEMORY_TEXT = """
+Each in a process of its own, one run each. *Peak* is the largest resident memory of the process in
+the fit; *before* has Python, the imported packages and the table in it (packages other than tabdl
+and torch are imported in the fit)."""
+OVERHEAD_TEXT = """
+A small network (one block of 64, batch 4,096, one epoch), each fit in a process of its own. *Beside
+the loop* is the whole fit less the epoch's seconds; *growth* is the peak of memory in the fit less
+what was in use before it, when the table was there already."""
+SCALING_TEXT = """
+One epoch and one prediction a point, by the same rules for both, not repeated. FT-Transformer over
+features on a CPU trains in batches of 32, all else in 256 or what the axis says; the rows of every
+point are in the JSON file."""
+FOLDS_TEXT = "Eight folds together against one after the other: how many times as quick."
+PARTS = {
+    "networks": ("Networks", NETWORKS_TEXT, _networks),
+    "others": ("Against other packages' estimators", OTHERS_TEXT, _others),
+    "memory": ("Peak memory of a fit of one epoch", MEMORY_TEXT, _memory),
+    "overhead": ("What fit costs beside its loop", OVERHEAD_TEXT, _overhead),
+    "scaling": ("Scaling", SCALING_TEXT, _scaling),
+    "folds": ("Folds trained together", FOLDS_TEXT, _folds),
+}
+"""By the name of a part: its title, its text, and the lines of its table by an entry."""

@@ -14,16 +14,8 @@ from benchmarks.files import read_json, write_json
 from benchmarks.runs.provenance import processor, version_of
 
 DEVICES = {"cpu": "CPU", "cuda": "GPU"}
-PACKAGES = (
-    "torch",
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "rtdl_revisiting_models",
-    "pytabkit",
-    "deeptab",
-    "skorch",
-)
+PACKAGES = ("torch", "numpy", "pandas", "scikit-learn")
+PACKAGES += ("rtdl_revisiting_models", "pytabkit", "deeptab", "skorch")
 
 
 def _check(held):
@@ -56,16 +48,13 @@ class Results:
     def put(self, key, entry):
         """Write an entry, in place of an earlier one of the same key; ``key`` begins with the
         part's name and a slash."""
-        self.entries[key] = entry | {"run": len(self.runs) - 1}
-        self._drop_unused_runs()
-        write_json(self.path, {"runs": self.runs, "entries": self.entries})
-
-    def _drop_unused_runs(self):
-        # The last run is the one that is going on.
-        used = sorted({entry["run"] for entry in self.entries.values()} | {len(self.runs) - 1})
+        last = len(self.runs) - 1  # the run that is going on
+        self.entries[key] = entry | {"run": last}
+        used = sorted({entry["run"] for entry in self.entries.values()} | {last})
         self.runs = [self.runs[i] for i in used]
         for entry in self.entries.values():
             entry["run"] = used.index(entry["run"])
+        write_json(self.path, {"runs": self.runs, "entries": self.entries})
 
     def part(self, name):
         """Return the entries of a part, in the order in which they were first measured."""
@@ -74,12 +63,14 @@ class Results:
 
 def describe_run(device, arguments):
     """Return what a reader has to know of a run: machine, threads, versions, date, command."""
+    versions = {name: version_of(name) for name in PACKAGES}
     return {
         "command": "python -m benchmarks.speed " + shlex.join(arguments),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": _machine(device),
         "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), "tabdl": tabdl.__version__} | _versions(),
+        "versions": {"python": platform.python_version(), "tabdl": tabdl.__version__}
+        | {name: version for name, version in versions.items() if version is not None},
     }
 
 
@@ -89,8 +80,3 @@ def _machine(device):
     if torch.device(device).type == "cuda":
         return f"{torch.cuda.get_device_name(device)}; {host}"
     return f"{host}, {torch.backends.cpu.get_cpu_capability()}"
-
-
-def _versions():
-    found = {name: version_of(name) for name in PACKAGES}
-    return {name: version for name, version in found.items() if version is not None}

@@ -9,6 +9,7 @@ tried.
 import contextlib
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -34,19 +35,16 @@ MOST_ROWS, MOST_CELLS = 100_000, 20_000_000
 WIDE = 128
 
 
-def run(options, results):
-    """Measure every curve; each point is in the file as soon as it is measured."""
-    for axis in options.axes:
-        for network in options.networks:
-            everybody = ["tabdl", PLAIN] if has_reference(network) else ["tabdl"]
-            entry = {"axis": axis, "network": network, "points": [], "missing": []}
-            for value in AXES[axis]:
-                left_out = {gap["who"] for gap in entry["missing"]}
-                case = case_at(axis, value, network, options)
-                _point(
-                    entry, value, case, [who for who in everybody if who not in left_out], options
-                )
-                results.put(f"scaling/{axis}/{network}", entry)
+def run(options):
+    """Yield every curve after each of its points."""
+    for axis, network in product(options.axes, options.networks):
+        everybody = ["tabdl", PLAIN] if has_reference(network) else ["tabdl"]
+        entry = {"axis": axis, "network": network, "points": [], "missing": []}
+        for value in AXES[axis]:
+            left_out = {gap["who"] for gap in entry["missing"]}
+            case = case_at(axis, value, network, options)
+            _point(entry, value, case, [who for who in everybody if who not in left_out], options)
+            yield f"scaling/{axis}/{network}", entry
 
 
 def case_at(axis, value, network, options):
@@ -74,26 +72,13 @@ def _point(entry, value, case, everybody, options):
     for who, rates in tried.items():
         if isinstance(rates, dict):
             seconds = case.n_rows * (options.epochs / rates["train"] + 1 / rates["predict"])
-            over = seconds > options.budget
-            rates = (
-                f"over the budget of {options.budget:g} s"
-                if over
-                else _rates(who, case, options.epochs)
-            )
-        _keep(entry, value, who, case.n_rows, rates)
-
-
-def _keep(entry, value, who, n_rows, rates):
-    line = f"{entry['network']:14s} {entry['axis']} {value:,} {who}: "
-    if isinstance(rates, dict):
-        entry["points"].append({"value": value, "who": who, "n_rows": n_rows} | rates)
-        print(
-            f"{line}training {rates['train']:,.0f}, prediction {rates['predict']:,.0f} rows/s",
-            flush=True,
-        )
-    else:
-        entry["missing"].append({"value": value, "who": who, "why": rates})
-        print(line + rates, flush=True)
+            is_over = seconds > options.budget
+            why = f"over the budget of {options.budget:g} s"
+            rates = why if is_over else _rates(who, case, options.epochs)
+        if isinstance(rates, dict):
+            entry["points"].append({"value": value, "who": who, "n_rows": case.n_rows} | rates)
+        else:
+            entry["missing"].append({"value": value, "who": who, "why": rates})
 
 
 def _enough_rows(case, n_rows):
@@ -124,14 +109,11 @@ def _tabdl(case, epochs):
 def _plain(case, epochs):
     loop = PlainLoop(case, encoded(*case.table(), case.n_num))
     train = [timed(loop.train, case.device)[0] for _ in range(epochs)][-1]
-    return train, timed(lambda: loop.predict(_plain_batch(case)), case.device)[0]
-
-
-def _plain_batch(case):
-    """Return the authors' batch; of wide tables as much less as attention's memory grows."""
+    # The authors' batch; of wide tables as much less as attention's memory grows.
     n_features = case.n_num + len(case.cardinalities)
     narrower = (WIDE / max(n_features, WIDE)) ** 2 if case.network == "ft_transformer" else 1
-    return int(AUTHORS_BATCH * narrower)
+    batch_size = int(AUTHORS_BATCH * narrower)
+    return train, timed(lambda: loop.predict(batch_size), case.device)[0]
 
 
 @contextlib.contextmanager
@@ -154,16 +136,12 @@ def _memory_limit(device):
 
 
 def _kilobytes(path, name):
-    return next(
-        int(line.split()[1])
-        for line in Path(path).read_text().splitlines()
-        if line.startswith(name)
-    )
+    lines = Path(path).read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 def _is_out_of_memory(error):
     # The CPU's allocator raises a plain RuntimeError.
     texts = ("can't allocate memory", "not enough memory", "bad alloc", "bad_alloc")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        text in str(error) for text in texts
-    )
+    is_one = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return is_one or any(text in str(error) for text in texts)

@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from benchmarks.errors import HarnessError, unknown
-from benchmarks.report.pages import as_markdown
+from benchmarks.report.table import markdown
 from benchmarks.runs.evaluate import folder_of
 from benchmarks.runs.results import Experiment, Variant, read
 from benchmarks.tables.datasets import DATA, ELEVEN, sample, tables_of, with_split
@@ -223,20 +222,6 @@ def _line(experiment, seed, report):
         "hit_time_limit": report["hit_time_limit"],
         "members": report.get("members", {}),
     }
-
-
-def markdown(frame, digits=4):
-    """Return a frame as a Markdown table: numbers with so many digits, nothing for missing ones."""
-
-    def text(value):
-        if isinstance(value, float | np.floating):
-            return "–" if np.isnan(value) else f"{value:.{digits}g}"
-        return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
-
-    if not isinstance(frame.index, pd.RangeIndex):
-        frame = frame.reset_index()
-    lines = [tuple(map(text, line)) for line in frame.itertuples(index=False)]
-    return as_markdown([str(name) for name in frame.columns], lines)
 
 
 def mean_and_spread(values, digits=4):
