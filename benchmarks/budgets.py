@@ -14,32 +14,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.errors import HarnessError
+from benchmarks.errors import HarnessError, told
 from benchmarks.files import writable_file, write_text
 from benchmarks.models.registry import MODELS
 from benchmarks.runs.evaluate import evaluate_as
-from benchmarks.runs.results import Experiment, done, read
+from benchmarks.runs.results import PAPER, Experiment, done, read
 from benchmarks.runs.tune import FIT_SEED
 from benchmarks.studies import markdown
 from benchmarks.tables.datasets import Source
 
 HOURS = (0.25, 0.5, 1, 2, 3, 4, 5, 6)
-PAPER = {
-    ("california_housing", "xgboost"): ((0.437, 31), (0.434, 120), (0.432, 867)),
-    ("california_housing", "mlp"): ((0.503, 16), (0.493, 103), (0.488, 724)),
-    ("california_housing", "resnet"): ((0.488, 7), (0.483, 30), (0.484, 197)),
-    ("california_housing", "ft_transformer"): ((0.466, 4), (0.465, 20), (0.459, 153)),
-    ("adult", "xgboost"): ((0.871, 165), (0.872, 638), (0.872, 3500)),
-    ("adult", "mlp"): ((0.856, 20), (0.858, 71), (0.856, 375)),
-    ("adult", "resnet"): ((0.856, 8), (0.854, 32), (0.855, 208)),
-    ("adult", "ft_transformer"): ((0.861, 6), (0.859, 27), (0.860, 148)),
-    ("higgs_small", "xgboost"): ((0.725, 88), (0.724, 291), (0.725, 1559)),
-    ("higgs_small", "mlp"): ((0.721, 16), (0.723, 62), (0.724, 447)),
-    ("higgs_small", "resnet"): ((0.724, 8), (0.727, 32), (0.728, 154)),
-    ("higgs_small", "ft_transformer"): ((0.727, 2), (0.728, 12), (0.729, 66)),
-}
-"""The paper's test score and number of trials, means of five searches, after PAPER_HOURS."""
-PAPER_HOURS = (0.25, 1, 6)
 
 
 def best_within(trials, hours):
@@ -100,20 +84,14 @@ def _lines(folder, identity, out, hours):
     how = config, device, time_limit, str(out)
     experiment = Experiment(Source(dataset), model, *how, protocol=protocol)
     done(folder, identity | experiment.identity())
-    trials = _read_trials(folder / "trials.parquet")
+    with told(f"{folder / 'trials.parquet'} is damaged", OSError, ValueError):
+        trials = pd.read_parquet(folder / "trials.parquet")
     for budget in hours:
         n_trials, best = best_within(trials, budget)
         line = {"dataset": dataset, "model": model, "protocol": protocol}
         score = None if best is None else _test_score(experiment, best)
         found = {"hours": budget, "trials": n_trials, "score": score}
         yield line | {"seed": identity["search_seed"]} | found
-
-
-def _read_trials(path):
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise HarnessError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
 def _test_score(experiment, trial):
@@ -135,11 +113,11 @@ def table_of(frame):
             for hours, found in group.groupby("hours")
             if found["score"].notna().all()
         }
-        published = PAPER.get((dataset, model)) if protocol == "paper" else None
         lines.append(line | {"searches": str(group["seed"].nunique())} | _cells(ours))
-        if published is not None:
-            theirs = dict(zip(PAPER_HOURS, published, strict=True))
-            lines.append(line | {"searches": "paper, 5"} | _cells(theirs))
+        theirs = PAPER["budgets"].get(dataset, {}).get(model)
+        if theirs is not None and protocol == "paper":
+            by_hours = {float(hours): found for hours, found in theirs.items()}
+            lines.append(line | {"searches": "paper, 5"} | _cells(by_hours))
     columns = ["dataset", "model", "searches", *map(_name, sorted(frame["hours"].unique()))]
     return pd.DataFrame(lines).reindex(columns=columns)
 

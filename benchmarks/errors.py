@@ -1,6 +1,7 @@
 """What the command line says instead of a traceback."""
 
 import difflib
+from contextlib import contextmanager
 
 
 class HarnessError(Exception):
@@ -12,3 +13,14 @@ def unknown(what, name, choices):
     near = difflib.get_close_matches(name, choices, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"{what} {name!r} is unknown (there are: {', '.join(choices)}){hint}"
+
+
+@contextmanager
+def told(what, *kinds, advice=""):
+    """Raise a HarnessError, with what went wrong and an advice, in place of errors of ``kinds``."""
+    try:
+        yield
+    except HarnessError:
+        raise
+    except kinds as error:
+        raise HarnessError(f"{what}: {type(error).__name__}: {error}{advice}") from error

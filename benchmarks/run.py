@@ -29,34 +29,15 @@ from tabdl.training.devices import choose_device, is_device
 
 STAGES = ("tune", "evaluate", "ensemble", "report")
 COMMANDS = ("all", *STAGES, "study")
+SHIPPED = ("california_housing", "adult")
+_NAMES = ("datasets", "protocol", "config", "seeds", "time_limit", "trials")
 PRESETS = {
-    "quick": {
-        "datasets": ("california_housing", "adult"),
-        "models": of_preset("quick"),
-        "protocol": "plain",
-        "config": "default",
-        "seeds": (0,),
-        "time_limit": 100.0,
-        "trials": None,
-    },
-    "paper": {
-        "datasets": tuple(ELEVEN),
-        "models": of_preset("paper"),
-        "protocol": "paper",
-        "config": "tuned",
-        "seeds": tuple(range(15)),
-        "time_limit": 0.0,
-        "trials": None,
-    },
-    "smoke": {
-        "datasets": tuple(SMOKE),
-        "models": of_preset("smoke"),
-        "protocol": "plain",
-        "config": "tuned",
-        "seeds": tuple(range(5)),
-        "time_limit": 1.0,
-        "trials": 3,
-    },
+    name: dict(zip(_NAMES, values, strict=True)) | {"models": of_preset(name)}
+    for name, values in {
+        "quick": (SHIPPED, "plain", "default", (0,), 100.0, None),
+        "paper": (tuple(ELEVEN), "paper", "tuned", tuple(range(15)), 0.0, None),
+        "smoke": (tuple(SMOKE), "plain", "tuned", tuple(range(5)), 1.0, 3),
+    }.items()
 }
 """quick: a look in ten minutes. paper: its protocol on its eleven datasets. smoke: every stage on a
 tiny table."""
@@ -67,18 +48,15 @@ def arguments(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.run", description=__doc__.splitlines()[0]
     )
-    parser.add_argument(
-        "stage", nargs="?", default="all", type=_one_of("stage", COMMANDS), help=", ".join(COMMANDS)
-    )
-    parser.add_argument("study", nargs="?", metavar="STUDY", help=", ".join(study_names()))
-    parser.add_argument(
-        "--preset", default="quick", type=_one_of("preset", PRESETS), help=", ".join(PRESETS)
-    )
-    _add_data(parser)
-    _add_what(parser)
-    _add_search(parser)
-    _add_how(parser)
-    _add_study(parser)
+    add = parser.add_argument
+    stage = {"type": _one_of("stage", COMMANDS), "help": ", ".join(COMMANDS)}
+    add("stage", nargs="?", default="all", **stage)
+    add("study", nargs="?", metavar="STUDY", help=", ".join(study_names()))
+    preset = {"type": _one_of("preset", PRESETS), "help": ", ".join(PRESETS)}
+    add("--preset", default="quick", **preset)
+    for part in (_add_data, _add_what, _add_search, _add_how):
+        part(add)
+    _add_study(parser.add_argument_group("of a study").add_argument)
     options = parser.parse_args(argv)
     _choose_models(parser, options)
     if options.stage == "study":
@@ -107,135 +85,76 @@ def _choose_models(parser, options):
             parser.error(f"argument --models: {unknown('model', name, list(MODELS))}")
 
 
-def _add_data(parser):
-    parser.add_argument(
-        "--datasets", nargs="+", type=_one_of("dataset", (*ELEVEN, *SMOKE)), metavar="NAME"
-    )
-    parser.add_argument(
-        "--data",
-        metavar="TABLE",
-        help="a table of yours instead: FILE.csv, FILE.parquet or openml:NUMBER",
-    )
-    parser.add_argument("--target", metavar="COLUMN", help="the column of --data to predict")
-    parser.add_argument(
-        "--split",
-        metavar="COLUMN",
-        help="the column of --data with train, val and test (default: at random); without --data "
-        "paper or later, the split of the later papers of its authors",
-    )
-    parser.add_argument(
-        "--task",
-        choices=["regression", "binary", "multiclass"],
-        help="of --data (default: by the target)",
-    )
-    parser.add_argument(
-        "--archive",
-        metavar="FOLDER",
-        help="the paper's arrays instead of public sources: a folder, authors or autogluon (both "
-        "are downloaded)",
-    )
+def _add_data(add):
+    add("--datasets", nargs="+", type=_one_of("dataset", (*ELEVEN, *SMOKE)), metavar="NAME")
+    help = "a table of yours instead: FILE.csv, FILE.parquet or openml:NUMBER"
+    add("--data", metavar="TABLE", help=help)
+    add("--target", metavar="COLUMN", help="the column of --data to predict")
+    help = """the column of --data with train, val and test (default: at random); without --data
+        paper or later, the split of the later papers of its authors"""
+    add("--split", metavar="COLUMN", help=help)
+    tasks = ["regression", "binary", "multiclass"]
+    add("--task", choices=tasks, help="of --data (default: by the target)")
+    help = """the paper's arrays instead of public sources: a folder, authors or autogluon (both
+        are downloaded)"""
+    add("--archive", metavar="FOLDER", help=help)
 
 
-def _add_what(parser):
-    parser.add_argument("--models", nargs="+", metavar="NAME", help=", ".join(MODELS))
-    parser.add_argument(
-        "--model-file",
-        metavar="FILE.py",
-        help='scikit-learn estimators of yours: MODELS = {"NAME": (classifier, regressor)}',
-    )
+def _add_what(add):
+    add("--models", nargs="+", metavar="NAME", help=", ".join(MODELS))
+    help = 'scikit-learn estimators of yours: MODELS = {"NAME": (classifier, regressor)}'
+    add("--model-file", metavar="FILE.py", help=help)
     help = "parameters: the defaults, the paper's tuned ones, or the best of the stage tune"
-    parser.add_argument("--config", type=_one_of("configuration", CONFIGS), help=help)
+    add("--config", type=_one_of("configuration", CONFIGS), help=help)
     help = "plain: as a user of each model trains it; paper: as the paper does"
-    parser.add_argument("--protocol", type=_one_of("protocol", PROTOCOLS), help=help)
+    add("--protocol", type=_one_of("protocol", PROTOCOLS), help=help)
     help = """the models with other parameters as well: 'wide={"d_block": 512}' (may be repeated)"""
-    parser.add_argument(
-        "--variant", action="append", default=[], type=_variant, metavar="NAME=JSON", help=help
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED")
-    parser.add_argument(
-        "--time-limit",
-        type=_at_least(float, 0),
-        metavar="S",
-        help="seconds of training a fit; 0: none",
-    )
+    repeated = {"action": "append", "default": []}
+    add("--variant", **repeated, type=_variant, metavar="NAME=JSON", help=help)
+    add("--seeds", nargs="+", type=int, metavar="SEED")
+    help = "seconds of training a fit; 0: none"
+    add("--time-limit", type=_at_least(float, 0), metavar="S", help=help)
 
 
-def _add_search(parser):
-    parser.add_argument(
-        "--trials",
-        type=_at_least(int, 1),
-        metavar="N",
-        help="trials of a search (default: the paper's 100, or 50)",
-    )
-    parser.add_argument(
-        "--hours",
-        type=_at_least(float, 0.001),
-        metavar="H",
-        help="of trials, added up, after which a search ends, if --trials does not end it before",
-    )
-    parser.add_argument(
-        "--prune", action="store_true", help="end poor trials early (the paper does not)"
-    )
-    parser.add_argument(
-        "--search-seed", type=_at_least(int, 0), default=0, metavar="SEED", help="another search"
-    )
+def _add_search(add):
+    help = "trials of a search (default: the paper's 100, or 50)"
+    add("--trials", type=_at_least(int, 1), metavar="N", help=help)
+    help = "of trials, added up, after which a search ends, if --trials does not end it before"
+    add("--hours", type=_at_least(float, 0.001), metavar="H", help=help)
+    add("--prune", action="store_true", help="end poor trials early (the paper does not)")
+    seed = {"type": _at_least(int, 0), "default": 0, "metavar": "SEED"}
+    add("--search-seed", **seed, help="another search")
 
 
-def _add_how(parser):
-    parser.add_argument(
-        "--device", default="auto", type=_device, help="cpu, cuda, …; auto: a GPU if there is one"
-    )
-    parser.add_argument(
-        "--out",
-        default=Path("results"),
-        type=writable_folder,
-        metavar="FOLDER",
-        help="where runs go (default results/)",
-    )
-    parser.add_argument("--force", action="store_true", help="do the runs of this command again")
-    parser.add_argument(
-        "--workers",
-        default=1,
-        type=_at_least(int, 1),
-        metavar="N",
-        help="processes on this machine (default 1)",
-    )
-    parser.add_argument("--executor", default="local", choices=["local", "ray"])
-    parser.add_argument(
-        "--ray-address", metavar="ADDRESS", help="of a Ray cluster (default: one is started here)"
-    )
-    parser.add_argument(
-        "--cpus", default=1.0, type=_at_least(float, 0), help="of a Ray task (default 1)"
-    )
-    parser.add_argument(
-        "--gpus",
-        type=_at_least(float, 0),
-        help="of a Ray task; fractions share a GPU (default 1 on a GPU, else 0)",
-    )
-    parser.add_argument(
-        "--storage", metavar="URL", help="of an Optuna database, for workers on several machines"
-    )
-    parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
+def _add_how(add):
+    help = "cpu, cuda, …; auto: a GPU if there is one"
+    add("--device", default="auto", type=_device, help=help)
+    folder = {"type": writable_folder, "metavar": "FOLDER"}
+    add("--out", default=Path("results"), **folder, help="where runs go (default results/)")
+    add("--force", action="store_true", help="do the runs of this command again")
+    help = "processes on this machine (default 1)"
+    add("--workers", default=1, type=_at_least(int, 1), metavar="N", help=help)
+    add("--executor", default="local", choices=["local", "ray"])
+    help = "of a Ray cluster (default: one is started here)"
+    add("--ray-address", metavar="ADDRESS", help=help)
+    add("--cpus", default=1.0, type=_at_least(float, 0), help="of a Ray task (default 1)")
+    help = "of a Ray task; fractions share a GPU (default 1 on a GPU, else 0)"
+    add("--gpus", type=_at_least(float, 0), help=help)
+    help = "of an Optuna database, for workers on several machines"
+    add("--storage", metavar="URL", help=help)
+    add("--markdown", action="store_true", help="print the table in Markdown")
 
 
-def _add_study(parser):
-    group = parser.add_argument_group("of a study")
-    group.add_argument(
-        "--folder",
-        help="tables NAME.parquet and their datasets.json; openml, which downloads small public "
-        "tables; or synthetic (default: the two shipped tables, or what the study says)",
-    )
-    group.add_argument("--tables", nargs="+", metavar="NAME", help="in that folder")
-    group.add_argument(
-        "--rows", nargs="+", type=_at_least(int, 20), metavar="N", help="training and validation"
-    )
-    group.add_argument("--only", nargs="+", metavar="NAME", help="some of what it compares")
-    group.add_argument(
-        "--report",
-        type=writable_file,
-        metavar="FILE",
-        help="the answer goes there, and its runs beside it as .jsonl",
-    )
+def _add_study(add):
+    help = """tables NAME.parquet and their datasets.json; openml, which downloads small public
+        tables; or synthetic (default: the two shipped tables, or what the study says)"""
+    add("--folder", help=help)
+    add("--tables", nargs="+", metavar="NAME", help="in that folder")
+    rows = {"type": _at_least(int, 20), "metavar": "N", "help": "training and validation"}
+    add("--rows", nargs="+", **rows)
+    add("--only", nargs="+", metavar="NAME", help="some of what it compares")
+    help = "the answer goes there, and its runs beside it as .jsonl"
+    add("--report", type=writable_file, metavar="FILE", help=help)
 
 
 def _variant(text):

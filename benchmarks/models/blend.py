@@ -15,12 +15,10 @@ NETWORKS = {
     "resnet": (tabdl.TabResNetClassifier, tabdl.TabResNetRegressor),
     "mlp": (tabdl.TabMLPClassifier, tabdl.TabMLPRegressor),
 }
-SETTINGS = {"networks": ["tabm", "ft_transformer", "resnet"], "cv": 5}
-
-
-def settings(dataset):
-    """Return the members and folds of a blend; a variant may name others."""
-    return SETTINGS
+BLEND = {"networks": ["tabm", "ft_transformer", "resnet"], "cv": 5}
+"""The members and folds of a blend; a variant may name others."""
+STUDENT = {"networks": ["mlp"], "cv": 5, "teacher_share": 0.7}
+"""Those of the blend that a student learns from, and its share."""
 
 
 def train(make, dataset, parameters, seed, device, time_limit, should_prune=None):
@@ -29,10 +27,9 @@ def train(make, dataset, parameters, seed, device, time_limit, should_prune=None
     The time limit is that of a fold of a network; TabM, FT-Transformer and ResNet have their
     defaults otherwise.
     """
-    parameters = dict(parameters)
-    networks = {name: NETWORKS[name][dataset.is_regression] for name in parameters.pop("networks")}
-    blend = _fitted(make, networks, parameters, dataset, seed, device, time_limit)
-    fits = [fit for name in networks for fit in blend.members_[name].estimators_]
+    blend = _fitted(make, parameters, dataset, seed, device, time_limit)
+    names = parameters["networks"]
+    fits = [fit for name in names for fit in blend.members_[name].estimators_]
     return Fit(
         **_predictor(blend),
         n_parameters=sum(fit.n_parameters_ for fit in fits),
@@ -44,19 +41,13 @@ def train(make, dataset, parameters, seed, device, time_limit, should_prune=None
     )
 
 
-def student_settings(dataset):
-    """Return the networks and folds of the blend that a student learns from, and its share."""
-    return {"networks": ["mlp"], "cv": 5, "teacher_share": 0.7}
-
-
 def train_student(make, dataset, parameters, seed, device, time_limit, should_prune=None):
     """Fit a blend, an MLP that learns from it, and a plain MLP, to the same rows."""
     parameters = dict(parameters)
     share = parameters.pop("teacher_share")
-    networks = {name: NETWORKS[name][dataset.is_regression] for name in parameters.pop("networks")}
     blends = (tabdl.GreedyEnsembleClassifier, tabdl.GreedyEnsembleRegressor)
     common = (parameters, dataset, seed, device, time_limit)
-    blend = _fitted(blends[dataset.is_regression], networks, *common)
+    blend = _fitted(blends[dataset.is_regression], *common)
     X, y = _all_rows(dataset)
     plain = NETWORKS["mlp"][dataset.is_regression](
         random_state=seed, n_jobs=1, device=device, time_limit=time_limit
@@ -74,13 +65,15 @@ def train_student(make, dataset, parameters, seed, device, time_limit, should_pr
     )
 
 
-def _fitted(make, networks, parameters, dataset, seed, device, time_limit):
+def _fitted(make, parameters, dataset, seed, device, time_limit):
     """Return a greedy ensemble of networks and boosted trees, fitted to all rows that are seen."""
     X, y = _all_rows(dataset)
+    own = {name: value for name, value in parameters.items() if name != "networks"}
     common = {"time_limit": time_limit, "n_jobs": 1, "device": device}
+    networks = {name: NETWORKS[name][dataset.is_regression] for name in parameters["networks"]}
     members = [(name, network(**common)) for name, network in networks.items()]
     members += boosted_trees(X, dataset.is_regression, 1).items()
-    return make(members, random_state=seed, **parameters).fit(X, y)
+    return make(members, random_state=seed, **own).fit(X, y)
 
 
 def _all_rows(dataset):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from benchmarks.errors import HarnessError
+from benchmarks.errors import HarnessError, told
 from benchmarks.runs.fits import Fit
 
 
@@ -86,14 +86,10 @@ def read_models(path, make_model: Callable[..., Any]):
 
 
 def _module(path):
-    try:
+    with told(f"--model-file {path} does not import", Exception):
         spec = importlib.util.spec_from_file_location("models_of_a_file", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a stranger's file raises
-        raise HarnessError(
-            f"--model-file {path} does not import: {type(error).__name__}: {error}"
-        ) from error
     return module
 
 

@@ -5,6 +5,11 @@ import numpy as np
 from benchmarks.runs.fits import Fit, Watch
 from tabdl import FTTransformerClassifier, FTTransformerRegressor, embeddings
 
+NO_TOKEN_BIAS = {"token_bias": False}
+"""The paper's ablation (section 5.2)."""
+PLAIN_NUMBERS = {"numeric_embedding": None, "lr_schedule": "constant"}
+"""The paper's MLP and ResNet: numbers without an embedding."""
+
 
 def train(make, dataset, parameters, seed, device, time_limit, should_prune=None):
     """Train a network.
@@ -96,19 +101,9 @@ def paper_ft_transformer(dataset):
     return cls.paper_config(kv_compression=compression).get_params()
 
 
-def no_token_bias(dataset):
-    """Return the parameters of the paper's ablation (section 5.2)."""
-    return {"token_bias": False}
-
-
 def paper_ft_transformer_no_bias(dataset):
     """Return the paper's default configuration of FT-Transformer, without biases of tokens."""
-    return paper_ft_transformer(dataset) | no_token_bias(dataset)
-
-
-def plain_numbers(dataset):
-    """Return the parameters of the paper's MLP and ResNet: numbers without an embedding."""
-    return {"numeric_embedding": None, "lr_schedule": "constant"}
+    return paper_ft_transformer(dataset) | NO_TOKEN_BIAS
 
 
 def paper_node(dataset):

@@ -8,7 +8,7 @@ import importlib.util
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import tabdl
@@ -17,25 +17,8 @@ from benchmarks.models import blend, foreign, networks, peers, spaces, trees
 from benchmarks.runs.fits import Fit
 from benchmarks.tables.splits import SearchData
 
-
-def no_parameters(dataset: SearchData) -> dict[str, Any]:
-    """Return no parameters: the estimator's own defaults."""
-    return {}
-
-
-def no_protocol(dataset: SearchData, config: str) -> dict[str, Any]:
-    """Return no parameters: the paper's protocol says nothing about the model."""
-    return {}
-
-
-def nothing() -> None:
-    """Return that a model lacks nothing."""
-    return
-
-
-def hundred_trials(data: SearchData) -> int:
-    """Return the paper's number of trials of a search."""
-    return 100
+Parameters = dict[str, Any] | Callable[[SearchData], dict[str, Any]]
+"""Parameters, or a function from the data to them."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +33,18 @@ class Model:
         What figures and reports call it.
     colour : str
         Of its points and lines, as matplotlib takes it.
-    own : callable
-        From a :class:`benchmarks.tables.splits.SearchData` to the parameters of every
-        configuration that are not the library's own: the number of trees.
-    paper : callable
-        From the same to what makes the model the paper's; a search needs it too, and the default
-        configuration under the paper's protocol.
-    protocol : callable
-        From the same and the kind of configuration to how the paper trains it.
     space : callable or None
         The search space: from an Optuna trial and the data to parameters that JSON can hold; None
         where it cannot be searched.
+    own : dict or callable
+        The parameters of every configuration that are not the library's own: the number of trees.
+    paper : dict or callable
+        What makes the model the paper's; a search needs it too, and the default configuration under
+        the paper's protocol.
+    protocol : callable or None
+        From the data and the kind of configuration to how the paper trains it.
     n_trials : callable
-        From the data to the number of trials of a search.
+        From the data to the number of trials of a search; the paper's 100 by default.
     train : callable
         From the constructor, dataset, parameters, seed, device, time limit and pruning to a
         :class:`benchmarks.runs.fits.Fit`; see :func:`benchmarks.models.networks.train`.
@@ -74,7 +56,7 @@ class Model:
         The module that it needs.
     evaluation_device : str or None
         Where it is evaluated, whatever device the command names.
-    lacks : callable
+    lacks : callable or None
         Returns what it needs besides ``library`` and how to get it, or None.
     checksum : str or None
         sha256 of the model file that it comes from; a part of a run's identity.
@@ -84,17 +66,17 @@ class Model:
     regressor: Callable[..., Any] | None
     label: str
     colour: str
-    own: Callable[[SearchData], dict[str, Any]] = no_parameters
-    paper: Callable[[SearchData], dict[str, Any]] = no_parameters
-    protocol: Callable[[SearchData, str], dict[str, Any]] = no_protocol
     space: Callable[[Any, SearchData], dict[str, Any]] | None = None
-    n_trials: Callable[[SearchData], int] = hundred_trials
+    own: Parameters = field(default_factory=dict)
+    paper: Parameters = field(default_factory=dict)
+    protocol: Callable[[SearchData, str], dict[str, Any]] | None = None
+    n_trials: Callable[[SearchData], int] = lambda data: 100
     train: Callable[..., Fit] = networks.train
     units: tuple[str, str] = ("parameters", "epochs")
     presets: tuple[str, ...] = ()
     library: str = "tabdl"
     evaluation_device: str | None = None
-    lacks: Callable[[], str | None] = nothing
+    lacks: Callable[[], str | None] | None = None
     checksum: str | None = None
 
     def estimator(self, is_regression: bool) -> Callable[..., Any]:
@@ -115,18 +97,26 @@ class Model:
         """Return what has to be installed, and the command for it; None where all is there."""
         if importlib.util.find_spec(self.library) is None:
             return f"it needs {self.library}: pip install 'tabdl[bench]'"
-        return self.lacks()
+        return None if self.lacks is None else self.lacks()
 
     def parameters(self, dataset: SearchData, config: str, protocol: str) -> dict[str, Any]:
         """Return what a kind of configuration is trained with, before its own parameters."""
-        found = self.own(dataset)
+        found = dict(_for_data(self.own, dataset))
         if protocol == "paper" or config != "default":
-            found |= self.paper(dataset)
-        if protocol == "paper":
+            found |= _for_data(self.paper, dataset)
+        if protocol == "paper" and self.protocol is not None:
             found |= self.protocol(dataset, config)
         return found
 
-    def parameter_names(self) -> set[str]:
+    def check_parameters(self, variant: Any) -> None:
+        """Raise HarnessError where a variant has a parameter that the model has not."""
+        names = self._parameter_names()
+        for name in variant.parameters:
+            if names and name not in names:
+                what = f"variant {variant.name} of {self.label}: the parameter"
+                raise HarnessError(unknown(what, name, sorted(names)))
+
+    def _parameter_names(self):
         """Return the parameters that a variant may have; none where only the library knows."""
         make = self.classifier or self.regressor
         if isinstance(make, foreign.Copies):
@@ -134,17 +124,12 @@ class Model:
         cls = make.load() if isinstance(make, trees.Lazy) else make
         if not isinstance(cls, type):
             return set()
-        names = {name for base in cls.__mro__ for name in _names_of(base)}
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        signatures = (inspect.signature(base) for base in cls.__mro__ if base is not object)
+        taken = (p for signature in signatures for p in signature.parameters.values())
         of_harness = {"n_labelled"} if self.train is networks.train else set()
-        return names | self.own(None).keys() | {"scoring"} | of_harness
-
-    def check_parameters(self, variant: Any) -> None:
-        """Raise HarnessError where a variant has a parameter that the model has not."""
-        names = self.parameter_names()
-        for name in variant.parameters:
-            if names and name not in names:
-                what = f"variant {variant.name} of {self.label}: the parameter"
-                raise HarnessError(unknown(what, name, sorted(names)))
+        names = {parameter.name for parameter in taken if parameter.kind in kinds}
+        return names | _for_data(self.own, None).keys() | {"scoring"} | of_harness
 
     def fit(
         self,
@@ -174,164 +159,108 @@ class Model:
         return self.train(make, dataset, parameters, seed, device, time_limit, should_prune)
 
 
-def _names_of(cls):
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = inspect.signature(cls).parameters.values() if cls is not object else ()
-    return [parameter.name for parameter in parameters if parameter.kind in kinds]
+def _for_data(parameters, dataset):
+    return parameters(dataset) if callable(parameters) else parameters
 
 
-def network(name: str, **facts: Any) -> Model:
+def network(name: str, *facts: Any, **more: Any) -> Model:
     """Return the entry of one of tabdl's networks."""
     pair = [getattr(tabdl, f"{name}{task}") for task in ("Classifier", "Regressor")]
-    return Model(*pair, **{"protocol": networks.protocol} | facts)
+    return Model(*pair, *facts, **{"protocol": networks.protocol} | more)
 
 
-def boosted(library: str, prefix: str, **facts: Any) -> Model:
+def boosted(library: str, prefix: str, *facts: Any, **more: Any) -> Model:
     """Return the entry of boosted trees; their library is imported when it is used."""
     pair = [trees.Lazy(library, f"{prefix}{task}") for task in ("Classifier", "Regressor")]
     common = {"library": library, "protocol": trees.protocol, "units": ("leaves", "trees")}
-    return Model(*pair, **{"own": trees.many_trees} | common | facts)
+    return Model(*pair, *facts, **{"own": trees.MANY} | common | more)
 
 
-def peer(name: str, **facts: Any) -> Model:
+def peer(name: str, *facts: Any, **more: Any) -> Model:
     """Return the entry of a network of pytabkit."""
-    return Model(*peers.named(name), train=peers.train, lacks=peers.missing, **facts)
+    return Model(*peers.named(name), *facts, train=peers.train, lacks=peers.missing, **more)
 
+
+QUICK, PAPER, ALL = ("quick", "paper"), ("paper",), ("quick", "paper", "smoke")
+TOKENS = {"space": spaces.ft_transformer, "n_trials": spaces.trials_of_tokens}
+BLENDS = {"protocol": None, "library": "lightgbm"}
 
 MODELS: dict[str, Model] = {
     "ft_transformer": network(
-        "FTTransformer",
-        label="FT-Transformer",
-        colour="#0072b2",
+        *("FTTransformer", "FT-Transformer", "#0072b2"),
+        **TOKENS,
         paper=networks.paper_ft_transformer,
-        space=spaces.ft_transformer,
-        n_trials=spaces.trials_of_tokens,
-        presets=("quick", "paper"),
+        presets=QUICK,
     ),
     "resnet": network(
-        "TabResNet",
-        label="ResNet",
-        colour="#d55e00",
-        paper=networks.plain_numbers,
-        space=spaces.resnet,
-        presets=("quick", "paper"),
+        *("TabResNet", "ResNet", "#d55e00", spaces.resnet),
+        paper=networks.PLAIN_NUMBERS,
+        presets=QUICK,
     ),
     "mlp": network(
-        "TabMLP",
-        label="MLP",
-        colour="#009e73",
-        paper=networks.plain_numbers,
-        space=spaces.mlp,
-        presets=("quick", "paper", "smoke"),
+        *("TabMLP", "MLP", "#009e73", spaces.mlp), paper=networks.PLAIN_NUMBERS, presets=ALL
     ),
-    "snn": network("SNN", label="SNN", colour="#17becf", space=spaces.snn, presets=("paper",)),
-    "dcn_v2": network(
-        "DCNv2", label="DCN V2", colour="#bcbd22", space=spaces.dcn_v2, presets=("paper",)
-    ),
+    "snn": network("SNN", "SNN", "#17becf", spaces.snn, presets=PAPER),
+    "dcn_v2": network("DCNv2", "DCN V2", "#bcbd22", spaces.dcn_v2, presets=PAPER),
     "autoint": network(
-        "AutoInt",
-        label="AutoInt",
-        colour="#9467bd",
-        space=spaces.autoint,
+        *("AutoInt", "AutoInt", "#9467bd", spaces.autoint),
         n_trials=spaces.trials_of_tokens,
-        presets=("paper",),
+        presets=PAPER,
     ),
     "ft_transformer_no_bias": network(
-        "FTTransformer",
-        label="FT-Transformer without biases",
-        colour="#6baed6",
-        own=networks.no_token_bias,
+        *("FTTransformer", "FT-Transformer without biases", "#6baed6"),
+        **TOKENS,
+        own=networks.NO_TOKEN_BIAS,
         paper=networks.paper_ft_transformer_no_bias,
-        space=spaces.ft_transformer,
-        n_trials=spaces.trials_of_tokens,
     ),
-    "tabm": network("TabM", label="TabM", colour="#cc79a7", space=spaces.tabm, presets=("quick",)),
+    "tabm": network("TabM", "TabM", "#cc79a7", spaces.tabm, presets=("quick",)),
     "realmlp": network(
-        "RealMLP",
-        label="RealMLP",
-        colour="#e69f00",
-        protocol=networks.protocol_of_realmlp,
-        space=spaces.realmlp,
+        *("RealMLP", "RealMLP", "#e69f00", spaces.realmlp), protocol=networks.protocol_of_realmlp
     ),
-    "gmlp": network("GMLP", label="gMLP", colour="#56b4e9", space=spaces.gmlp),
+    "gmlp": network("GMLP", "gMLP", "#56b4e9", spaces.gmlp),
     "node": network(
-        "NODE",
-        label="NODE",
-        colour="#117733",
+        *("NODE", "NODE", "#117733", spaces.node),
         paper=networks.paper_node,
-        space=spaces.node,
         n_trials=spaces.node_trials,
     ),
     "grownet": network(
-        "GrowNet",
-        label="GrowNet",
-        colour="#882255",
+        *("GrowNet", "GrowNet", "#882255", spaces.grownet),
         paper=networks.paper_grownet,
         protocol=networks.protocol_of_grownet,
-        space=spaces.grownet,
     ),
-    "tabnet": network(
-        "TabNet",
-        label="TabNet",
-        colour="#999933",
-        paper=networks.paper_tabnet,
-        space=spaces.tabnet,
-    ),
+    "tabnet": network("TabNet", "TabNet", "#999933", spaces.tabnet, paper=networks.paper_tabnet),
     "xgboost": boosted(
-        *("xgboost", "XGB"),
-        label="XGBoost",
-        colour="#8c564b",
-        own=trees.many_trees_of_categories,
-        paper=trees.one_hot,
-        space=spaces.xgboost,
+        *("xgboost", "XGB", "XGBoost", "#8c564b", spaces.xgboost),
+        own=trees.MANY | {"enable_categorical": True},
+        paper={"enable_categorical": False},  # as in the paper: a column a category
         train=trees.train_xgboost,
-        presets=("quick", "paper", "smoke"),
+        presets=ALL,
     ),
     "catboost": boosted(
-        *("catboost", "CatBoost"),
-        label="CatBoost",
-        colour="#000000",
-        space=spaces.catboost,
+        *("catboost", "CatBoost", "CatBoost", "#000000", spaces.catboost),
         train=trees.train_catboost,
-        presets=("quick", "paper"),
+        presets=QUICK,
         evaluation_device="cpu",
     ),
     "lightgbm": boosted(
-        *("lightgbm", "LGBM"),
-        label="LightGBM",
-        colour="#7f7f7f",
-        space=spaces.lightgbm,
+        *("lightgbm", "LGBM", "LightGBM", "#7f7f7f", spaces.lightgbm),
         train=trees.train_lightgbm,
-        presets=("paper",),
+        presets=PAPER,
     ),
     "blend": network(
-        "GreedyEnsemble",
-        label="greedy blend",
-        colour="#b2182b",
-        own=blend.settings,
-        protocol=no_protocol,
-        train=blend.train,
-        library="lightgbm",
+        "GreedyEnsemble", "greedy blend", "#b2182b", **BLENDS, own=blend.BLEND, train=blend.train
     ),
     "student": network(
-        "Distilled",
-        label="MLP taught by a blend",
-        colour="#f4a582",
-        own=blend.student_settings,
-        protocol=no_protocol,
+        *("Distilled", "MLP taught by a blend", "#f4a582"),
+        **BLENDS,
+        own=blend.STUDENT,
         train=blend.train_student,
-        library="lightgbm",
     ),
     "pytabkit-realmlp": peer(
-        "RealMLP_TD",
-        label="RealMLP (pytabkit)",
-        colour="#fdae61",
-        own=peers.log_loss_without_smoothing,
+        "RealMLP_TD", "RealMLP (pytabkit)", "#fdae61", own=peers.log_loss_without_smoothing
     ),
-    "pytabkit-tabm": peer("TabM_D", label="TabM (pytabkit)", colour="#e7d4e8"),
-    "pytabkit-ftt": peer(
-        "FTT_D", label="FT-Transformer (pytabkit)", colour="#abd9e9", own=peers.log_loss
-    ),
+    "pytabkit-tabm": peer("TabM_D", "TabM (pytabkit)", "#e7d4e8"),
+    "pytabkit-ftt": peer("FTT_D", "FT-Transformer (pytabkit)", "#abd9e9", own=peers.log_loss),
 }
 """By the name that the command line takes; the order is that of the reports."""
 

@@ -30,6 +30,8 @@ METRICS = {
     "lightgbm": ("rmse", ("binary_logloss", "multi_logloss"), ("binary_error", "multi_error")),
 }
 """Of numbers; log losses of two classes and of several; their errors."""
+MANY = {"n_estimators": N_TREES, "early_stopping_rounds": PATIENCE}
+"""The paper's number of trees and patience, in the words of all three libraries."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +47,6 @@ class Lazy:
     def load(self):
         """Return the class."""
         return getattr(importlib.import_module(self.library), self.name)
-
-
-def many_trees(dataset):
-    """Return the paper's number of trees and patience, in the words of all three libraries."""
-    return {"n_estimators": N_TREES, "early_stopping_rounds": PATIENCE}
-
-
-def many_trees_of_categories(dataset):
-    """Return the same with XGBoost's own splits over categories."""
-    return many_trees(dataset) | {"enable_categorical": True}
-
-
-def one_hot(dataset):
-    """Return what the paper's XGBoost has: a column a category."""
-    return {"enable_categorical": False}
 
 
 def protocol(dataset, config):

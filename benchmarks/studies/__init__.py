@@ -21,6 +21,11 @@ from benchmarks.runs.results import Experiment, Variant, read
 from benchmarks.tables.datasets import DATA, ELEVEN, sample, tables_of, with_split
 
 SHIPPED = ("california_housing", "adult")
+TWELVE = (
+    *("california_housing", "bike_sharing", "cpu_act", "wine_quality", "concrete", "adult"),
+    *("phoneme", "magic", "telco_churn", "credit_g", "online_shoppers", "sleep"),
+)
+"""The small tables on which the defaults were chosen."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class Study:
         One or two sentences: the head of its report.
     compared : tuple of Entry
     answer : callable
-        From the frame of :func:`frame_of` to Markdown.
+        From the frame of :func:`frame_of` to Markdown; the errors by default.
     tables : tuple of str
         Names in a folder of tables; without one, the two shipped tables serve.
     folder : path, "openml" or "synthetic"
@@ -100,7 +105,7 @@ class Study:
 
     question: str
     compared: tuple[Entry, ...]
-    answer: Callable[[pd.DataFrame], str]
+    answer: Callable[[pd.DataFrame], str] = lambda frame: markdown(error_table(frame))
     tables: tuple[str, ...] = SHIPPED
     folder: Path | str = DATA
     draw: Callable[[pd.DataFrame, Path], None] | None = None
@@ -170,12 +175,11 @@ def _sources(study, name, options):
         tables = [t for t in study.tables if t in there] or SHIPPED
     absent = [table for table in tables if table not in tables_of(folder)]
     if absent:
+        downloaded = ", ".join(t for t in absent if t in tables_of("openml")) or "none of them"
         raise HarnessError(
-            f"study {name} lacks {', '.join(absent)}, which {folder} has not. "
-            f"Give the folder that has them: python -m benchmarks.run study {name} "
-            "--folder FOLDER, "
-            "or --folder openml, which downloads "
-            f"{', '.join(t for t in absent if t in tables_of('openml')) or 'none of them'}"
+            f"study {name} lacks {', '.join(absent)}, which {folder} has not. Give the folder that "
+            f"has them: python -m benchmarks.run study {name} --folder FOLDER, or --folder openml, "
+            f"which downloads {downloaded}"
         )
     seeds = range(study.n_seeds) if options.seeds is None else options.seeds
     for rows in options.rows or study.rows:
@@ -200,28 +204,17 @@ def frame_of(runs):
 
 
 def _line(experiment, seed, report):
-    source, metrics = experiment.source, report["metrics"]
-    metric = "rmse" if "rmse" in metrics["test"] else "log_loss"
-    variant = experiment.variant_name or ""
+    source, model, variant = experiment.source, experiment.model, experiment.variant_name or ""
+    test, val = (report["metrics"][part] for part in ("test", "val"))
+    metric = "rmse" if "rmse" in test else "log_loss"
     config = "" if experiment.config == "default" else f", {experiment.config}"
-    return {
-        "table": source.table or source.name,
-        "rows": source.rows,
-        "change": source.change or "",
-        "seed": seed,
-        "model": experiment.model,
-        "variant": variant,
-        "name": f"{experiment.model} {variant}".strip() + config,
-        "metric": metric,
-        "error": metrics["test"][metric],
-        "val_error": metrics["val"][metric],
-        "test": metrics["test"],
-        "val": metrics["val"],
-        **{f"{name}_s": seconds for name, seconds in report["seconds"].items()},
-        **{name: report[name] for name in ("n_parameters", "n_iter", "best_iter", "history")},
-        "hit_time_limit": report["hit_time_limit"],
-        "members": report.get("members", {}),
-    }
+    line = {"table": source.table or source.name, "rows": source.rows, "seed": seed}
+    line |= {"change": source.change or "", "model": model, "variant": variant}
+    line |= {"name": f"{model} {variant}".strip() + config, "metric": metric}
+    line |= {"error": test[metric], "val_error": val[metric], "test": test, "val": val}
+    line |= {f"{name}_s": seconds for name, seconds in report["seconds"].items()}
+    copied = ("n_parameters", "n_iter", "best_iter", "history", "hit_time_limit")
+    return line | {name: report[name] for name in copied} | {"members": report.get("members", {})}
 
 
 def mean_and_spread(values, digits=4):
@@ -254,32 +247,12 @@ def changes_of(frame, base):
         relative = both["error"] / both["error_base"] - 1
         tables = relative.groupby(level=["table", "rows", "change"], dropna=False)
         change, error = tables.mean(), tables.sem().fillna(0)
-        lines.append(
-            {
-                "name": name,
-                "tables": len(change),
-                "change": change.mean(),
-                "better": int((change < -error).sum()),
-                "neither": int((change.abs() <= error).sum()),
-                "worse": int((change > error).sum()),
-                "seconds": (both["cpu_s"] / both["cpu_s_base"]).median(),
-            }
-        )
+        is_better, is_worse = change < -error, change > error
+        counts = [int(cases.sum()) for cases in (is_better, ~is_better & ~is_worse, is_worse)]
+        seconds = (both["cpu_s"] / both["cpu_s_base"]).median()
+        lines.append((name, len(change), change.mean(), *counts, seconds))
     columns = ["name", "tables", "change", "better", "neither", "worse", "seconds"]
     return pd.DataFrame(lines, columns=columns)
 
 
-__all__ = [
-    "SHIPPED",
-    "Entry",
-    "Study",
-    "changes_of",
-    "entries",
-    "error_table",
-    "find_study",
-    "frame_of",
-    "markdown",
-    "mean_and_spread",
-    "runs_of",
-    "study_names",
-]
+__all__ = ["markdown"]  # for the studies

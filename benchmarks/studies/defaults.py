@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from benchmarks.studies import Entry, Study, entries, error_table, markdown
+from benchmarks.studies import TWELVE, Entry, Study, entries, error_table, markdown
 
 PAPER = {"paper": {"numeric_embedding": None, "lr_schedule": "constant"}}
 
@@ -36,15 +36,10 @@ def answer(frame):
 
 STUDY = Study(
     "Which estimator does best untuned on small tables?",
-    tables=(
-        *("california_housing", "bike_sharing", "cpu_act", "wine_quality", "concrete", "adult"),
-        *("phoneme", "magic", "telco_churn", "credit_g", "online_shoppers", "sleep"),
-    ),
+    tables=TWELVE,
     compared=(
-        Entry("catboost"),
-        Entry("xgboost"),
-        Entry("lightgbm"),
-        *map(Entry, ("ft_transformer", "resnet", "mlp", "tabm", "realmlp", "gmlp")),
+        *map(Entry, ("catboost", "xgboost", "lightgbm", "ft_transformer", "resnet", "mlp")),
+        *map(Entry, ("tabm", "realmlp", "gmlp")),
         *entries("mlp", PAPER),
         *entries("resnet", PAPER),
     ),

@@ -1,5 +1,7 @@
 """Pretraining on rows without labels, where few rows have one."""
 
+import itertools
+
 import pandas as pd
 
 from benchmarks.studies import Study, changes_of, entries, markdown
@@ -7,9 +9,8 @@ from benchmarks.studies import Study, changes_of, entries, markdown
 LABELS = (100, 300, 1000)
 PRETRAININGS = (None, "reconstruction", "mask", "both")
 VARIANTS = {
-    f"{n}-{pretrain or 'plain'}": {"n_labelled": n, "pretrain": pretrain}
-    for n in LABELS
-    for pretrain in PRETRAININGS
+    f"{n}-{how or 'plain'}": {"n_labelled": n, "pretrain": how}
+    for n, how in itertools.product(LABELS, PRETRAININGS)
 }
 
 
@@ -36,10 +37,7 @@ def answer(frame):
 
 STUDY = Study(
     "Does pretraining on rows without labels help where few rows have one?",
-    tables=(
-        *("california_housing", "adult", "bike_sharing"),
-        *("magic", "wine_quality", "telco_churn"),
-    ),
+    tables=("california_housing", "adult", "bike_sharing", "magic", "wine_quality", "telco_churn"),
     rows=(12_500,),
     compared=(*entries("mlp", VARIANTS), *entries("ft_transformer", VARIANTS)),
     answer=answer,

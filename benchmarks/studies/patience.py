@@ -4,10 +4,7 @@ import pandas as pd
 
 from benchmarks.studies import Study, changes_of, entries, markdown
 
-WAITS = {"16": {"patience": 16}} | {
-    name: {"patience": value}
-    for name, value in {"auto": "auto", "32": 32, "48": 48, "64": 64}.items()
-}
+WAITS = {str(value): {"patience": value} for value in (16, "auto", 32, 48, 64)}
 PLAIN = {"numeric_embedding": None, "lr_schedule": "constant", "batch_size": 32}
 
 
@@ -36,6 +33,6 @@ STUDY = Study(
     ),
     rows=(500, 1000, 2000),
     n_seeds=2,
-    compared=(*entries("mlp", WAITS, PLAIN), *entries("resnet", WAITS, PLAIN)),
+    compared=entries("mlp", WAITS, PLAIN) + entries("resnet", WAITS, PLAIN),
     answer=answer,
 )

@@ -19,10 +19,12 @@ def answer(frame):
 STUDY = Study(
     "Does bfloat16 cost accuracy?",
     rows=(None,),
-    compared=tuple(
-        entry
-        for name in ("ft_transformer", "resnet", "mlp")
-        for entry in entries(name, PRECISIONS, protocol="paper")
+    compared=sum(
+        (
+            entries(name, PRECISIONS, protocol="paper")
+            for name in ("ft_transformer", "resnet", "mlp")
+        ),
+        (),
     ),
     answer=answer,
 )

@@ -11,8 +11,9 @@ The reduced size has 20,000 training rows; ``--rows 550000 --seeds 0 1 2 3 4`` i
 
 import pandas as pd
 
-from benchmarks.files import new_file
 from benchmarks.models.registry import MODELS
+from benchmarks.report.figures import new_axes, save
+from benchmarks.runs import results
 from benchmarks.runs.results import Variant
 from benchmarks.studies import Entry, Study, markdown, mean_and_spread
 from benchmarks.tables.synthetic import ALPHAS, TABLES
@@ -24,15 +25,8 @@ SETTINGS = {
     "resnet": COMMON | BLOCKS | {"hidden_dropout": 0.5, "residual_dropout": 0.0},
     "ft_transformer": COMMON,
 }
-PAPER = {
-    "catboost": ((0.468, 0.031), (0.457, 0.027), (0.391, 0.015), (0.270, 0.008), (0.184, 0.014)),
-    "resnet": ((0.357, 0.027), (0.416, 0.019), (0.563, 0.027), (0.635, 0.041), (0.646, 0.036)),
-    "ft_transformer": (
-        *((0.374, 0.028), (0.403, 0.022), (0.394, 0.016), (0.287, 0.015), (0.227, 0.014)),
-    ),
-}
-"""The authors' test RMSE with 500,000 training rows for each of ALPHAS: mean and deviation of five
-seeds, by their run reports."""
+PAPER = results.PAPER["synthetic"]
+"""The authors' test RMSE for each of ALPHAS: mean and deviation of five seeds."""
 
 
 def answer(frame):
@@ -42,11 +36,8 @@ def answer(frame):
         line = {"alpha": TABLES[table]}
         for model, errors in runs.groupby("model")["error"]:
             mean, spread = PAPER[model][ALPHAS.index(line["alpha"])]
-            label = MODELS[model].label
-            line |= {
-                label: mean_and_spread(errors),
-                f"{label}, paper": f"{mean:.3f} ± {spread:.3f}",
-            }
+            line[MODELS[model].label] = mean_and_spread(errors)
+            line[f"{MODELS[model].label}, paper"] = f"{mean:.3f} ± {spread:.3f}"
         lines.append(line)
     sizes = ", ".join(f"{rows:,}" for rows in frame["rows"].unique())
     text = (
@@ -59,12 +50,7 @@ def answer(frame):
 
 def draw(frame, path):
     """Draw the test RMSE over alpha: ours as lines, the authors' dashed."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, [[axis]] = new_axes(1, 1, 6, 4)
     errors = frame.assign(alpha=frame["table"].map(TABLES)).groupby(["model", "alpha"])["error"]
     for model, figures in PAPER.items():
         colour, label = MODELS[model].colour, MODELS[model].label
@@ -73,11 +59,8 @@ def draw(frame, path):
         if model in errors.mean().index:
             axis.plot(errors.mean()[model], "o-", color=colour, label=label)
     axis.set(xlabel="alpha (0: a network's target, 1: trees')", ylabel="test RMSE", xticks=ALPHAS)
-    axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=8)
-    with new_file(path) as new:
-        figure.savefig(new, dpi=130, format="png")
-    plt.close(figure)
+    save(figure, path)
 
 
 STUDY = Study(

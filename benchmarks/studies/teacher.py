@@ -12,21 +12,14 @@ def answer(frame):
     """
     lines = []
     for run in frame.itertuples():
-        blend, mlp = run.members["blend"], run.members["mlp"]
-        lines.append(
-            {
-                "table": run.table,
-                "seed": run.seed,
-                "metric": run.metric,
-                "mlp": mlp[run.metric],
-                "student": run.error,
-                "blend": blend[run.metric],
-                "blend beside mlp": blend[run.metric] / mlp[run.metric] - 1,
-                "student beside mlp": run.error / mlp[run.metric] - 1,
-                "time beside blend": run.predict_s / blend["predict_seconds"],
-            }
-        )
+        blend, mlp = (run.members[name][run.metric] for name in ("blend", "mlp"))
+        line = {"table": run.table, "seed": run.seed, "metric": run.metric}
+        line |= {"mlp": mlp, "student": run.error, "blend": blend}
+        line["time beside blend"] = run.predict_s / run.members["blend"]["predict_seconds"]
+        lines.append(line)
     found = pd.DataFrame(lines)
+    for name in ("blend", "student"):
+        found[f"{name} beside mlp"] = found[name] / found["mlp"] - 1
     kept = found["student beside mlp"].mean() / found["blend beside mlp"].mean()
     ratio = found["time beside blend"].median()
     text = (

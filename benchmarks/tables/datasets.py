@@ -6,7 +6,8 @@ given, or are downloaded from their public source and kept as arrays, so that th
 nothing but these.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -28,21 +29,7 @@ from benchmarks.tables.sources import (
     unpack,
     write_archive,
 )
-from benchmarks.tables.splits import Dataset, SearchData, split_rows, split_train
-
-__all__ = [
-    "DATASETS",
-    "ELEVEN",
-    "Dataset",
-    "SearchData",
-    "Source",
-    "adult",
-    "california_housing",
-    "load",
-    "sample",
-    "tables_of",
-    "with_split",
-]
+from benchmarks.tables.splits import Dataset, split_rows, split_train
 
 DATA = Path(__file__).parent / "shipped"
 
@@ -84,66 +71,39 @@ class Entry:
     Attributes
     ----------
     task : str
-    sizes : tuple of int
+    sizes : list of int
         Training, validation and test rows.
     n_features : int
     numeric_transform : str
         What the paper does to its numbers before a net sees them.
+    totals : list of int
+        Rows of the first classes, in all three parts together, by the authors' run reports.
+    openml : int, optional
+        Its number at OpenML.
     fetch : callable or None
         Returns three of (numbers (N, Fn), y (N,)) from the public source; None where the table is
         shipped.
-    totals : tuple of int
-        Rows of the first classes, in all three parts together, by the authors' run reports.
     """
 
     task: str
-    sizes: tuple[int, int, int]
+    sizes: list[int]
     n_features: int
     numeric_transform: str
-    fetch: object
-    totals: tuple[int, ...] = ()
+    totals: list[int] = field(default_factory=list)
+    openml: int | None = None
+    fetch: Callable | None = None
 
 
-ELEVEN = {
-    "california_housing": Entry("regression", (13_209, 3_303, 4_128), 8, "quantile", None),
-    "adult": Entry("binary", (26_048, 6_513, 16_281), 14, "quantile", None),
-    "helena": Entry(
-        "multiclass",
-        (41_724, 10_432, 13_040),
-        27,
-        "standard",
-        public.helena,
-        (466, 291, 111, 479, 436, 385, 321, 541, 358, 2210),
-    ),
-    "jannis": Entry(
-        "multiclass",
-        (53_588, 13_398, 16_747),
-        54,
-        "quantile",
-        public.jannis,
-        (1687, 28790, 14734, 38522),
-    ),
-    "higgs_small": Entry(
-        "binary", (62_752, 15_688, 19_610), 28, "quantile", public.higgs_small, (46223, 51827)
-    ),
-    "aloi": Entry("multiclass", (69_120, 17_280, 21_600), 128, "standard", public.aloi),
-    "epsilon": Entry("binary", (320_000, 80_000, 100_000), 2000, "none", public.epsilon),
-    "year": Entry("regression", (370_972, 92_743, 51_630), 90, "quantile", public.year),
-    "covtype": Entry(
-        "multiclass",
-        (371_847, 92_962, 116_203),
-        54,
-        "quantile",
-        public.covtype,
-        (211840, 283301, 35754, 2747, 9493, 17367, 20510),
-    ),
-    "yahoo": Entry("regression", (473_134, 71_083, 165_660), 699, "quantile", public.yahoo),
-    "microsoft": Entry(
-        "regression", (723_412, 235_259, 241_521), 136, "quantile", public.microsoft
-    ),
-}
-"""The paper's table 7. Its splits are fixed; the public sources are split by its rule
-(``benchmarks/tables/splits.py``)."""
+def _entry(name, facts):
+    fetch = public.FETCHERS.get(name)
+    if "openml" in facts:
+        fetch = partial(public.openml, facts["openml"], facts["task"])
+    return Entry(**facts, fetch=fetch)
+
+
+ELEVEN = {name: _entry(name, facts) for name, facts in public.FACTS["eleven"].items()}
+"""The paper's table 7 (``tables.json``). Its splits are fixed; the public sources are split by its
+rule (``benchmarks/tables/splits.py``)."""
 
 SMOKE = {
     "smoke_housing": ("california_housing", (240, 80, 80)),
@@ -332,7 +292,7 @@ def _checked(dataset):
         When they have not.
     """
     entry, name = ELEVEN[dataset.name], dataset.name
-    sizes = tuple(len(X) for X, _ in dataset.train_val_test)
+    sizes = [len(X) for X, _ in dataset.train_val_test]
     if sizes != entry.sizes:
         raise HarnessError(
             f"{name} has {sizes} rows in its parts, the paper {entry.sizes}; delete its folder in "
@@ -340,7 +300,7 @@ def _checked(dataset):
         )
     if entry.totals:
         y = np.concatenate([np.asarray(y) for _, y in dataset.train_val_test])
-        totals = tuple(np.unique(y, return_counts=True)[1][: len(entry.totals)].tolist())
+        totals = np.unique(y, return_counts=True)[1][: len(entry.totals)].tolist()
         if totals != entry.totals:
             raise HarnessError(
                 f"{name} has {totals} rows in its first classes, the paper {entry.totals}: it is "

@@ -8,7 +8,9 @@ in pieces straight into float32 arrays, so that a large table is in memory once.
 import bz2
 import io
 import itertools
+import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ from benchmarks.errors import HarnessError
 from benchmarks.tables.sources import check_recorded, data_home, download, fetch_openml_table
 from benchmarks.tables.splits import rows_checksum, split_rows, split_train
 
+FACTS = json.loads(Path(__file__).with_name("tables.json").read_text())
 PIECE = 10_000
 """Lines of text that are read at once."""
 UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases"
@@ -32,59 +35,10 @@ AUTHORS = "https://www.dropbox.com/s/o53umyg6mn3zhxy/data.tar.gz?dl=1"
 """The archive of the paper's authors, 4.1 GB: the arrays of all eleven tables."""
 
 AUTOGLUON = "https://autogluon.s3.us-west-2.amazonaws.com/datasets/tabular_example"
-AUTOGLUON_SHA1 = {
-    "helena": (
-        "61f290ee851695715662177b5726055cc7f8bccb",
-        "67d01556af5f78015de1151e3a3c81f71de6bc11",
-        "c55709b71ce79051e5f580e9edb73be81d41bf92",
-    ),
-    "jannis": (
-        "6b2cb95c8858aac965908e6973d8728ce13152c5",
-        "17332c6155d60aeb30ddc201f9da8dc93fa05584",
-        "c27654b99794de445bc4053ccb052800886d0d0a",
-    ),
-    "higgs_small": (
-        "65554dceee2c6647f348153412c099891c3b0516",
-        "63ab6b0ac6730ea63c18d106c6eb17f5874042f8",
-        "dd372975aae92ffcc3a0335299382f7ff1d889bc",
-    ),
-    "aloi": (
-        "62f8457a455506d83db0c671fe9d271d376ecb22",
-        "2e0e70dd710a441ac130a7b29a420acac26fbef4",
-        "3f9311df8b1a8cb0c0d9b51ad32e274e7f5eb36b",
-    ),
-    "year": (
-        "52a5b79a14a0fd69c94105f3212d9728dfc658ed",
-        "f5469142509a75c8ba2915fda74efe1fea221058",
-        "d5cf1b15c255a8a6ac0ab94f83373266944a7675",
-    ),
-    "covtype": (
-        "7cd56fed5f667dcebe6fb3eb096bc0166636bc5d",
-        "0e32c887a586963f4e7cb62d16964ec8dd57cf08",
-        "35883acd6db686e148338bb7c6f0c46df0039574",
-    ),
-}
+AUTOGLUON_SHA1 = FACTS["autogluon_sha1"]
 """AutoGluon's mirror of the paper's splits: of train.csv, val.csv and test.csv."""
 
-
-OPENML = {
-    "phoneme": (1489, "binary", 5404),
-    "magic": (1120, "binary", 19_020),
-    "credit_g": (31, "binary", 1000),
-    "spambase": (44, "binary", 4601),
-    "jm1": (1053, "binary", 10_885),
-    "bank_marketing": (1461, "binary", 45_211),
-    "telco_churn": (42178, "binary", 7043),
-    "letter": (6, "multiclass", 20_000),
-    "optdigits": (28, "multiclass", 5620),
-    "nursery": (26, "multiclass", 12_960),
-    "splice": (46, "multiclass", 3190),
-    "connect_4": (40668, "multiclass", 67_557),
-    "cpu_act": (197, "regression", 8192),
-    "wine_quality": (287, "regression", 6497),
-    "bike_sharing": (42712, "regression", 17_379),
-    "diamonds": (42225, "regression", 53_940),
-}
+OPENML = FACTS["openml"]
 """Small public tables, by the names of the studies: the number of OpenML, task and rows."""
 
 
@@ -122,7 +76,9 @@ def autogluon(name):
     return found
 
 
-def _openml(number, task):
+def openml(number, task):
+    """Return the three parts of a table of OpenML that the paper's rule splits: Helena and Jannis
+    (ChaLearn AutoML), Higgs (Baldi et al. 2014), ALOI (Geusebroek et al. 2005)."""
     X, y = fetch_openml_table(number)
     return _by_rule(X.to_numpy(np.float32), class_codes(y), task)
 
@@ -138,26 +94,6 @@ def class_codes(y):
 
 def _by_rule(X, y, task):
     return [(X[rows], y[rows]) for rows in split_rows(y, task)]
-
-
-def helena():
-    """Helena (ChaLearn AutoML), OpenML 41169: 65,196 rows, 27 numbers, 100 classes."""
-    return _openml(41169, "multiclass")
-
-
-def jannis():
-    """Jannis (ChaLearn AutoML), OpenML 41168: 83,733 rows, 54 numbers, 4 classes."""
-    return _openml(41168, "multiclass")
-
-
-def higgs_small():
-    """Higgs (Baldi et al. 2014), OpenML 23512: 98,050 rows, 28 numbers, 2 classes."""
-    return _openml(23512, "binary")
-
-
-def aloi():
-    """ALOI (Geusebroek et al. 2005), OpenML 42396: 108,000 rows, 128 numbers, 1,000 classes."""
-    return _openml(42396, "multiclass")
 
 
 def epsilon():
@@ -223,21 +159,21 @@ def year():
     """Year Prediction MSD (Bertin-Mahieux et al. 2011), UCI: 515,345 rows of 90 numbers; the last
     51,630 are the test rows."""
     path = download(f"{UCI}/00203/YearPredictionMSD.txt.zip", "YearPredictionMSD.txt.zip")
-    table = np.concatenate(
-        [chunk.to_numpy(np.float32) for chunk in pd.read_csv(path, header=None, chunksize=100_000)]
-    )
+    table = _read_numbers(path)
     X, y = table[:, 1:], table[:, 0].astype(np.float64)
     n_train = len(X) - 51_630
     train, val = split_train(y[:n_train], "regression")
     return [(X[train], y[train]), (X[val], y[val]), (X[n_train:], y[n_train:])]
 
 
+def _read_numbers(path):
+    chunks = pd.read_csv(path, header=None, chunksize=100_000)
+    return np.concatenate([chunk.to_numpy(np.float32) for chunk in chunks])
+
+
 def covtype():
     """Covertype (Blackard and Dean 1999), UCI: 581,012 rows of 54 numbers, 7 classes."""
-    path = download(f"{UCI}/covtype/covtype.data.gz", "covtype.data.gz", COVTYPE)
-    table = np.concatenate(
-        [chunk.to_numpy(np.float32) for chunk in pd.read_csv(path, header=None, chunksize=100_000)]
-    )
+    table = _read_numbers(download(f"{UCI}/covtype/covtype.data.gz", "covtype.data.gz", COVTYPE))
     return _by_rule(table[:, :-1], table[:, -1].astype(np.int64) - 1, "multiclass")
 
 
@@ -286,3 +222,8 @@ def _by_hand(name, files, how):
             f"into {folder} (or use the arrays of the paper's authors: --archive authors)"
         )
     return folder
+
+
+FETCHERS = {"epsilon": epsilon, "year": year, "covtype": covtype}
+FETCHERS |= {"yahoo": yahoo, "microsoft": microsoft}
+"""The tables of the eleven that are neither shipped nor OpenML's."""

@@ -6,6 +6,7 @@ import os
 import sys
 import tarfile
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pooch
 import requests
 from filelock import FileLock
 
-from benchmarks.errors import HarnessError, unknown
+from benchmarks.errors import HarnessError, told, unknown
 from benchmarks.files import new_folder, read_json, write_json
 from benchmarks.tables.splits import Dataset, split_rows, split_train
 
@@ -52,27 +53,31 @@ def download(url, name, checksum=None, timeout=TIMEOUT_S):
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / f".{name}.lock"):
         known = checksum or _recorded(home).get(name)
-        hooks = {"response": _close_refused}
-        downloader = pooch.HTTPDownloader(
-            progressbar=sys.stderr.isatty(), timeout=timeout, hooks=hooks
-        )
-        fetcher = pooch.create(
-            home, base_url="", registry={name: known}, urls={name: url}, retry_if_failed=1
-        )
-        before = pooch.get_logger().level
-        pooch.get_logger().setLevel("WARNING")
-        try:
+        how = {"progressbar": sys.stderr.isatty(), "hooks": {"response": _close_refused}}
+        downloader = pooch.HTTPDownloader(timeout=timeout, **how)
+        files = {"registry": {name: known}, "urls": {name: url}}
+        fetcher = pooch.create(home, base_url="", retry_if_failed=1, **files)
+        kinds = requests.RequestException, ValueError, OSError
+        advice = ". Nothing of it was kept; try again, or put the file at "
+        advice += f"{home / name} yourself."
+        with (
+            _quiet_pooch(),
+            told(f"{name} could not be downloaded from {url}", *kinds, advice=advice),
+        ):
             path = Path(fetcher.fetch(name, downloader=downloader))
-        except (requests.RequestException, ValueError, OSError) as error:
-            raise HarnessError(
-                f"{name} could not be downloaded from {url}: {error}. Nothing of it was kept; try "
-                f"again, or put the file at {home / name} yourself."
-            ) from error
-        finally:
-            pooch.get_logger().setLevel(before)
         if known is None:
             _record(home, name, pooch.file_hash(str(path), alg="sha256"))
     return path
+
+
+@contextmanager
+def _quiet_pooch():
+    before = pooch.get_logger().level
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        yield
+    finally:
+        pooch.get_logger().setLevel(before)
 
 
 def check_recorded(name, sha256):
@@ -127,47 +132,41 @@ def read_archive(folder, name, numeric_transform="quantile"):
         raise HarnessError(
             f"{folder} is no archive of {name}: it has no info.json, nor has {folder / name}"
         )
-    try:
+    kinds = ValueError, KeyError, OSError, EOFError
+    with told(f"{folder} cannot be read as the authors' archive", *kinds):
         task = TASK_TYPES[json.loads((folder / "info.json").read_text())["task_type"]]
         train_val_test = [_archived_part(folder, part) for part in PARTS]
-    except (ValueError, KeyError, OSError, EOFError) as error:
-        raise HarnessError(
-            f"{folder} cannot be read as the authors' archive: {type(error).__name__}: {error}"
-        ) from error
     return Dataset(name, task, *train_val_test, numeric_transform=numeric_transform)
 
 
 def unpack(path, folder):
     """Return a folder with what a tar file holds, unpacked once."""
-    if not folder.exists():
-        try:
-            with new_folder(folder) as new, tarfile.open(path) as archive:
-                archive.extractall(new, filter="data")
-        except (tarfile.TarError, OSError, EOFError) as error:
-            raise HarnessError(f"{path} cannot be unpacked: {error}") from error
+    if folder.exists():
+        return folder
+    with (
+        told(f"{path} cannot be unpacked", tarfile.TarError, OSError, EOFError),
+        new_folder(folder) as new,
+        tarfile.open(path) as archive,
+    ):
+        archive.extractall(new, filter="data")
     return folder
 
 
 def _archived_part(folder, part):
-    def array(kind, mode):
-        path = folder / f"{kind}_{part}.npy"
-        return np.load(path, mmap_mode=mode) if path.exists() else None
-
-    # Numbers stay on the disk until they are used: a large table is then held by nobody but the
-    # model that copies it.
-    numbers, categories, y = array("N", "r"), array("C", None), array("y", None)
-    if y is None or (numbers is None and categories is None):
+    paths = {kind: folder / f"{kind}_{part}.npy" for kind in "NCy"}
+    frames = []
+    if paths["N"].exists():
+        # Numbers stay on the disk until they are used: a large table is then held by nobody but the
+        # model that copies it.
+        numbers = np.load(paths["N"], mmap_mode="r")
+        columns = [f"n{i}" for i in range(numbers.shape[1])]
+        frames.append(pd.DataFrame(numbers, columns=columns, copy=False))
+    if paths["C"].exists():
+        frames.append(pd.DataFrame(np.load(paths["C"]).astype(object)).add_prefix("c"))
+    if not frames or not paths["y"].exists():
         raise OSError(f"y_{part}.npy, or both N_{part}.npy and C_{part}.npy, are not there")
-    frames = [
-        pd.DataFrame(values, columns=[f"{kind}{i}" for i in range(values.shape[1])], copy=False)
-        for kind, values in (
-            ("n", numbers),
-            ("c", categories if categories is None else categories.astype(object)),
-        )
-        if values is not None
-    ]
     X = frames[0] if len(frames) == 1 else pd.concat(frames, axis=1)
-    return X, pd.Series(y, name="target")
+    return X, pd.Series(np.load(paths["y"]), name="target")
 
 
 def write_archive(folder, task, train_val_test):
@@ -188,16 +187,13 @@ def fetch_openml_table(number):
     :func:`data_home`."""
     from sklearn.datasets import fetch_openml
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it tries again is no news
-            bunch = fetch_openml(
-                data_id=number, as_frame=True, data_home=str(data_home() / "openml"), parser="auto"
-            )
-    except (OSError, ValueError) as error:
-        raise HarnessError(
-            f"OpenML dataset {number} could not be fetched: {type(error).__name__}: {error}"
-        ) from error
+    home = str(data_home() / "openml")
+    with (
+        told(f"OpenML dataset {number} could not be fetched", OSError, ValueError),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # that it tries again is no news
+        bunch = fetch_openml(data_id=number, as_frame=True, data_home=home, parser="auto")
     if bunch.target is None:
         raise HarnessError(
             f"OpenML dataset {number} names no target column; download it and use --data FILE "
@@ -310,10 +306,8 @@ def read_table(folder, table):
     if table not in facts or not path.exists():
         there = [name for name in facts if (Path(folder) / f"{name}.parquet").exists()]
         raise HarnessError(f"{folder}: {unknown('the table', table, there)}")
-    try:
+    with told(f"{path} is damaged", ValueError, OSError):
         frame = pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise HarnessError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     if "target" not in frame:
         raise HarnessError(f"{path} has no column target")
     X = frame.drop(columns=["target", "split"], errors="ignore")
@@ -341,27 +335,21 @@ def read_file(path, target, split=None, task=None):
         When the file cannot be read, or a column is not there or of no use.
     """
     path = Path(path)
-    reader = pd.read_parquet if path.suffix == ".parquet" else pd.read_csv
-    if path.suffix != ".parquet" and ".csv" not in path.suffixes:
+    is_parquet = path.suffix == ".parquet"
+    if not is_parquet and ".csv" not in path.suffixes:
         raise HarnessError(f"{path}: --data takes a .csv or .parquet file, or openml:NUMBER")
-    try:
-        table = reader(path)
-    except FileNotFoundError:
-        raise HarnessError(f"{path}: there is no such file") from None
-    except (ValueError, OSError) as error:
-        raise HarnessError(
-            f"{path} is damaged or not what its name says: {type(error).__name__}: {error}"
-        ) from error
+    if not path.exists():
+        raise HarnessError(f"{path}: there is no such file")
+    with told(f"{path} is damaged or not what its name says", ValueError, OSError):
+        table = pd.read_parquet(path) if is_parquet else pd.read_csv(path)
     for column in filter(None, (target, split)):
         if column not in table.columns:
-            raise HarnessError(
-                f"{path}: {unknown('the column', column, list(map(str, table.columns)))}"
-            )
+            there = list(map(str, table.columns))
+            raise HarnessError(f"{path}: {unknown('the column', column, there)}")
     X = table.drop(columns=[target, split] if split else [target])
-    if path.suffix != ".parquet":
-        X = X.assign(
-            **{name: dates for name in X.columns if (dates := _dates(X[name])) is not None}
-        )
+    if not is_parquet:
+        dates = {name: _dates(X[name]) for name in X.columns}
+        X = X.assign(**{name: found for name, found in dates.items() if found is not None})
     return from_table(dataset_name(path), X, table[target], table[split] if split else None, task)
 
 

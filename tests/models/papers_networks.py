@@ -50,6 +50,8 @@ def assert_same_function(net, outputs, expected):
 def n_parameters(model, table):
     """Return the size of the paper's tuned network."""
     entry: Any = MODELS[model]
-    estimator = entry.regressor(**entry.own(None), **PAPER["tuned_configs"][table][model])
+    estimator = entry.regressor(
+        **entry.parameters(None, "default", "plain"), **PAPER["tuned_configs"][table][model]
+    )
     net = estimator._build_net(TABLES[table], 1, some_rows(TABLES[table]))
     return sum(parameter.numel() for parameter in net.parameters())
