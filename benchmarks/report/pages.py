@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from markdown_it import MarkdownIt
 
-from benchmarks.errors import HarnessError
+from benchmarks.errors import told
 from benchmarks.files import locked, new_file, write_text
 from benchmarks.models.registry import MODELS
 from benchmarks.report import figures
@@ -136,17 +136,13 @@ def write(table, out):
     """Write ``report/`` into a results folder: table.parquet, figures, report.md, report.html;
     return the folder."""
     folder = Path(out) / "report"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder):
-            with new_file(folder / "table.parquet") as new:
-                table.to_parquet(new)
-            captions = figures.draw(table, folder)
-            text = "\n\n".join([*_parts(table, captions), *_searches(out)]) + "\n"
-            write_text(folder / "report.md", text)
-            write_text(folder / "report.html", as_html(text, folder))
-    except OSError as error:
-        raise HarnessError(f"{folder} could not be written ({error})") from error
+    with told(f"{folder} could not be written", OSError), locked(folder):
+        with new_file(folder / "table.parquet") as new:
+            table.to_parquet(new)
+        captions = figures.draw(table, folder)
+        text = "\n\n".join([*_parts(table, captions), *_searches(out)]) + "\n"
+        write_text(folder / "report.md", text)
+        write_text(folder / "report.html", as_html(text, folder))
     return folder
 
 

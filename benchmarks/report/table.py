@@ -10,34 +10,20 @@ from benchmarks.files import tell, tell_damaged
 from benchmarks.runs.results import FORMAT, PAPER, STAGES, read, run_name
 
 PARTS = ("train", "val", "test")
-COLUMNS = {
-    "dataset": "str",
-    "name": "str",  # of the model, with its configuration and variant: see label
-    "model": "str",
-    "config": "str",
-    "variant": "str",
-    "protocol": "str",
-    "stage": "str",  # evaluation, ensemble, trial
-    "index": "int64",  # seed, number of the ensemble, number of the trial
-    "train_score": "float64",
-    "val_score": "float64",
-    "test_score": "float64",
-    "fit_s": "float64",
-    "predict_s": "float64",
-    "hours": "float64",  # of all trials up to this one
-    "n_parameters": "float64",
-    "n_iter": "float64",
-    "best_iter": "float64",
-    "hit_time_limit": "boolean",
-    "time_limit": "float64",
-    "host_mb": "float64",
-    "gpu_mb": "float64",
-    "state": "str",
-    "device": "str",
-    "processor": "str",
-    "tabdl": "str",
-    "commit": "str",
-}
+TEXTS = (
+    *("dataset", "name", "model", "config", "variant", "protocol", "stage", "state", "device"),
+    *("processor", "tabdl", "commit"),
+)
+"""``name`` is the model with its configuration and variant, see :func:`label`; ``stage`` is
+evaluation, ensemble or trial."""
+NUMBERS = (
+    *("train_score", "val_score", "test_score", "fit_s", "predict_s", "hours", "n_parameters"),
+    *("n_iter", "best_iter", "time_limit", "host_mb", "gpu_mb"),
+)
+"""``hours`` are those of all trials up to this one."""
+COLUMNS = dict.fromkeys(TEXTS, "str") | dict.fromkeys(NUMBERS, "float64")
+COLUMNS |= {"index": "int64", "hit_time_limit": "boolean"}
+"""``index`` is the seed, the number of the ensemble or that of the trial."""
 
 
 def collect(out):
@@ -47,9 +33,8 @@ def collect(out):
     """
     lines = [line for folder in _folders(out) for line in _lines(folder)]
     table = pd.DataFrame(lines, columns=list(COLUMNS)).astype(COLUMNS)
-    return table.sort_values(
-        ["dataset", "name", "stage", "index"], kind="stable", ignore_index=True
-    )
+    order = ["dataset", "name", "stage", "index"]
+    return table.sort_values(order, kind="stable", ignore_index=True)
 
 
 def _folders(out):
@@ -89,11 +74,8 @@ def _lines(folder):
     if report is None:
         return []
     identity = report["identity"]
-    common = {
-        name: identity[name]
-        for name in ("dataset", "model", "config", "protocol", "time_limit", "tabdl", "device")
-    }
-    common |= {"stage": identity["stage"], "variant": identity["variant"] or ""}
+    names = ("dataset", "model", "config", "protocol", "time_limit", "tabdl", "device", "stage")
+    common = {name: identity[name] for name in names} | {"variant": identity["variant"] or ""}
     common["name"] = label(identity["model"], identity["config"], identity["variant"])
     common |= {"commit": report["commit"], "processor": report["machine"]["processor"]}
     if identity["stage"] == "tuning":
@@ -101,32 +83,19 @@ def _lines(folder):
     metrics = report["metrics"]
     scores = {f"{part}_score": metrics[part]["score"] for part in PARTS if part in metrics}
     times = {f"{name}_s": seconds for name, seconds in report["seconds"].items()}
-    same = {
-        name: report[name]
-        for name in ("n_parameters", "n_iter", "best_iter", "hit_time_limit", "device")
-        if name in report
-    }
-    return [
-        common | {"index": int(folder.name)} | scores | times | same | report.get("peak_memory", {})
-    ]
+    names = ("n_parameters", "n_iter", "best_iter", "hit_time_limit", "device")
+    same = {name: report[name] for name in names if name in report}
+    memory = report.get("peak_memory", {})
+    return [common | {"index": int(folder.name)} | scores | times | same | memory]
 
 
 def _trials(path, common):
+    names = {"number": "index", "value": "val_score", "seconds": "fit_s"}
     try:
-        trials = pd.read_parquet(path)
-        hours = trials["seconds"].fillna(0).cumsum() / 3600
-        return [
-            common
-            | {
-                "stage": "trial",
-                "index": t.number,
-                "state": t.state,
-                "val_score": t.value,
-                "fit_s": t.seconds,
-            }
-            | {"hours": hour, "n_iter": t.n_iter}
-            for t, hour in zip(trials.itertuples(), hours, strict=True)
-        ]
+        trials = pd.read_parquet(path).rename(columns=names)
+        trials["hours"] = trials["fit_s"].fillna(0).cumsum() / 3600
+        found = trials[["index", "state", "val_score", "fit_s", "hours", "n_iter"]]
+        return [common | {"stage": "trial"} | line for line in found.to_dict("records")]
     except Exception as error:  # pyarrow's, the system's, or of columns that are not there
         tell_damaged(path, error)
         return []

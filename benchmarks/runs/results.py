@@ -14,7 +14,7 @@ from typing import Any
 
 import tabdl
 from benchmarks.tables.datasets import Source, load
-from benchmarks.errors import HarnessError
+from benchmarks.errors import HarnessError, told
 from benchmarks.files import new_folder, read_json
 from benchmarks.models.registry import MODELS
 from benchmarks.runs.provenance import provenance
@@ -27,46 +27,28 @@ PROTOCOLS = ("plain", "paper")
 NAME = re.compile(r"[\w][\w.-]*")
 """What a dataset, a model and a configuration may be called: they name folders."""
 
-NUMBER = (int, float)
+NUMBER, TEXT, NONE = (int, float), (str,), (type(None),)
 SCORE = {"score": NUMBER}
 COMMON = {
-    "identity": {
-        "format": int,
-        "tabdl": str,
-        "dataset": str,
-        "model": str,
-        "config": str,
-        "variant": (str, type(None)),
-        "protocol": str,
-        "device": str,
-        "time_limit": (*NUMBER, type(None)),
-    },
-    "commit": (str, type(None)),
+    "identity": dict.fromkeys(("tabdl", "dataset", "model", "config", "protocol", "device"), TEXT)
+    | {"format": int, "variant": TEXT + NONE, "time_limit": NUMBER + NONE},
+    "commit": TEXT + NONE,
     "machine": {"processor": str},
 }
+FIT = {"seconds": {"fit": NUMBER}}
 STAGES = {
     "evaluation": {
-        "metrics": {"train": SCORE, "val": SCORE, "test": SCORE},
-        "seconds": {"fit": NUMBER, "cpu": NUMBER, "predict": NUMBER},
+        "metrics": dict.fromkeys(("train", "val", "test"), SCORE),
+        "seconds": dict.fromkeys(("fit", "cpu", "predict"), NUMBER),
         "history": {},
-        "peak_memory": {"host_mb": NUMBER, "gpu_mb": (*NUMBER, type(None))},
-        "n_parameters": int,
-        "n_iter": int,
-        "best_iter": int,
+        "peak_memory": {"host_mb": NUMBER, "gpu_mb": NUMBER + NONE},
+        **dict.fromkeys(("n_parameters", "n_iter", "best_iter"), int),
         "hit_time_limit": bool,
         "device": str,
     },
-    "ensemble": {
-        "metrics": {"val": SCORE, "test": SCORE},
-        "seconds": {"fit": NUMBER},
-        "weights": {},
-    },
-    "tuning": {
-        "parameters": {},
-        "best": {"number": int, "val_score": NUMBER},
-        "trials": {},
-        "seconds": {"fit": NUMBER},
-    },
+    "ensemble": FIT | {"metrics": {"val": SCORE, "test": SCORE}, "weights": {}},
+    "tuning": FIT
+    | {"parameters": {}, "best": {"number": int, "val_score": NUMBER}, "trials": {}},
 }
 """What the report of each stage holds, with its types; a dict is a dict of these."""
 
@@ -268,14 +250,9 @@ def write(folder, report, files=None):
     HarnessError
         When the disk is full or the folder cannot be written.
     """
-    try:
-        with new_folder(folder) as new:
-            for name, save in (files or {}).items():
-                save(new / name)
-            text = json.dumps(report | provenance(), indent=1)
-            (new / "report.json").write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise HarnessError(
-            f"{folder} could not be written ({error}): it is not marked done; the same command "
-            f"does it again"
-        ) from error
+    advice = ". It is not marked done; the same command does it again"
+    with told(f"{folder} could not be written", OSError, advice=advice), new_folder(folder) as new:
+        for name, save in (files or {}).items():
+            save(new / name)
+        text = json.dumps(report | provenance(), indent=1)
+        (new / "report.json").write_text(text + "\n", encoding="utf-8")

@@ -4,6 +4,7 @@ needs."""
 import importlib.util
 import shutil
 import sys
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,7 +13,7 @@ import optuna
 from benchmarks.runs import ensemble as ensembles, tune as tuning
 from benchmarks.tables.datasets import load
 from benchmarks.runs.display import Display
-from benchmarks.errors import HarnessError
+from benchmarks.errors import HarnessError, told
 from benchmarks.runs.evaluate import evaluate as evaluate_one, folder_of
 from benchmarks.runs.executors import Executor
 from benchmarks.files import locked
@@ -67,6 +68,14 @@ class Plan:
         self.failures[name] = reason
         print(f"failed: {name}: {reason}", file=sys.stderr, flush=True)
 
+    @contextmanager
+    def failing(self, experiment):
+        """Keep a HarnessError of the block as why an experiment failed."""
+        try:
+            yield
+        except HarnessError as error:
+            self.fail(_name(experiment), str(error))
+
     def has_failed(self, experiment):
         """Return whether something has happened to an experiment."""
         return _name(experiment) in self.failures
@@ -83,7 +92,8 @@ def check(plan, stages):
     is_search = "tune" in stages and any(e.config == "tuned" for e in plan.experiments)
     if is_search and plan.storage is not None:
         tuning.open_database(tuning.Search(1, storage=plan.storage))
-    absent = _not_installed("matplotlib", "scikit_posthocs", "pyarrow")
+    needed = ("matplotlib", "scikit_posthocs", "pyarrow")
+    absent = [name for name in needed if importlib.util.find_spec(name) is None]
     if "report" in stages and absent:
         raise HarnessError(
             f"the stage report needs {', '.join(absent)}: pip install 'tabdl[bench]'"
@@ -96,39 +106,25 @@ def check(plan, stages):
             MODELS[experiment.model].check_parameters(experiment.variant)
 
 
-def _not_installed(*modules):
-    return [name for name in modules if importlib.util.find_spec(name) is None]
-
-
 def tune(plan):
     """Search the best configuration of every experiment whose configuration is to be searched."""
     searches = {}
     for experiment in plan.going():
         if experiment.config == "tuned":
-            try:
+            with plan.failing(experiment):
                 searches[experiment] = _search(plan, experiment)
-            except HarnessError as error:
-                plan.fail(_name(experiment), str(error))
     while searches:
         _trials(plan, searches)
         for experiment, search in list(searches.items()):
-            try:
-                report = (
-                    None
-                    if _name(experiment) in plan.failures
-                    else tuning.finish(experiment, search)
-                )
-            except HarnessError as error:
-                plan.fail(_name(experiment), str(error))
-            if _name(experiment) in plan.failures:
-                del searches[experiment]
-            elif report is not None:
-                best = report["best"]
+            report = None
+            with plan.failing(experiment):
+                report = None if plan.has_failed(experiment) else tuning.finish(experiment, search)
+            if report is not None:
+                best = report["best"]["val_score"]
                 number = sum(report["trials"].values()) - report["trials"].get("RETRIED", 0)
-                plan.display.say(
-                    f"{_name(experiment)}: best of {number} trials "
-                    f"{best['val_score']:.4f} (validation)"
-                )
+                line = f"best of {number} trials {best:.4f} (validation)"
+                plan.display.say(f"{_name(experiment)}: {line}")
+            if report is not None or plan.has_failed(experiment):
                 del searches[experiment]
 
 
@@ -145,9 +141,7 @@ def _search(plan, experiment):
 
 
 def _search_of(plan, n_trials=1):
-    return tuning.Search(
-        n_trials, plan.prune, plan.search_seed, plan.storage, hours=plan.hours
-    )
+    return tuning.Search(n_trials, plan.prune, plan.search_seed, plan.storage, hours=plan.hours)
 
 
 def _trials(plan, searches):
@@ -190,10 +184,8 @@ def evaluate_runs(plan, tasks):
         if error is not None:
             plan.fail(_name(experiment), error)
             continue
-        score, cut = (
-            report["metrics"]["test"]["score"],
-            " (cut)" if report["hit_time_limit"] else "",
-        )
+        score = report["metrics"]["test"]["score"]
+        cut = " (cut)" if report["hit_time_limit"] else ""
         note = "found" if report["was_there"] else f"{report['seconds']['fit']:.1f} s"
         plan.display.say(f"{_name(experiment)} seed {seed}: {score:.4f}{cut}, {note}")
 
@@ -210,13 +202,10 @@ def ensemble(plan):
     for source in dict.fromkeys(e.source for e in plan.going()):
         models = [e for e in plan.going() if e.source == source]
         if len(models) > 1:
-            for i, seeds in enumerate(fives or [tuple(plan.seeds)]):
-                tasks.append(
-                    (
-                        f"{source.name} {ensembles.GREEDY}",
-                        partial(ensembles.greedy, models, i, seeds),
-                    )
-                )
+            tasks += [
+                (f"{source.name} {ensembles.GREEDY}", partial(ensembles.greedy, models, i, seeds))
+                for i, seeds in enumerate(fives or [tuple(plan.seeds)])
+            ]
     if not tasks and plan.going():
         raise HarnessError(
             "nothing to average: an ensemble is of five seeds (--seeds 0 1 2 3 4), a greedy "
@@ -256,13 +245,6 @@ def _remove(*folders):
 
 
 def _remove_study(plan, experiment):
-    try:
-        optuna.delete_study(
-            study_name=tuning.study_name(experiment, _search_of(plan)), storage=plan.storage
-        )
-    except KeyError:
-        return
-    except Exception as error:
-        raise HarnessError(
-            f"the study cannot be deleted: {type(error).__name__}: {error}"
-        ) from error
+    name = tuning.study_name(experiment, _search_of(plan))
+    with told("the study cannot be deleted", Exception), suppress(KeyError):
+        optuna.delete_study(study_name=name, storage=plan.storage)

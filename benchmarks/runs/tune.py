@@ -26,7 +26,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from benchmarks.tables.datasets import load
-from benchmarks.errors import HarnessError
+from benchmarks.errors import HarnessError, told
 from benchmarks.files import locked
 from benchmarks.runs.metrics import metrics, predictions
 from benchmarks.models.registry import MODELS
@@ -38,7 +38,6 @@ SEEDS_APART = 1_000_003
 """Between the samplers of two searches; a trial adds its place."""
 WORKER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.lock")
 """The names of workers' locks: a UUID each."""
-CLOSED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True)
@@ -72,33 +71,15 @@ class Search:
     hours: float | None = None
 
 
-class _Lock:
-    """A lock of the journal that the system releases when its process dies."""
-
-    def __init__(self, path):
-        self._lock = FileLock(path)
-
-    def acquire(self):
-        self._lock.acquire()
-        return True
-
-    def release(self):
-        self._lock.release()
-
-
 class _Surplus(Exception):
     """A trial that was begun when there were enough already."""
 
 
 def identity(experiment, search):
     """Return what a finished search must agree in."""
-    own = {
-        "stage": "tuning",
-        "n_trials": search.n_trials,
-        "prune": search.prune,
-        "search_seed": search.seed,
-    }
-    return experiment.identity() | own | ({} if search.hours is None else {"hours": search.hours})
+    own = {"stage": "tuning", "n_trials": search.n_trials, "prune": search.prune}
+    hours = {} if search.hours is None else {"hours": search.hours}
+    return experiment.identity() | own | {"search_seed": search.seed} | hours
 
 
 def study_folder(experiment):
@@ -125,15 +106,11 @@ def open_study(experiment, search):
     HarnessError
         When the database cannot be reached or the journal is damaged.
     """
-    pruner = (
-        optuna.pruners.MedianPruner(n_warmup_steps=10)
-        if search.prune
-        else optuna.pruners.NopPruner()
-    )
+    pruners = optuna.pruners
     how = {
         "study_name": study_name(experiment, search),
         "direction": "maximize",
-        "pruner": pruner,
+        "pruner": pruners.MedianPruner(n_warmup_steps=10) if search.prune else pruners.NopPruner(),
         "load_if_exists": True,
     }
     if search.storage is not None:
@@ -141,32 +118,19 @@ def open_study(experiment, search):
         with _database_errors():
             return optuna.create_study(storage=storage, **how)
     path = study_folder(experiment) / "journal.log"
-    try:
+    # Whatever Optuna makes of a line that it did not write.
+    advice = ". Remove its folder, or repeat the search with --force."
+    with told(f"{path} is damaged or cannot be written", Exception, advice=advice):
         path.parent.mkdir(parents=True, exist_ok=True)
-        return optuna.create_study(storage=_journal(path), **how)
-    except OSError as error:
-        raise HarnessError(f"{path} could not be read or written ({error})") from error
-    except Exception as error:  # whatever Optuna makes of a line that it did not write
-        raise HarnessError(
-            f"{path} is damaged ({type(error).__name__}: {error}). Remove its folder, or repeat "
-            f"the search with --force."
-        ) from error
+        lock = FileLock(f"{path}.lock")  # the system releases it when its process dies
+        journal = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+        return optuna.create_study(storage=journal, **how)
 
 
-def _journal(path):
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=_Lock(f"{path}.lock")))
-
-
-@contextmanager
 def _database_errors():
     """Turn whatever a database's driver raises into the harness's error."""
-    try:
-        yield
-    except Exception as error:
-        raise HarnessError(
-            f"the study cannot be opened: {type(error).__name__}: {error}. --storage takes the "
-            f"URL of a database, such as postgresql+psycopg://host:5432/name"
-        ) from error
+    advice = ". --storage takes the URL of a database, such as postgresql+psycopg://host:5432/name"
+    return told("the study cannot be opened", Exception, advice=advice)
 
 
 def open_database(search):
@@ -187,15 +151,11 @@ def open_database(search):
         )
 
 
-def counts(trial):
-    """Whether a trial counts towards the number asked for: not one that was killed, nor one too
-    many."""
-    return trial.state != TrialState.FAIL or "error" in trial.user_attrs
-
-
-def is_closed(trial):
-    """Whether a trial that counts has ended."""
-    return counts(trial) and (trial.state in CLOSED or trial.state == TrialState.FAIL)
+def counted(study):
+    """Return the trials that count towards the number asked for: not those that were killed, nor
+    those that were too many."""
+    trials = study.get_trials(deepcopy=False)
+    return [t for t in trials if t.state != TrialState.FAIL or "error" in t.user_attrs]
 
 
 def has_enough(trials, search):
@@ -214,16 +174,16 @@ def run_trial(experiment, search):
     study = open_study(experiment, search)
     with _claimed(experiment, search) as claim:
         retry_killed(experiment, study, search)
-        trials = [trial for trial in study.get_trials(deepcopy=False) if counts(trial)]
-        if has_enough(trials, search) and not _waiting(study):
+        if has_enough(counted(study), search) and not is_waiting(study):
             return None
         objective = _Objective(experiment, search, claim)
         study.optimize(objective, n_trials=1, catch=(Exception,))
     return objective.number
 
 
-def _waiting(study):
-    return study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+def is_waiting(study):
+    """Whether a trial of a worker that was killed is to be done again."""
+    return bool(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
 
 @contextmanager
@@ -233,12 +193,8 @@ def _claimed(experiment, search):
     if search.storage is not None:
         yield None
         return
-    claim = FileLock(study_folder(experiment) / "claim.lock")
-    claim.acquire()
-    try:
+    with FileLock(study_folder(experiment) / "claim.lock") as claim:
         yield claim
-    finally:
-        claim.release(force=True)
 
 
 def retry_killed(experiment, study, search):
@@ -287,17 +243,14 @@ class _Objective:
 
     def __call__(self, trial):
         with self._alive(trial):
-            place = sum(
-                counts(t) for t in trial.study.get_trials(deepcopy=False) if t.number < trial.number
-            )
+            place = sum(t.number < trial.number for t in counted(trial.study))
             if place >= self.search.n_trials:
                 raise _Surplus
             self.number = trial.number
             data = load(self.experiment.source).search_data
             # Univariate, as the paper's: Optuna's default has become another.
             seed = self.search.seed * SEEDS_APART + place
-            sampler = optuna.samplers.TPESampler(seed=seed, multivariate=False)
-            trial.study.sampler = sampler
+            trial.study.sampler = optuna.samplers.TPESampler(seed=seed, multivariate=False)
             config = MODELS[self.experiment.model].space(trial, data)
             trial.set_user_attr("config", config)
             if self.claim is not None:
@@ -329,15 +282,11 @@ class _Objective:
             score = metrics(data.val[1], predictions(fit, data.val[0]), fit.classes)["score"]
         except Exception as error:
             trial.set_user_attr("error", f"{type(error).__name__}: {error}")
-            trial.set_user_attr("seconds", time.perf_counter() - start)
             raise
-        seconds = time.perf_counter() - start
-        for name, value in {
-            "seconds": seconds,
-            "n_iter": fit.n_iter,
-            "best_iter": fit.best_iter,
-        }.items():
-            trial.set_user_attr(name, value)
+        finally:
+            trial.set_user_attr("seconds", time.perf_counter() - start)
+        trial.set_user_attr("n_iter", fit.n_iter)
+        trial.set_user_attr("best_iter", fit.best_iter)
         if self.was_pruned:
             raise optuna.TrialPruned
         if not np.isfinite(score):
@@ -373,11 +322,10 @@ def finish(experiment, search, poll_s=0.5):
         study = open_study(experiment, search)
         with _claimed(experiment, search):
             retry_killed(experiment, study, search)
-            trials = [trial for trial in study.get_trials(deepcopy=False) if counts(trial)]
-        is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
-        if not has_enough(trials, search) or is_waiting:
+            trials = counted(study)
+        if not has_enough(trials, search) or is_waiting(study):
             return None
-        if all(map(is_closed, trials)):
+        if all(trial.state.is_finished() for trial in trials):
             with locked(experiment.folder / "tuning"):
                 if done(experiment.folder / "tuning", asked) is None:
                     _write(experiment, asked, study, trials)
@@ -396,20 +344,13 @@ def _write(experiment, asked, study, trials):
     best = max(complete, key=lambda trial: (trial.value, -trial.number))
     trials = sorted(trials, key=lambda trial: trial.number)
     table = trial_table(trials)
+    retried = [t for t in trials if "retry_of" in t.user_attrs or "failed_trial" in t.system_attrs]
+    place = {"number": trials.index(best), "val_score": best.value}
     report = {
         "identity": asked,
         "parameters": best.user_attrs["config"],
-        "best": {
-            "number": trials.index(best),
-            "val_score": best.value,
-            "best_iter": best.user_attrs["best_iter"],
-        },
-        "trials": table["state"].value_counts().to_dict()
-        | {
-            "RETRIED": sum(
-                "retry_of" in t.user_attrs or "failed_trial" in t.system_attrs for t in trials
-            )
-        },
+        "best": place | {"best_iter": best.user_attrs["best_iter"]},
+        "trials": table["state"].value_counts().to_dict() | {"RETRIED": len(retried)},
         "seconds": {"fit": float(table["seconds"].sum())},
     }
     write(experiment.folder / "tuning", report, {"trials.parquet": table.to_parquet})
