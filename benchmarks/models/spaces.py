@@ -8,21 +8,45 @@ with probability one half, else drawn", that is a categorical beside it.
 import itertools
 
 
-def _zero_or(trial, name, low, high, log=False):
-    if trial.suggest_categorical(f"{name} > 0", [False, True]):
-        return trial.suggest_float(name, low, high, log=log)
-    return 0.0
+def between(low, high, **how):
+    """Return how a parameter is drawn: a whole number where ``low`` is one, else a float."""
+    kind = "suggest_int" if isinstance(low, int) else "suggest_float"
+    return lambda trial, name: getattr(trial, kind)(name, low, high, **how)
+
+
+def zero_or(low, high, **how):
+    """Return how a parameter is drawn: zero, or as :func:`between` says."""
+
+    def draw(trial, name):
+        if trial.suggest_categorical(f"{name} > 0", [False, True]):
+            return between(low, high, **how)(trial, name)
+        return 0.0
+
+    return draw
+
+
+def one_of(*choices):
+    """Return how a parameter is drawn: one of some values."""
+    return lambda trial, name: trial.suggest_categorical(name, choices)
+
+
+LR = between(1e-5, 1e-2, log=True)
+DECAY = between(1e-6, 1e-3, log=True)
+ZERO_OR_DECAY = zero_or(1e-6, 1e-3, log=True)
+HALF = between(0.0, 0.5)
+
+
+def drawn(trial, **space):
+    """Return parameters of a trial, in the order given; what is not drawn is a value."""
+    return {name: how(trial, name) if callable(how) else how for name, how in space.items()}
 
 
 def mlp(trial, data):
     """Up to 8 layers of 512, or 16 of 1,024 on the large tables; widths of the first, the middle
     and the last layer."""
-    return {
-        **_hidden_layers(trial, data, 1, 16 if data.is_large else 8),
-        "dropout": _zero_or(trial, "dropout", 0.0, 0.5),
-        "lr": trial.suggest_float("lr", 1e-5, 1e-2, log=True),
-        "weight_decay": _zero_or(trial, "weight_decay", 1e-6, 1e-3, log=True),
-    } | _embedding(trial, data)
+    layers = _hidden_layers(trial, data, 1, 16 if data.is_large else 8)
+    found = drawn(trial, dropout=zero_or(0.0, 0.5), lr=LR, weight_decay=ZERO_OR_DECAY)
+    return layers | found | _embedding(trial, data)
 
 
 def _hidden_layers(trial, data, fewest, most):
@@ -35,126 +59,86 @@ def _hidden_layers(trial, data, fewest, most):
     return {"n_blocks": n_blocks, "d_block": [widths["first"], *middle, *last]}
 
 
+def _embedding(trial, data):
+    return drawn(trial, d_embedding=between(64, 512)) if data.has_categories else {}
+
+
 def snn(trial, data):
     """2 to 16 layers of 512, or 32 of 1,024 on the large tables; the lowest weight decay differs
     from table to table in the authors' configuration files."""
-    has_less_decay = data.name in ("adult", "helena", "jannis", "aloi")
-    return {
-        **_hidden_layers(trial, data, 2, 32 if data.is_large else 16),
-        "dropout": _zero_or(trial, "dropout", 0.0, 0.1),
-        "lr": trial.suggest_float("lr", 1e-5, 1e-2, log=True),
-        "weight_decay": _zero_or(
-            trial, "weight_decay", 1e-6 if has_less_decay else 1e-5, 1e-3, log=True
-        ),
-    } | _embedding(trial, data)
+    least = 1e-6 if data.name in ("adult", "helena", "jannis", "aloi") else 1e-5
+    layers = _hidden_layers(trial, data, 2, 32 if data.is_large else 16)
+    decay = zero_or(least, 1e-3, log=True)
+    found = drawn(trial, dropout=zero_or(0.0, 0.1), lr=LR, weight_decay=decay)
+    return layers | found | _embedding(trial, data)
 
 
 def dcn_v2(trial, data):
     """Up to 8 cross layers and 8 hidden layers of 512, or 16 each of 1,024 on the large tables."""
     most = 16 if data.is_large else 8
-    return {
-        "n_cross_layers": trial.suggest_int("n_cross_layers", 1, most),
-        "n_blocks": trial.suggest_int("n_blocks", 1, most),
-        "d_block": trial.suggest_int("d_block", 64, 1024 if data.is_large else 512),
-        "cross_dropout": _zero_or(trial, "cross_dropout", 0.0, 0.5),
-        "hidden_dropout": trial.suggest_float("hidden_dropout", 0.0, 0.5),
-        "lr": trial.suggest_float("lr", 1e-5, 1e-2, log=True),
-        "weight_decay": _zero_or(trial, "weight_decay", 1e-6, 1e-3, log=True),
-    } | _embedding(trial, data)
+    space = {"n_cross_layers": between(1, most), "n_blocks": between(1, most)}
+    space |= {"d_block": between(64, 1024 if data.is_large else 512)}
+    space |= {"cross_dropout": zero_or(0.0, 0.5), "hidden_dropout": HALF}
+    return drawn(trial, **space, lr=LR, weight_decay=ZERO_OR_DECAY) | _embedding(trial, data)
 
 
 def autoint(trial, data):
     """The paper's; a smaller one for ALOI and the large tables, as for FT-Transformer."""
+    space = {"n_blocks": between(1, 6), "d_block": between(8, 64, step=2), "n_heads": 2}
+    return drawn(trial, **space, attention_dropout=HALF, **_of_tokens(data))
+
+
+def _of_tokens(data):
     is_b = costs_much(data)
-    return {
-        "n_blocks": trial.suggest_int("n_blocks", 1, 6),
-        "d_block": trial.suggest_int("d_block", 8, 64, step=2),
-        "n_heads": 2,
-        "attention_dropout": trial.suggest_float("attention_dropout", 0.0, 0.5),
-        "residual_dropout": 0.0 if is_b else _zero_or(trial, "residual_dropout", 0.0, 0.2),
-        "lr": trial.suggest_float("lr", 3e-5 if is_b else 1e-5, 3e-4 if is_b else 1e-3, log=True),
-        "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-3, log=True),
-    }
-
-
-def _embedding(trial, data):
-    return {"d_embedding": trial.suggest_int("d_embedding", 64, 512)} if data.has_categories else {}
+    lr = between(3e-5, 3e-4, log=True) if is_b else between(1e-5, 1e-3, log=True)
+    dropout = 0.0 if is_b else zero_or(0.0, 0.2)
+    return {"residual_dropout": dropout, "lr": lr, "weight_decay": DECAY}
 
 
 def resnet(trial, data):
     """Up to 8 blocks of 512, or 16 of 1,024 on the large tables."""
-    return {
-        "n_blocks": trial.suggest_int("n_blocks", 1, 16 if data.is_large else 8),
-        "d_block": trial.suggest_int("d_block", 64, 1024 if data.is_large else 512),
-        "d_hidden_multiplier": trial.suggest_float("d_hidden_multiplier", 1.0, 4.0),
-        "hidden_dropout": trial.suggest_float("hidden_dropout", 0.0, 0.5),
-        "residual_dropout": _zero_or(trial, "residual_dropout", 0.0, 0.5),
-        "lr": trial.suggest_float("lr", 1e-5, 1e-2, log=True),
-        "weight_decay": _zero_or(trial, "weight_decay", 1e-6, 1e-3, log=True),
-    } | _embedding(trial, data)
+    space = {"n_blocks": between(1, 16 if data.is_large else 8)}
+    space |= {"d_block": between(64, 1024 if data.is_large else 512)}
+    space |= {"d_hidden_multiplier": between(1.0, 4.0), "hidden_dropout": HALF}
+    space |= {"residual_dropout": zero_or(0.0, 0.5), "lr": LR, "weight_decay": ZERO_OR_DECAY}
+    return drawn(trial, **space) | _embedding(trial, data)
 
 
 def ft_transformer(trial, data):
     """The paper's group A, or its smaller B for ALOI and the large tables. The multiplier is 2/3 of
     the paper's, for ReGLU."""
     is_b = costs_much(data)
-    return {
-        "n_blocks": trial.suggest_int("n_blocks", 1, 6 if is_b else 4),
-        "d_block": trial.suggest_int("d_block", 64, 512, step=8),
-        "n_heads": 8,
-        "attention_dropout": trial.suggest_float("attention_dropout", 0.0, 0.5),
-        "ffn_hidden_multiplier": 4 / 3
-        if is_b
-        else trial.suggest_float("ffn_hidden_multiplier", 2 / 3, 8 / 3),
-        "ffn_dropout": trial.suggest_float("ffn_dropout", 0.0, 0.5),
-        "residual_dropout": 0.0 if is_b else _zero_or(trial, "residual_dropout", 0.0, 0.2),
-        "lr": trial.suggest_float("lr", 3e-5 if is_b else 1e-5, 3e-4 if is_b else 1e-3, log=True),
-        "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-3, log=True),
-    }
+    space = {"n_blocks": between(1, 6 if is_b else 4), "d_block": between(64, 512, step=8)}
+    space |= {"n_heads": 8, "attention_dropout": HALF}
+    space |= {"ffn_hidden_multiplier": 4 / 3 if is_b else between(2 / 3, 8 / 3)}
+    return drawn(trial, **space, ffn_dropout=HALF, **_of_tokens(data))
 
 
 def tabm(trial, data):
     """With piecewise-linear embeddings, and the ranges of the paper on TabM (2410.24210)."""
-    return {
-        "n_blocks": trial.suggest_int("n_blocks", 1, 4),
-        "d_block": trial.suggest_int("d_block", 64, 1024, step=16),
-        "dropout": _zero_or(trial, "dropout", 0.0, 0.5),
-        "lr": trial.suggest_float("lr", 1e-4, 5e-3, log=True),
-        "weight_decay": _zero_or(trial, "weight_decay", 1e-4, 1e-1, log=True),
-        "numeric_embedding": {
-            "n_bins": trial.suggest_int("n_bins", 2, 128),
-            "d_embedding": trial.suggest_int("d_num_embedding", 8, 32, step=4),
-        },
-    }
+    space = {"n_blocks": between(1, 4), "d_block": between(64, 1024, step=16)}
+    space |= {"dropout": zero_or(0.0, 0.5), "lr": between(1e-4, 5e-3, log=True)}
+    found = drawn(trial, **space, weight_decay=zero_or(1e-4, 1e-1, log=True))
+    n_bins = trial.suggest_int("n_bins", 2, 128)
+    width = trial.suggest_int("d_num_embedding", 8, 32, step=4)
+    return found | {"numeric_embedding": {"n_bins": n_bins, "d_embedding": width}}
 
 
 def realmlp(trial, data):
     """A part of its paper's (2407.04491): width and depth, dropout, weight decay, activation,
     learning rate."""
-    n_blocks, d_block = {"3 of 256": (3, 256), "5 of 64": (5, 64), "1 of 512": (1, 512)}[
-        trial.suggest_categorical("layers", ["3 of 256", "5 of 64", "1 of 512"])
-    ]
-    return {
-        "n_blocks": n_blocks,
-        "d_block": d_block,
-        "dropout": trial.suggest_categorical("dropout", [0.0, 0.15, 0.3]),
-        "weight_decay": trial.suggest_categorical("weight_decay", [0.0, 0.02]),
-        "activation": trial.suggest_categorical("activation", ["selu", "mish", "relu"]),
-        "lr": trial.suggest_float("lr", 0.02, 0.3, log=True),
-    }
+    layers = {"3 of 256": (3, 256), "5 of 64": (5, 64), "1 of 512": (1, 512)}
+    n_blocks, d_block = layers[trial.suggest_categorical("layers", list(layers))]
+    space = {"dropout": one_of(0.0, 0.15, 0.3), "weight_decay": one_of(0.0, 0.02)}
+    space |= {"activation": one_of("selu", "mish", "relu"), "lr": between(0.02, 0.3, log=True)}
+    return {"n_blocks": n_blocks, "d_block": d_block} | drawn(trial, **space)
 
 
 def gmlp(trial, data):
     """FT-Transformer's group A, as far as gMLP has its parameters; widths to 256."""
-    return {
-        "n_blocks": trial.suggest_int("n_blocks", 1, 4),
-        "d_block": trial.suggest_int("d_block", 64, 256, step=8),
-        "ffn_hidden_multiplier": trial.suggest_float("ffn_hidden_multiplier", 1.0, 4.0),
-        "ffn_dropout": trial.suggest_float("ffn_dropout", 0.0, 0.5),
-        "residual_dropout": _zero_or(trial, "residual_dropout", 0.0, 0.2),
-        "lr": trial.suggest_float("lr", 1e-5, 1e-2, log=True),
-        "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-3, log=True),
-    }
+    space = {"n_blocks": between(1, 4), "d_block": between(64, 256, step=8)}
+    space |= {"ffn_hidden_multiplier": between(1.0, 4.0), "ffn_dropout": HALF}
+    return drawn(trial, **space, residual_dropout=zero_or(0.0, 0.2), lr=LR, weight_decay=DECAY)
 
 
 def node(trial, data):
@@ -185,36 +169,24 @@ def node_trials(data):
 
 def grownet(trial, data):
     """The paper's space."""
-    embedding = {"d_embedding": ("d_embedding", 32, 512)} if data.has_categories else {}
-    return {
-        "d_block": trial.suggest_int("d_block", 32, 512),
-        "epochs_per_stage": trial.suggest_int("epochs_per_stage", 1, 2),
-        "correct_epochs": trial.suggest_int("correct_epochs", 1, 2),
-        "lr": trial.suggest_float("lr", 1e-5, 1e-2, log=True),
-        "weight_decay": _zero_or(trial, "weight_decay", 1e-6, 1e-3, log=True),
-    } | {name: trial.suggest_int(*bounds) for name, bounds in embedding.items()}
+    space = {"d_block": between(32, 512), "epochs_per_stage": between(1, 2)}
+    space |= {"correct_epochs": between(1, 2), "lr": LR, "weight_decay": ZERO_OR_DECAY}
+    embedding = {"d_embedding": between(32, 512)} if data.has_categories else {}
+    return drawn(trial, **space, **embedding)
 
 
 def tabnet(trial, data):
     """The paper's space; its steps count one that only makes a mask."""
-    steps = [100, 500, 2000, *([10_000] if data.name in ("covtype", "epsilon") else [])]
-    return {
-        "d_block": trial.suggest_categorical("d_block", [8, 16, 32, 64, 128]),
-        "n_blocks": trial.suggest_int("n_blocks", 2, 9),
-        "relaxation_factor": trial.suggest_float("relaxation_factor", 1.0, 2.0),
-        "sparsity_loss_weight": trial.suggest_float("sparsity_loss_weight", 1e-6, 0.1, log=True),
-        "lr": trial.suggest_float("lr", 1e-3, 1e-2),
-        "lr_decay_steps": trial.suggest_categorical("lr_decay_steps", steps),
-    } | _tabnet_extra(trial, data)
-
-
-def _tabnet_extra(trial, data):
-    found = _embedding(trial, data)
-    if data.name == "covtype":
-        found["momentum"] = trial.suggest_float("momentum", 0.7, 0.99)
+    more_steps = [10_000] if data.name in ("covtype", "epsilon") else []
+    space = {"d_block": one_of(8, 16, 32, 64, 128), "n_blocks": between(2, 9)}
+    space |= {"relaxation_factor": between(1.0, 2.0)}
+    space |= {"sparsity_loss_weight": between(1e-6, 0.1, log=True), "lr": between(1e-3, 1e-2)}
+    found = drawn(trial, **space, lr_decay_steps=one_of(100, 500, 2000, *more_steps))
+    found |= _embedding(trial, data)
     if data.name == "epsilon":
         return found | {"momentum": 0.99, "lr_decay_rate": 0.99}
-    return found | {"lr_decay_rate": trial.suggest_float("lr_decay_rate", 0.4, 0.95)}
+    momentum = {"momentum": between(0.7, 0.99)} if data.name == "covtype" else {}
+    return found | drawn(trial, **momentum, lr_decay_rate=between(0.4, 0.95))
 
 
 def costs_much(data):
@@ -225,42 +197,29 @@ def costs_much(data):
 
 def xgboost(trial, data):
     """The paper's space, under the names of XGBoost's scikit-learn interface."""
-    return {
-        "max_depth": trial.suggest_int("max_depth", 6 if data.is_large else 3, 10),
-        "min_child_weight": trial.suggest_float("min_child_weight", 1e-8, 1e5, log=True),
-        "subsample": trial.suggest_float("subsample", 0.5, 1.0),
-        "colsample_bylevel": trial.suggest_float("colsample_bylevel", 0.5, 1.0),
-        "colsample_bytree": trial.suggest_float("colsample_bytree", 0.5, 1.0),
-        "learning_rate": trial.suggest_float("learning_rate", 1e-5, 1.0, log=True),
-        "reg_alpha": _zero_or(trial, "reg_alpha", 1e-8, 1e2, log=True),
-        "reg_lambda": _zero_or(trial, "reg_lambda", 1e-8, 1e2, log=True),
-        "gamma": _zero_or(trial, "gamma", 1e-8, 1e2, log=True),
-    }
+    share, penalty = between(0.5, 1.0), zero_or(1e-8, 1e2, log=True)
+    space = {"max_depth": between(6 if data.is_large else 3, 10)}
+    space |= {"min_child_weight": between(1e-8, 1e5, log=True), "subsample": share}
+    space |= {"colsample_bylevel": share, "colsample_bytree": share}
+    space |= {"learning_rate": between(1e-5, 1.0, log=True), "reg_alpha": penalty}
+    return drawn(trial, **space, reg_lambda=penalty, gamma=penalty)
 
 
 def catboost(trial, data):
     """The paper's space; ``od_pval`` as in its base configuration."""
-    return {
-        "depth": trial.suggest_int("depth", 6 if data.is_large else 3, 10),
-        "learning_rate": trial.suggest_float("learning_rate", 1e-5, 1.0, log=True),
-        "bagging_temperature": trial.suggest_float("bagging_temperature", 0.0, 1.0),
-        "l2_leaf_reg": trial.suggest_float("l2_leaf_reg", 1.0, 10.0, log=True),
-        "leaf_estimation_iterations": trial.suggest_int("leaf_estimation_iterations", 1, 10),
-        "od_pval": 0.001,
-    }
+    space = {"depth": between(6 if data.is_large else 3, 10)}
+    space |= {"learning_rate": between(1e-5, 1.0, log=True)}
+    space |= {"bagging_temperature": between(0.0, 1.0), "l2_leaf_reg": between(1.0, 10.0, log=True)}
+    return drawn(trial, **space, leaf_estimation_iterations=between(1, 10), od_pval=0.001)
 
 
 def lightgbm(trial, data):
     """The paper's space; without ``subsample_freq``, as there, ``subsample`` does nothing: it is
     not searched."""
-    return {
-        "num_leaves": trial.suggest_int("num_leaves", 10, 100),
-        "learning_rate": trial.suggest_float("learning_rate", 1e-3, 1.0, log=True),
-        "min_child_weight": trial.suggest_float("min_child_weight", 1e-5, 1e-1, log=True),
-        "min_child_samples": trial.suggest_int("min_child_samples", 2, 100),
-        "colsample_bytree": trial.suggest_float("colsample_bytree", 0.5, 1.0),
-        "reg_lambda": _zero_or(trial, "reg_lambda", 1e-5, 1.0, log=True),
-    }
+    space = {"num_leaves": between(10, 100), "learning_rate": between(1e-3, 1.0, log=True)}
+    space |= {"min_child_weight": between(1e-5, 1e-1, log=True)}
+    space |= {"min_child_samples": between(2, 100), "colsample_bytree": between(0.5, 1.0)}
+    return drawn(trial, **space, reg_lambda=zero_or(1e-5, 1.0, log=True))
 
 
 def trials_of_tokens(data):
