@@ -56,8 +56,6 @@ class Model:
         The module that it needs.
     evaluation_device : str or None
         Where it is evaluated, whatever device the command names.
-    lacks : callable or None
-        Returns what it needs besides ``library`` and how to get it, or None.
     checksum : str or None
         sha256 of the model file that it comes from; a part of a run's identity.
     """
@@ -76,7 +74,6 @@ class Model:
     presets: tuple[str, ...] = ()
     library: str = "tabdl"
     evaluation_device: str | None = None
-    lacks: Callable[[], str | None] | None = None
     checksum: str | None = None
 
     def estimator(self, is_regression: bool) -> Callable[..., Any]:
@@ -96,8 +93,8 @@ class Model:
     def missing(self) -> str | None:
         """Return what has to be installed, and the command for it; None where all is there."""
         if importlib.util.find_spec(self.library) is None:
-            return f"it needs {self.library}: pip install 'tabdl[bench]'"
-        return None if self.lacks is None else self.lacks()
+            return f"it needs {self.library}: pip install {self.library}"
+        return None
 
     def parameters(self, dataset: SearchData, config: str, protocol: str) -> dict[str, Any]:
         """Return what a kind of configuration is trained with, before its own parameters."""
@@ -178,7 +175,8 @@ def boosted(library: str, prefix: str, *facts: Any, **more: Any) -> Model:
 
 def peer(name: str, *facts: Any, **more: Any) -> Model:
     """Return the entry of a network of pytabkit."""
-    return Model(*peers.named(name), *facts, train=peers.train, lacks=peers.missing, **more)
+    pair = [trees.Lazy("pytabkit", f"{name}_{task}") for task in ("Classifier", "Regressor")]
+    return Model(*pair, *facts, train=peers.train, library="pytabkit", **more)
 
 
 QUICK, PAPER, ALL = ("quick", "paper"), ("paper",), ("quick", "paper", "smoke")

@@ -104,7 +104,7 @@ def _measured(experiment, seed, parameters, dataset):
         "predict": predicted - fitted,
         "predict_others": time.perf_counter() - predicted,
     }
-    return fit, found, {"seconds": seconds | (fit.seconds or {}), "peak_memory": peaks}
+    return fit, found, {"seconds": seconds, "peak_memory": peaks}
 
 
 def columns_of(history):

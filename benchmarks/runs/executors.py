@@ -93,8 +93,8 @@ class Executor:
             root = str(Path(__file__).parent.parent.parent)
             path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
             place = {"address": self.ray_address} if self.ray_address else self._this_machine()
-            names = (_MODEL_FILE, "TABDL_PYTABKIT", "TABDL_DATA")
-            variables = {name: os.environ[name] for name in names if name in os.environ}
+            names = {_MODEL_FILE, "TABDL_DATA"} & os.environ.keys()
+            variables = {name: os.environ[name] for name in names}
             variables["PYTHONPATH"] = path
             ray.init(**place, runtime_env={"env_vars": variables}, log_to_driver=False)
         remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)(_attempt)

@@ -31,8 +31,6 @@ class Fit:
         A record an epoch or tree: ``val_score`` (higher is better) and what else the model tells.
     members : dict of Fit
         Of an ensemble, by name; they only predict.
-    seconds : dict, optional
-        ``fit`` and ``cpu``, where it was trained in another process.
     """
 
     predict: Callable[[pd.DataFrame], np.ndarray]
@@ -45,7 +43,6 @@ class Fit:
     device: str = "cpu"
     history: list[dict] = field(default_factory=list)
     members: dict[str, "Fit"] = field(default_factory=dict)
-    seconds: dict[str, float] | None = None
 
 
 @dataclass
