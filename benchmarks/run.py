@@ -22,6 +22,7 @@ from benchmarks.runs import stages
 from benchmarks.runs.display import Display
 from benchmarks.runs.executors import Executor
 from benchmarks.runs.results import CONFIGS, PAPER, PROTOCOLS, Experiment, Variant
+from benchmarks.runs.tune import Search
 from benchmarks.studies import find_study, frame_of, runs_of, study_names
 from benchmarks.tables.datasets import ELEVEN, SMOKE, Source, with_split
 from benchmarks.tables.sources import dataset_name
@@ -303,8 +304,10 @@ def plan_of(options, display, wanted, seeds):
     """Return a plan for experiments."""
     gpus = float(options.device.startswith("cuda")) if options.gpus is None else options.gpus
     executor = Executor(options.executor, options.workers, options.ray_address, options.cpus, gpus)
-    search = options.trials, options.hours, options.prune, options.search_seed, options.storage
-    return stages.Plan(wanted, seeds, *search, executor, display)
+    search = Search(
+        options.trials, options.prune, options.search_seed, options.storage, hours=options.hours
+    )
+    return stages.Plan(wanted, seeds, search, executor, display)
 
 
 def show(table, plan, as_markdown, console):

@@ -137,20 +137,10 @@ class Model:
         time_limit: float | None = None,
         should_prune: Callable[[int, float], bool] | None = None,
     ) -> Fit:
-        """Return a fit.
+        """Return a fit with all ``parameters`` of a configuration.
 
-        Parameters
-        ----------
-        dataset : SearchData
-            Has no test rows.
-        parameters : dict
-            All of the configuration.
-        seed : int
-        device : str
-        time_limit : float, optional
-            Seconds.
-        should_prune : callable, optional
-            From an epoch and its validation score to whether to give up a trial.
+        ``time_limit`` is in seconds; ``should_prune`` is from an epoch and its validation score to
+        whether to give up a trial.
         """
         make = self.estimator(dataset.is_regression)
         return self.train(make, dataset, parameters, seed, device, time_limit, should_prune)

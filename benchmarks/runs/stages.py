@@ -5,7 +5,7 @@ import importlib.util
 import shutil
 import sys
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import optuna
@@ -35,13 +35,8 @@ class Plan:
     ----------
     experiments : list of Experiment
     seeds : list of int
-    n_trials : int or None
-        None: the paper's number; with ``hours``, :data:`MOST_TRIALS`.
-    hours : float or None
-        Of trials, after which a search ends.
-    prune : bool
-    search_seed : int
-    storage : str or None
+    search : Search
+        Without a number of trials: the paper's; with ``hours``, :data:`MOST_TRIALS`.
     executor : Executor
     display : Display
     failures : dict
@@ -50,11 +45,7 @@ class Plan:
 
     experiments: list[Experiment]
     seeds: list[int]
-    n_trials: int | None
-    hours: float | None
-    prune: bool
-    search_seed: int
-    storage: str | None
+    search: tuning.Search
     executor: Executor
     display: Display
     failures: dict = field(default_factory=dict)
@@ -90,8 +81,8 @@ def check(plan, stages):
     for source in {e.source for e in plan.experiments if e.source.data is not None}:
         load(source)
     is_search = "tune" in stages and any(e.config == "tuned" for e in plan.experiments)
-    if is_search and plan.storage is not None:
-        tuning.open_database(tuning.Search(1, storage=plan.storage))
+    if is_search and plan.search.storage is not None:
+        tuning.open_database(plan.search)
     needed = ("matplotlib", "scikit_posthocs", "pyarrow")
     absent = [name for name in needed if importlib.util.find_spec(name) is None]
     if "report" in stages and absent:
@@ -135,13 +126,10 @@ def _search(plan, experiment):
             f"{experiment.model} has no search space in benchmarks/models/registry.py: "
             f"use --config default"
         )
-    if plan.n_trials or plan.hours:
-        return _search_of(plan, plan.n_trials or MOST_TRIALS)
-    return _search_of(plan, model.n_trials(load(experiment.source).search_data))
-
-
-def _search_of(plan, n_trials=1):
-    return tuning.Search(n_trials, plan.prune, plan.search_seed, plan.storage, hours=plan.hours)
+    n_trials = plan.search.n_trials or (MOST_TRIALS if plan.search.hours else None)
+    if n_trials is None:
+        n_trials = model.n_trials(load(experiment.source).search_data)
+    return replace(plan.search, n_trials=n_trials)
 
 
 def _trials(plan, searches):
@@ -222,7 +210,7 @@ def remove(plan, stages):
     """Remove what the stages would find done: ``--force``."""
     for experiment in plan.experiments:
         if "tune" in stages and experiment.config == "tuned":
-            if plan.storage is not None:
+            if plan.search.storage is not None:
                 _remove_study(plan, experiment)
             _remove(experiment.folder / "tuning", tuning.study_folder(experiment))
         if "evaluate" in stages:
@@ -245,6 +233,6 @@ def _remove(*folders):
 
 
 def _remove_study(plan, experiment):
-    name = tuning.study_name(experiment, _search_of(plan))
+    name = tuning.study_name(experiment, plan.search)
     with told("the study cannot be deleted", Exception), suppress(KeyError):
-        optuna.delete_study(study_name=name, storage=plan.storage)
+        optuna.delete_study(study_name=name, storage=plan.search.storage)

@@ -46,8 +46,8 @@ class Search:
 
     Attributes
     ----------
-    n_trials : int
-        At most so many, with ``hours``.
+    n_trials : int or None
+        At most so many, with ``hours``; None where it is not known yet.
     prune : bool
         Whether Optuna's median pruner ends poor trials. The paper's protocol does not.
     seed : int
@@ -63,7 +63,7 @@ class Search:
         work of a trial that was killed does not count.
     """
 
-    n_trials: int
+    n_trials: int | None
     prune: bool = False
     seed: int = 0
     storage: str | None = None
