@@ -56,29 +56,26 @@ def protocol(dataset, config):
     return settings | ({"early_stopping_rounds": N_TREES - 1} if config == "default" else {})
 
 
-class _Target:
-    """The target as the libraries want it, and back: codes of classes, or standardised values (the
-    paper's, for every model)."""
+class _Task:
+    """What a library is given: settings, the name of its score, a watch, and the target: codes of
+    classes, or standardised values (the paper's, for every model)."""
 
-    def __init__(self, dataset):
+    def __init__(self, library, dataset, parameters, time_limit, should_prune):
         y = dataset.train[1]
         self.classes = None if dataset.is_regression else np.unique(y)
         self.mean = float(np.mean(y)) if dataset.is_regression else 0.0
         self.std = float(np.std(y)) if dataset.is_regression else 1.0
-        self.train = self.encode(y)
-        self.val = self.encode(dataset.val[1])
+        self.train, self.val = self.encode(y), self.encode(dataset.val[1])
+        self.watch = Watch(time_limit, should_prune)
+        self.settings = {name: v for name, v in parameters.items() if name != "scoring"}
+        rmse, log_losses, errors = METRICS[library]
+        by_classes = log_losses if parameters.get("scoring") is None else errors
+        self.metric = rmse if dataset.is_regression else by_classes[len(self.classes) > 2]
 
     def encode(self, y):
         if self.classes is None:
             return (np.asarray(y, np.float64) - self.mean) / self.std
         return np.searchsorted(self.classes, y)
-
-    def metric(self, scoring, library):
-        """Return a library's name of the metric to stop by: the loss, or what ``scoring`` is."""
-        rmse, log_losses, errors = METRICS[library]
-        if self.classes is None:
-            return rmse
-        return (log_losses if scoring is None else errors)[len(self.classes) > 2]
 
     def finish(self, model, encode_table, **facts):
         """Return the fit; ``encode_table`` is from X to what the model takes."""
@@ -92,6 +89,7 @@ class _Target:
             return model.predict_proba(encode_table(X))
 
         proba = None if self.classes is None else predict_proba
+        facts = {"history": self.watch.history, "hit_time_limit": self.watch.hit_time_limit} | facts
         return Fit(predict, predict_proba=proba, classes=self.classes, **facts)
 
 
@@ -118,36 +116,30 @@ def train_xgboost(make, dataset, parameters, seed, device, time_limit, should_pr
     ``enable_categorical`` says so."""
     from xgboost.callback import TrainingCallback
 
-    watch = Watch(time_limit, should_prune)
-    target = _Target(dataset)
+    task = _Task("xgboost", dataset, parameters, time_limit, should_prune)
 
     class Watched(TrainingCallback):
         def after_iteration(self, model, epoch, evals_log):
             [scores] = evals_log["validation_0"].values()
-            return watch(epoch, -scores[-1])
+            return task.watch(epoch, -scores[-1])
 
-    settings = dict(parameters)
     kind = "cuda" if str(device).startswith("cuda") else "cpu"
     if kind == "cuda":  # tables come from the host, of which it warns in each process
         warnings.filterwarnings("ignore", ".*Falling back to prediction using DMatrix", UserWarning)
     model = make(
-        eval_metric=target.metric(settings.pop("scoring", None), "xgboost"),
+        eval_metric=task.metric,
         random_state=seed,
         device=str(device) if kind == "cuda" else "cpu",
         callbacks=[Watched()],
-        **settings,
+        **task.settings,
     )
-    has_categories = settings.get("enable_categorical", False)
-    encode_table = (
-        Categories().fit(dataset.train[0]).transform
-        if has_categories
-        else _one_hot(dataset.train[0])
-    )
-    eval_set = [(encode_table(dataset.val[0]), target.val)]
-    model.fit(encode_table(dataset.train[0]), target.train, eval_set=eval_set, verbose=False)
+    X = dataset.train[0]
+    has_categories = task.settings.get("enable_categorical", False)
+    encode_table = Categories().fit(X).transform if has_categories else _one_hot(X)
+    eval_set = [(encode_table(dataset.val[0]), task.val)]
+    model.fit(encode_table(X), task.train, eval_set=eval_set, verbose=False)
     sizes = _sizes_of_xgboost(model.get_booster())
-    facts = {"hit_time_limit": watch.hit_time_limit, "device": kind, "history": watch.history}
-    return target.finish(model, encode_table, **sizes, **facts)
+    return task.finish(model, encode_table, device=kind, **sizes)
 
 
 def _sizes_of_xgboost(booster):
@@ -163,46 +155,39 @@ def _sizes_of_xgboost(booster):
 def train_catboost(make, dataset, parameters, seed, device, time_limit, should_prune=None):
     """Train CatBoost: categories natively. Its scores on a GPU differ from those on a CPU; the
     report says which."""
-    watch = Watch(time_limit, should_prune)
-    target = _Target(dataset)
-    settings = dict(parameters)
-    metric = target.metric(settings.pop("scoring", None), "catboost")
-    sign = 1 if metric == "Accuracy" else -1
+    task = _Task("catboost", dataset, parameters, time_limit, should_prune)
+    sign = 1 if task.metric == "Accuracy" else -1
 
     class Watched:
         def after_iteration(self, info):
-            score = info.metrics["validation"][metric][-1]
-            return not watch(info.iteration, sign * score)
+            score = info.metrics["validation"][task.metric][-1]
+            return not task.watch(info.iteration, sign * score)
 
     texts = Texts().fit(dataset.train[0])
     kind = "cuda" if str(device).startswith("cuda") else "cpu"
     model = make(
-        eval_metric=metric,
+        eval_metric=task.metric,
         random_seed=seed,
         # The others read it themselves; several workers share the cores.
         thread_count=int(os.environ.get("OMP_NUM_THREADS", -1)),
         allow_writing_files=False,
         logging_level="Silent",
         **(_catboost_on_gpu(device) if kind == "cuda" else {"task_type": "CPU"}),
-        **settings,
+        **task.settings,
     )
     model.fit(
         texts.transform(dataset.train[0]),
-        target.train,
+        task.train,
         cat_features=texts.names_,
-        eval_set=(texts.transform(dataset.val[0]), target.val),
+        eval_set=(texts.transform(dataset.val[0]), task.val),
         # CatBoost calls back on a CPU only: on a GPU there is no time limit and no pruning.
         callbacks=None if kind == "cuda" else [Watched()],
     )
-    scores = model.get_evals_result()["validation"][metric]
-    sizes = {
-        "n_parameters": int(np.sum(model.get_tree_leaf_counts())),
-        "n_iter": len(scores),
-        "best_iter": model.tree_count_,
-    }
+    scores = model.get_evals_result()["validation"][task.metric]
     history = [{"epoch": i, "val_score": sign * score} for i, score in enumerate(scores, 1)]
-    facts = {"hit_time_limit": watch.hit_time_limit, "device": kind, "history": history}
-    return target.finish(model, texts.transform, **sizes, **facts)
+    sizes = {"n_iter": len(scores), "best_iter": model.tree_count_, "device": kind}
+    sizes["n_parameters"] = int(np.sum(model.get_tree_leaf_counts()))
+    return task.finish(model, texts.transform, history=history, **sizes)
 
 
 def _catboost_on_gpu(device):
@@ -222,34 +207,30 @@ def train_lightgbm(make, dataset, parameters, seed, device, time_limit, should_p
     from lightgbm import early_stopping
     from lightgbm.callback import EarlyStopException
 
-    watch = Watch(time_limit, should_prune)
-    target = _Target(dataset)
+    task = _Task("lightgbm", dataset, parameters, time_limit, should_prune)
     encode_table = Categories().fit(dataset.train[0]).transform
-    settings = dict(parameters)
-    metric = target.metric(settings.pop("scoring", None), "lightgbm")
-    patience = settings.pop("early_stopping_rounds")
+    patience = task.settings.pop("early_stopping_rounds")
     seen = []
 
     def watched(env):
         seen.append(env.evaluation_result_list)
-        if watch(env.iteration, -seen[-1][0][2]):
+        if task.watch(env.iteration, -seen[-1][0][2]):
             best = int(np.argmin([results[0][2] for results in seen]))
             raise EarlyStopException(best, seen[best])
 
     # n_jobs=0: as many threads as OpenMP is told to take; LightGBM's default is one a physical
     # core, whatever it is told.
-    model = make(random_state=seed, verbosity=-1, n_jobs=0, **settings)
+    model = make(random_state=seed, verbosity=-1, n_jobs=0, **task.settings)
     model.fit(
         encode_table(dataset.train[0]),
-        target.train,
+        task.train,
         eval_X=encode_table(dataset.val[0]),
-        eval_y=target.val,
-        eval_metric=metric,
+        eval_y=task.val,
+        eval_metric=task.metric,
         callbacks=[watched] + ([early_stopping(patience, verbose=False)] if patience else []),
     )
     best_iter = model.best_iteration_ or len(seen)
     trees = model.booster_.dump_model(num_iteration=best_iter)["tree_info"]
     n_leaves = sum(tree["num_leaves"] for tree in trees)
     sizes = {"n_parameters": n_leaves, "n_iter": len(seen), "best_iter": best_iter}
-    facts = {"hit_time_limit": watch.hit_time_limit, "history": watch.history}
-    return target.finish(model, encode_table, **sizes, **facts)
+    return task.finish(model, encode_table, **sizes)

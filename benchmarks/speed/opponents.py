@@ -42,91 +42,74 @@ def is_installed(name):
         return False
 
 
+PYTABKIT = {
+    "ft_transformer": ("FTT_D", {}),  # its defaults are the paper's
+    "resnet": (
+        "Resnet_RTDL_D",
+        {"module_n_layers": 4, "module_d_embedding": 16, "module_d": 256}
+        | {"module_d_hidden_factor": 2, "module_hidden_dropout": 0.3}
+        | {"module_residual_dropout": 0.0},
+    ),
+    "mlp": (
+        "MLP_RTDL_D",
+        {"module_n_layers": 4, "module_d_embedding": 16}
+        | {"module_d_layers": [384] * 4, "module_dropout": 0.1},
+    ),
+}
+"""The names of the estimators, without their task, and what makes the networks as large as ours."""
+DEEPTAB = {
+    "ft_transformer": (
+        "FTTransformer",
+        {"d_model": 192, "n_layers": 3, "n_heads": 8, "transformer_dim_feedforward": 256}
+        | {"norm_first": True, "use_cls": True, "pooling_method": "cls"}
+        | {"attn_dropout": 0.2, "embedding_bias": True},
+    ),
+    "resnet": (
+        "ResNet",
+        {"layer_sizes": [362] * 4, "num_blocks": 4, "norm": True, "dropout": 0.3}
+        | {"activation": torch.nn.ReLU()},
+    ),
+    "mlp": ("MLP", {"layer_sizes": [384] * 4, "dropout": 0.1}),
+}
+"""The same of DeepTab."""
+
+
 def fit_pytabkit(case, tables, epochs):
     """Fit pytabkit's estimator."""
+    import pytabkit
+
     X, y, X_val, y_val = tables
-    cls, parameters = _pytabkit_network(case.network)
+    name, network = PYTABKIT[case.network]
+    how = {"max_epochs": epochs, "es_patience": epochs + 1, "batch_size": case.batch_size}
+    # n_threads: its own choice would be one a physical core.
+    how |= {"n_threads": torch.get_num_threads(), "device": case.device}
     with _quiet() as folder:
-        # n_threads: its own choice would be one a physical core.
-        parameters |= {"n_threads": torch.get_num_threads(), "tmp_folder": folder}
-        parameters |= {"max_epochs": epochs, "es_patience": epochs + 1}
-        model = cls(batch_size=case.batch_size, device=case.device, **parameters)
+        model = getattr(pytabkit, f"{name}_Regressor")(**network, **how, tmp_folder=folder)
         seconds, _ = timed(lambda: model.fit(X, y, X_val=X_val, y_val=y_val), case.device)
     return seconds, _count(model.alg_interface_.sub_split_interfaces[0].model.module_)
 
 
-def _pytabkit_network(network):
-    import pytabkit
-
-    if network == "ft_transformer":
-        return pytabkit.FTT_D_Regressor, {}  # its defaults are the paper's
-    sizes = NETWORKS[network].sizes
-    n_blocks, d_block = sizes["n_blocks"], sizes["d_block"]
-    common = {"module_n_layers": n_blocks, "module_d_embedding": sizes["d_embedding"]}
-    if network == "mlp":
-        widths = {"module_d_layers": [d_block] * n_blocks, "module_dropout": 0.1}
-        return pytabkit.MLP_RTDL_D_Regressor, common | widths
-    common |= {"module_hidden_dropout": 0.3, "module_residual_dropout": 0.0}
-    return pytabkit.Resnet_RTDL_D_Regressor, common | {
-        "module_d": d_block,
-        "module_d_hidden_factor": 2,
-    }
-
-
 def fit_deeptab(case, tables, epochs):
     """Fit DeepTab's estimator."""
-    from deeptab import configs
-
-    X, y, X_val, y_val = tables
-    cls, network = _deeptab_network(case.network)
-    accelerator = "gpu" if torch.device(case.device).type == "cuda" else "cpu"
-    with _quiet() as folder:
-        preprocessing = configs.PreprocessingConfig(
-            numerical_method="quantile", categorical_method="int", output_dim=7
-        )
-        trainer = configs.TrainerConfig(
-            max_epochs=epochs,
-            patience=epochs,
-            batch_size=case.batch_size,
-            lr=1e-4,
-            weight_decay=1e-5,
-            optimizer_type="AdamW",
-            checkpoint_path=folder,
-        )
-        model = cls(
-            model_config=network, preprocessing_config=preprocessing, trainer_config=trainer
-        )
-        options = {"accelerator": accelerator, "logger": False, "enable_progress_bar": False}
-        options |= {"X_val": X_val, "y_val": y_val}
-        seconds, _ = timed(lambda: model.fit(X, y, **options), case.device)
-    return seconds, _count(model._task_model.estimator)
-
-
-def _deeptab_network(network):
     from deeptab import configs, models
 
-    if network == "ft_transformer":
-        return models.FTTransformerRegressor, configs.FTTransformerConfig(
-            d_model=192,
-            n_layers=3,
-            n_heads=8,
-            transformer_dim_feedforward=256,
-            norm_first=True,
-            use_cls=True,
-            pooling_method="cls",
-            attn_dropout=0.2,
-            embedding_bias=True,
+    X, y, X_val, y_val = tables
+    name, network = DEEPTAB[case.network]
+    table = {"numerical_method": "quantile", "categorical_method": "int", "output_dim": 7}
+    training = {"max_epochs": epochs, "patience": epochs, "batch_size": case.batch_size}
+    training |= {"lr": 1e-4, "weight_decay": 1e-5, "optimizer_type": "AdamW"}
+    accelerator = "gpu" if torch.device(case.device).type == "cuda" else "cpu"
+    options = {"accelerator": accelerator, "logger": False, "enable_progress_bar": False}
+    with _quiet() as folder:
+        model = getattr(models, f"{name}Regressor")(
+            model_config=getattr(configs, f"{name}Config")(**network),
+            preprocessing_config=configs.PreprocessingConfig(**table),
+            trainer_config=configs.TrainerConfig(**training, checkpoint_path=folder),
         )
-    sizes = NETWORKS[network].sizes
-    n_blocks = sizes["n_blocks"]
-    if network == "mlp":
-        return models.MLPRegressor, configs.MLPConfig(
-            layer_sizes=[sizes["d_block"]] * n_blocks, dropout=0.1
+        seconds, _ = timed(
+            lambda: model.fit(X, y, X_val=X_val, y_val=y_val, **options), case.device
         )
-    blocks = {"layer_sizes": [362] * n_blocks, "num_blocks": n_blocks, "norm": True}
-    return models.ResNetRegressor, configs.ResNetConfig(
-        **blocks, dropout=0.3, activation=torch.nn.ReLU()
-    )
+    return seconds, _count(model._task_model.estimator)
 
 
 def fit_skorch(case, tables, epochs):

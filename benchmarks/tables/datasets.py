@@ -7,7 +7,7 @@ nothing but these.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -71,12 +71,12 @@ class Entry:
     Attributes
     ----------
     task : str
-    sizes : list of int
+    sizes : tuple of int
         Training, validation and test rows.
     n_features : int
     numeric_transform : str
         What the paper does to its numbers before a net sees them.
-    totals : list of int
+    totals : tuple of int
         Rows of the first classes, in all three parts together, by the authors' run reports.
     openml : int, optional
         Its number at OpenML.
@@ -86,10 +86,10 @@ class Entry:
     """
 
     task: str
-    sizes: list[int]
+    sizes: tuple[int, int, int]
     n_features: int
     numeric_transform: str
-    totals: list[int] = field(default_factory=list)
+    totals: tuple[int, ...] = ()
     openml: int | None = None
     fetch: Callable | None = None
 
@@ -98,6 +98,7 @@ def _entry(name, facts):
     fetch = public.FETCHERS.get(name)
     if "openml" in facts:
         fetch = partial(public.openml, facts["openml"], facts["task"])
+    facts = {n: tuple(value) if isinstance(value, list) else value for n, value in facts.items()}
     return Entry(**facts, fetch=fetch)
 
 
@@ -292,7 +293,7 @@ def _checked(dataset):
         When they have not.
     """
     entry, name = ELEVEN[dataset.name], dataset.name
-    sizes = [len(X) for X, _ in dataset.train_val_test]
+    sizes = tuple(len(X) for X, _ in dataset.train_val_test)
     if sizes != entry.sizes:
         raise HarnessError(
             f"{name} has {sizes} rows in its parts, the paper {entry.sizes}; delete its folder in "
@@ -300,7 +301,7 @@ def _checked(dataset):
         )
     if entry.totals:
         y = np.concatenate([np.asarray(y) for _, y in dataset.train_val_test])
-        totals = np.unique(y, return_counts=True)[1][: len(entry.totals)].tolist()
+        totals = tuple(np.unique(y, return_counts=True)[1][: len(entry.totals)].tolist())
         if totals != entry.totals:
             raise HarnessError(
                 f"{name} has {totals} rows in its first classes, the paper {entry.totals}: it is "
