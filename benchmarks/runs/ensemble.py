@@ -39,12 +39,8 @@ def greedy(experiments, i, seeds):
     the one that improves the mean's validation loss (squared error, log loss) most; the weights
     after the best step are kept.
     """
-    members = [
-        (experiment, seed)
-        for experiment in experiments
-        for seed in seeds
-        if _is_evaluated(experiment, seed)
-    ]
+    every = [(experiment, seed) for experiment in experiments for seed in seeds]
+    members = [run for run in every if read(folder_of(*run)) is not None]
     if not members:
         raise HarnessError(
             f"{experiments[0].source.name}: no evaluation to make an ensemble of: run the "
@@ -55,25 +51,16 @@ def greedy(experiments, i, seeds):
     return _ensemble(own, i, members, _chosen)
 
 
-def _is_evaluated(experiment, seed):
-    return read(folder_of(experiment, seed)) is not None
-
-
 def _chosen(val, y, classes):
     """Return the greedy weight of each member, (M,), by its validation predictions, (M, N) or (M,
     N, C)."""
-    return greedy_weights(
-        list(val),
-        np.asarray(y),
-        lambda y, predicted: -_loss(y, predicted, classes),
-        n_rounds=N_STEPS,
-    )
 
+    def score(y, predicted):
+        if classes is None:
+            return -float(np.mean((y - predicted) ** 2))
+        return -metrics(y, predicted, classes)["log_loss"]
 
-def _loss(y, predicted, classes):
-    if classes is None:
-        return float(np.mean((y - predicted) ** 2))
-    return metrics(y, predicted, classes)["log_loss"]
+    return greedy_weights(list(val), np.asarray(y), score, n_rounds=N_STEPS)
 
 
 def _ensemble(experiment, i, members, weigh):
@@ -86,13 +73,9 @@ def _ensemble(experiment, i, members, weigh):
     missing = [str(file) for file in files if arrays.get(file) is None]
     if missing:
         raise HarnessError(f"{folder} needs {', '.join(missing)}: run the stage evaluate first")
-    identity = experiment.identity() | {
-        "stage": "ensemble",
-        "members": {
-            str(file.relative_to(experiment.out)): _sha256(file / "predictions.npz")
-            for file in files
-        },
-    }
+    sums = {file: hashlib.sha256((file / "predictions.npz").read_bytes()) for file in files}
+    names = {str(file.relative_to(experiment.out)): sums[file].hexdigest() for file in files}
+    identity = experiment.identity() | {"stage": "ensemble", "members": names}
     with locked(folder):
         report = done(folder, identity)
         if report is not None:
@@ -122,6 +105,3 @@ def _mean(dataset, arrays, weigh):
     kept = mean if classes is None else mean | {"classes": classes}
     return {"weights": weights.tolist(), "metrics": scores}, kept
 
-
-def _sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -31,11 +31,8 @@ def evaluate(experiment, seed):
 
 def evaluate_as(experiment, seed, parameters, folder):
     """Return the same with other parameters than the experiment's, in a directory of their own."""
-    identity = experiment.identity() | {
-        "stage": "evaluation",
-        "seed": seed,
-        "parameters": parameters,
-    }
+    own = {"stage": "evaluation", "seed": seed, "parameters": parameters}
+    identity = experiment.identity() | own
     with locked(folder):
         report = done(folder, identity)
         if report is not None and read_predictions(folder) is not None:
@@ -57,20 +54,17 @@ def _fit(experiment, seed, parameters):
     """Return the report of a fit, and the predictions to keep."""
     dataset = load(experiment.source)
     fit, predicted, measured = _measured(experiment, seed, parameters, dataset)
-    report = {
-        "metrics": {
-            part: metrics(getattr(dataset, part)[1], predicted[part], fit.classes)
-            for part in ("train", "val", "test")
-        },
-        **measured,
-        **{name: getattr(fit, name) for name in ("n_parameters", "n_iter", "best_iter", "device")},
-        "hit_time_limit": bool(fit.hit_time_limit),
-        "history": columns_of(fit.history),
+    found = {
+        part: metrics(getattr(dataset, part)[1], predicted[part], fit.classes)
+        for part in ("train", "val", "test")
     }
+    names = ("n_parameters", "n_iter", "best_iter", "device")
+    report = {"metrics": found} | measured | {name: getattr(fit, name) for name in names}
+    report["hit_time_limit"] = bool(fit.hit_time_limit)
+    report["history"] = columns_of(fit.history)
     if fit.members:
-        report["members"] = {
-            name: _member(member, dataset.test) for name, member in fit.members.items()
-        }
+        members = fit.members.items()
+        report["members"] = {name: _member(member, dataset.test) for name, member in members}
     arrays = {"val": predicted["val"], "test": predicted["test"]}
     if fit.classes is not None:
         arrays["classes"] = np.array(fit.classes.tolist())  # texts as numpy's, not as objects

@@ -77,12 +77,9 @@ class Executor:
                     yield i, result, error
                 return
             except TerminatedWorkerError:
+                times = f"worker processes were killed {RETRIES + 1} times"
                 if attempt == RETRIES:
-                    message = (
-                        f"worker processes were killed {RETRIES + 1} times (out of "
-                        f"memory? fewer --workers)"
-                    )
-                    yield from ((i, None, message) for i in left)
+                    yield from ((i, None, f"{times} (out of memory? fewer --workers)") for i in left)
 
     def _ray(self, tasks):
         try:
@@ -144,8 +141,5 @@ def _attempt(i, task, share=None, model_file=None):
         return i, None, str(error)
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        return (
-            i,
-            None,
-            f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})",
-        )
+        place = f"{Path(where.filename).name}, line {where.lineno}"
+        return i, None, f"{type(error).__name__}: {error} ({place})"

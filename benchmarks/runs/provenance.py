@@ -41,17 +41,15 @@ def version_of(name):
 def commit():
     """Return the commit of this checkout, with ``+`` where files differ from it; None where it is
     not a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+
+    def git(*arguments):
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
-        ).stdout
+        return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "-uno"))
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head + "+" * bool(changed)
 
 
 @lru_cache
