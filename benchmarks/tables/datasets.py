@@ -98,8 +98,8 @@ def _entry(name, facts):
     fetch = public.FETCHERS.get(name)
     if "openml" in facts:
         fetch = partial(public.openml, facts["openml"], facts["task"])
-    facts = {n: tuple(value) if isinstance(value, list) else value for n, value in facts.items()}
-    return Entry(**facts, fetch=fetch)
+    tuples = {key: tuple(facts.get(key, ())) for key in ("sizes", "totals")}
+    return Entry(**facts | tuples, fetch=fetch)
 
 
 ELEVEN = {name: _entry(name, facts) for name, facts in public.FACTS["eleven"].items()}
