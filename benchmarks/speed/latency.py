@@ -188,7 +188,8 @@ def report(way, n_rows):
     before = _settled_memory() if n_rows >= _MANY_ROWS else None
     low, median = seconds(function, n_rows)
     memory = None if before is None else (peak_bytes() - before) / 2**20
-    line = Line(*way[:3], n_rows, 1e3 * low, 1e3 * median, memory)
+    milliseconds = 1e3 * low, 1e3 * median
+    line = Line(way.dataset, way.model, way.form, n_rows, *milliseconds, memory)
     print(
         f"| {' | '.join(way[:3])} | {n_rows:,} | {line.low:.2f} | {line.median:.2f} | "
         f"{'' if memory is None else f'{memory:.0f}'} |",
