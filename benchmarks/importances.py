@@ -43,18 +43,46 @@ def main(argv=None):
     parser.add_argument("--d-block", type=int, default=192)
     parser.add_argument("--lr", type=float, default=1e-4)
     options = vars(parser.parse_args(argv))
-    seeds = options.pop("seeds")
-    rows = np.array([correlations(seed, options) for seed in seeds])
-    each = zip(seeds, rows, strict=True)
-    lines = [f"| {seed} | {a:.3f} | {g:.3f} | {e:.3f} |" for seed, (a, g, e) in each]
-    ends = " | ".join(f"{own.mean():.2f} ± {own.std():.2f}" for own in rows.T)
-    head = "| seed | attention | integrated gradients | test RMSE |\n| --- | --- | --- | --- |"
-    text = "\n".join([head, *lines, f"| mean | {ends} |", "| paper | .81 ± .05 | .84 ± .08 | |"])
-    title = "# Rank correlation with permutation importances, California Housing"
-    how = (
-        f"FTTransformerRegressor.paper_config with {options}; {N_ROWS} training rows are permuted."
-    )
-    write_text(REPORT, f"{title}\n\n`python -m benchmarks.importances`: {how}\n\n{text}\n")
+    rows = {}
+    for seed in options.pop("seeds"):
+        rows[seed] = correlations(seed, options)
+        print(_line(seed, rows[seed]), flush=True)
+    write_text(REPORT, report(rows, options))
+
+
+def report(rows, settings):
+    """Return the report as text.
+
+    Parameters
+    ----------
+    rows : dict from int to list of float
+        For each seed what :func:`correlations` returns.
+    settings : dict
+        Parameters of the networks.
+    """
+    flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
+    seeds = sorted(rows)
+    values = np.array([rows[seed] for seed in seeds])
+    ends = zip(values.mean(0), values.std(0, ddof=1), strict=True)
+    lines = [
+        "# Rank correlation with permutation importances, California Housing",
+        "",
+        f"`python -m benchmarks.importances --seeds {' '.join(map(str, seeds))} {flags}`:",
+        f"FTTransformerRegressor.paper_config with these parameters; {N_ROWS:,} training rows are",
+        "permuted. The last rows have mean and standard deviation of the seeds, and the paper's.",
+        "",
+        "| seed | attention | integrated gradients | test RMSE |",
+        "| --- | --- | --- | --- |",
+        *(_line(seed, rows[seed]) for seed in seeds),
+        f"| mean | {' | '.join(f'{mean:.2f} ± {std:.2f}' for mean, std in ends)} |",
+        "| paper | .81 ± .05 | .84 ± .08 | |",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _line(seed, row):
+    return f"| {seed} | {' | '.join(f'{value:.3f}' for value in row)} |"
 
 
 if __name__ == "__main__":

@@ -1,27 +1,32 @@
-"""How long a prediction takes, of one row and of many: ``python -m benchmarks.speed.latency``.
+"""What a prediction takes, of one row and of many: ``python -m benchmarks.speed.latency``.
 
 Networks of tabdl, their graphs in onnxruntime and CatBoost predict rows of Adult and California
 Housing on one thread. The seconds are those of the processor, so that other work on the machine
 counts little; the smallest and the median of the repeats are printed. The networks are trained for
-two epochs only: their speed does not depend on what they have learned.
+two epochs only: their speed does not depend on what they have learned. Of many rows the memory is
+printed too: the largest during the call over that before it, which has the table.
 """
 
 import argparse
+import ctypes
 import functools
 import os
-import resource
 import shlex
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import torch
 
 import tabdl
+from benchmarks.runs.peak_memory import peak_bytes, start_of_peak
 from benchmarks.speed.results import describe_run
 from benchmarks.tables.datasets import adult, california_housing
 
@@ -30,11 +35,22 @@ NETWORKS = {
     "MLP": (tabdl.TabMLPClassifier, tabdl.TabMLPRegressor, {}),
     "ResNet": (tabdl.TabResNetClassifier, tabdl.TabResNetRegressor, {}),
     "TabM, pruned": (tabdl.TabMClassifier, tabdl.TabMRegressor, {"prune": True}),
+    "FT-Transformer": (tabdl.FTTransformerClassifier, tabdl.FTTransformerRegressor, {}),
 }
+TABLES = {"Adult": adult, "California": california_housing}
+_MANY_ROWS = 10_000  # from here on memory is measured
 
 
 class Line(NamedTuple):
-    """What one way of predicting takes; ``low`` and ``median`` are milliseconds."""
+    """What one way of predicting takes.
+
+    Attributes
+    ----------
+    low, median : float
+        Milliseconds of a call.
+    memory : float or None
+        Megabytes at the peak of a call beyond those before it.
+    """
 
     dataset: str
     model: str
@@ -42,14 +58,14 @@ class Line(NamedTuple):
     n_rows: int
     low: float
     median: float
+    memory: float | None = None
 
 
 def seconds(function, n_rows):
     """Return the smallest and the median of the seconds of a call."""
-    n_repeats = 300 if n_rows == 1 else 30 if n_rows <= 100 else 3
-    function()
+    n_repeats = 300 if n_rows == 1 else 30 if n_rows <= 100 else 3 if n_rows < 1_000_000 else 1
     times = []
-    for _ in range(n_repeats if n_rows < 1_000_000 else 1):
+    for _ in range(n_repeats):
         start = time.process_time()
         function()
         times.append(time.process_time() - start)
@@ -61,55 +77,42 @@ def rows_of(X, n_rows):
     return X.iloc[np.arange(n_rows) % len(X)].reset_index(drop=True)
 
 
-def forms(X, n_rows):
-    """Return the rows as what callers have, by name."""
-    frame = rows_of(X, n_rows)
-    found = {"data frame": lambda predict: lambda: predict(frame)}
-    if n_rows == 1:
-        record = frame.iloc[0].to_dict()
-        found["dict, made a data frame"] = lambda predict: lambda: predict(pd.DataFrame([record]))
-    return found
+class Way(NamedTuple):
+    """A model and the form in which it gets its rows.
+
+    Attributes
+    ----------
+    call : callable
+        From a number of rows to a function without arguments that predicts so many.
+    most_rows : int
+        The largest number of rows that is measured.
+    """
+
+    dataset: str
+    model: str
+    form: str
+    call: Callable[[int], Callable[[], Any]]
+    most_rows: int = 2**63
 
 
-def of_networks(name, X, y, X_test, options):
-    """Yield and print the lines of the networks and of their graphs."""
-    for network, (classifier, regressor, params) in NETWORKS.items():
+def ways_of_networks(name, X, y, X_test, networks):
+    """Yield the ways of fitted networks and of their graphs."""
+    for network in networks:
+        classifier, regressor, params = NETWORKS[network]
         cls = classifier if name == "Adult" else regressor
         model = cls(max_epochs=2, random_state=0, **params).fit(X, y)
-        for n_rows in options.sizes:
-            for form, call in forms(X_test, n_rows).items():
-                yield report(name, network, form, n_rows, call(model.predict))
+        yield Way(name, network, "data frame", _of_frames(model.predict, X_test))
+        yield Way(name, network, "dict, made a data frame", _of_dicts(model, X_test), 1)
         if name != "Adult":
             plain = cls(max_epochs=2, random_state=0, **params).fit(X.to_numpy(), y)
-            for n_rows in options.sizes:
-                array = rows_of(X_test, n_rows).to_numpy()
-                yield report(
-                    name, network, "numpy", n_rows, lambda model=plain, X=array: model.predict(X)
-                )
-        yield from of_graph(name, network, model, X_test, options)
+            call = _of_frames(plain.predict, X_test, pd.DataFrame.to_numpy)
+            yield Way(name, network, "numpy", call, _MANY_ROWS)
+        # With more rows onnxruntime keeps what lies between its nodes in memory.
+        yield Way(name, network, "onnxruntime", _of_graph(model, X_test), _MANY_ROWS)
 
 
-def of_graph(name, network, model, X_test, options):
-    """Yield and print the lines of the graph of a network in onnxruntime."""
-    import onnxruntime
-
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = settings.inter_op_num_threads = 1
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        tabdl.to_onnx(model, path, X_test.iloc[:10])
-        session = onnxruntime.InferenceSession(
-            str(path), settings, providers=["CPUExecutionProvider"]
-        )
-    for n_rows in options.sizes:
-        if n_rows <= 10_000:  # beyond, onnxruntime keeps what lies between its nodes in memory
-            feed = tabdl.onnx_inputs(model, rows_of(X_test, n_rows))
-            call = functools.partial(session.run, None, feed)
-            yield report(name, network, "onnxruntime", n_rows, call)
-
-
-def of_catboost(name, X, y, X_test, options):
-    """Yield and print the lines of CatBoost with 1,000 trees."""
+def way_of_catboost(name, X, y, X_test):
+    """Return the way of a fitted CatBoost with 1,000 trees."""
     from catboost import CatBoostClassifier, CatBoostRegressor
 
     cls = CatBoostClassifier if name == "Adult" else CatBoostRegressor
@@ -122,30 +125,89 @@ def of_catboost(name, X, y, X_test, options):
         iterations=1000, thread_count=1, verbose=False, random_seed=0, allow_writing_files=False
     )
     model.fit(readable(X), y, cat_features=categories)
-    for n_rows in options.sizes:
-        frame = readable(rows_of(X_test, n_rows))
-        yield report(
-            name,
-            "CatBoost",
-            "data frame",
-            n_rows,
-            lambda frame=frame: model.predict(frame, thread_count=1),
+    predict = functools.partial(model.predict, thread_count=1)
+    return Way(name, "CatBoost", "data frame", _of_frames(predict, X_test, readable))
+
+
+def _of_frames(predict, X, convert=lambda frame: frame):
+    def call(n_rows):
+        rows = convert(rows_of(X, n_rows))
+        return lambda: predict(rows)
+
+    return call
+
+
+def _of_dicts(model, X):
+    record = X.iloc[0].to_dict()
+    return lambda n_rows: lambda: model.predict(pd.DataFrame([record]))
+
+
+def _of_graph(model, X):
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        tabdl.to_onnx(model, path, X.iloc[:10])
+        session = onnxruntime.InferenceSession(
+            str(path), settings, providers=["CPUExecutionProvider"]
         )
 
+    def call(n_rows):
+        feed = tabdl.onnx_inputs(model, rows_of(X, n_rows))
+        return lambda: session.run(None, feed)
 
-def report(dataset, model, form, n_rows, function):
+    return call
+
+
+def measured(ways, sizes, longest):
+    """Yield and print the lines of all ways, the fewest rows first.
+
+    Parameters
+    ----------
+    ways : list of Way
+    sizes : list of int
+    longest : float
+        No call takes more seconds than this, going by those of the size before.
+    """
+    per_row: dict[Way, float] = {}
+    for n_rows in sorted(sizes):
+        for way in ways:
+            if n_rows <= way.most_rows and n_rows * per_row.get(way, 0) <= longest:
+                line = report(way, n_rows)
+                per_row[way] = line.median / 1e3 / n_rows if n_rows >= _MANY_ROWS else 0.0
+                yield line
+
+
+def report(way, n_rows):
     """Measure, print and return one line."""
+    function = way.call(n_rows)
+    if n_rows < 1_000_000:
+        function()
+    before = _settled_memory() if n_rows >= _MANY_ROWS else None
     low, median = seconds(function, n_rows)
-    line = Line(dataset, model, form, n_rows, 1e3 * low, 1e3 * median)
+    memory = None if before is None else (peak_bytes() - before) / 2**20
+    milliseconds = 1e3 * low, 1e3 * median
+    line = Line(way.dataset, way.model, way.form, n_rows, *milliseconds, memory)
     print(
-        f"| {dataset} | {model} | {form} | {n_rows:,} | {line.low:.2f} | {line.median:.2f} |",
+        f"| {' | '.join(way[:3])} | {n_rows:,} | {line.low:.2f} | {line.median:.2f} | "
+        f"{'' if memory is None else f'{memory:.0f}'} |",
         flush=True,
     )
     return line
 
 
+def _settled_memory():
+    """Return the bytes in use, without those that were freed and that an allocator still holds."""
+    pyarrow.default_memory_pool().release_unused()
+    with suppress(OSError, AttributeError):  # not every C library has it
+        ctypes.CDLL(None).malloc_trim(0)
+    return start_of_peak()
+
+
 def tables(lines):
-    """Return two tables: the median milliseconds of all lines, and how one row compares.
+    """Return tables: the milliseconds of all lines, how one row compares, the memory of many.
 
     Parameters
     ----------
@@ -171,7 +233,23 @@ def tables(lines):
             own = found[dataset, model, form, sizes[0]].median
             ratios = [own / found[dataset, *other, sizes[0]].median for other in others]
             text.append(f"| {dataset} | {model} | {ratios[0]:.1f} | {ratios[1]:.1f} |")
-    return "\n".join(text)
+    return "\n".join([*text, "", *_memory([line for line in lines if line.memory is not None])])
+
+
+def _memory(lines):
+    """Return a table of the megabytes of lines."""
+    found = {(line.dataset, line.model, line.form, line.n_rows): line.memory for line in lines}
+    sizes = sorted({line.n_rows for line in lines})
+    rows = dict.fromkeys((line.dataset, line.model, line.form) for line in lines)
+    return [
+        f"| table | model | MB beyond; rows come as | {' | '.join(f'{n:,}' for n in sizes)} |",
+        f"| --- | --- | --- | {' | '.join('---' for _ in sizes)} |",
+        *(
+            f"| {' | '.join(row)} | "
+            f"{' | '.join(f'{found[*row, n]:.0f}' if (*row, n) in found else '' for n in sizes)} |"
+            for row in rows
+        ),
+    ]
 
 
 def _cell(line):
@@ -189,6 +267,11 @@ rows, 3 of 10,000, 1 of more), and the smallest in brackets. They are those of t
 (`time.process_time`).
 
 {tables(lines)}
+
+Memory is the largest during the calls beyond that before them, which has the table; the answer is a
+part of it (8 MB of a million numbers), and what a library keeps between calls is none. A network
+reads and predicts many rows in blocks of at most 65,536. A cell is empty where nothing was
+measured: a call would have taken too long, or the form is for fewer rows.
 
 The features of onnxruntime come as arrays that are made before the time begins; a data frame is
 read within the time. CatBoost has 1,000 trees. Pruned TabM has the predictions that pruning has
@@ -209,24 +292,30 @@ def main(argv=None):
         prog="python -m benchmarks.speed.latency", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument(
+        "--longest", type=float, default=180, help="seconds of a call, by those of fewer rows"
+    )
     parser.add_argument("--train-rows", type=int, default=4000)
     parser.add_argument("--report", type=Path, help="a file for the report, such as latency.md")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    lines = []
-    print("| table | model | rows come as | rows | ms, smallest | ms, median |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for name, dataset in (("Adult", adult()), ("California", california_housing())):
-        (X, y), _, (X_test, _) = dataset.train_val_test
+    ways = []
+    for name in options.tables:
+        (X, y), _, (X_test, _) = TABLES[name]().train_val_test
         X, y = X.iloc[: options.train_rows], y.iloc[: options.train_rows]
-        lines += of_networks(name, X, y, X_test, options)
-        lines += of_catboost(name, X, y, X_test, options)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"largest memory of the process: {peak:.2f} GB", file=sys.stderr)
-    if options.report is not None:
-        run = describe_run("cpu", argv)
-        run["command"] = f"python -m benchmarks.speed.latency {shlex.join(argv)}"
-        write_report(options.report, lines, run, os.getloadavg()[1])
+        ways += ways_of_networks(name, X, y, X_test, options.networks)
+        ways.append(way_of_catboost(name, X, y, X_test))
+    run = describe_run("cpu", argv)
+    run["command"] = f"python -m benchmarks.speed.latency {shlex.join(argv)}"
+    print("| table | model | rows come as | rows | ms, smallest | ms, median | MB beyond |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    lines = []
+    for line in measured(ways, options.sizes, options.longest):
+        lines.append(line)
+        if options.report is not None and line.n_rows > min(options.sizes):
+            write_report(options.report, lines, run, os.getloadavg()[1])
 
 
 if __name__ == "__main__":

@@ -135,29 +135,31 @@ class FittedNetwork(Task, FittedAttributes, NetworkParams):
         Many rows are read, encoded and predicted block by block: what lies between the table and
         the predictions takes the memory of a block.
         """
-        check_is_fitted(self)
+        if not self.__sklearn_is_fitted__():  # scikit-learn's function gathers all tags first
+            check_is_fitted(self)
         with isolated_torch():
             X = check_X(self, X, reset=False)
+            device = predict_device(self.device)
             net = self.module_
             # As many numbers as this are some 30 MB of float64.
             n_vectors = sum(one.n_vectors_per_row for one in getattr(net, "nets", [net]))
             n_block = 2**22 // (n_vectors * self._target.n_outputs)
             n_block = min(max(n_block, _FEWEST_BLOCK_ROWS), _MOST_BLOCK_ROWS)
             if X.shape[0] <= n_block:
-                return decode(self._outputs(self._encoded(X)))
+                return decode(self._outputs(self._encoded(X, device), device))
             starts = range(0, X.shape[0], n_block)
-            tables = (self._encoded_block(X, start, start + n_block) for start in starts)
-            return np.concatenate([decode(self._outputs(table)) for table in tables])
+            tables = (self._encoded_block(X, slice(at, at + n_block), device) for at in starts)
+            return np.concatenate([decode(self._outputs(table, device)) for table in tables])
 
-    def _encoded_block(self, X: Any, start: int, stop: int) -> Table:
+    def _encoded_block(self, X: Any, rows: slice, device: torch.device) -> Table:
         try:
-            return self._encoded(slice_rows(X, start, stop))
+            return self._encoded(slice_rows(X, rows.start, rows.stop), device)
         except (ValueError, TypeError):
-            self._encoded(X)  # raises with the number of the row in X
+            self._encoded(X, device)  # raises with the number of the row in X
             raise
 
-    def _encoded(self, X: Any) -> Table:
-        """Return the rows of a checked X as a Table on the CPU."""
+    def _encoded(self, X: Any, device: torch.device) -> Table:
+        """Return the rows of a checked X as a Table on the CPU, in the dtype for ``device``."""
         encoder = self.encoder_
         columns = read_columns(
             X,
@@ -166,13 +168,12 @@ class FittedNetwork(Task, FittedAttributes, NetworkParams):
             column_names=encoder.column_names,
             categorical=self.categorical_features,
         )
-        dtype = choose_dtype(self.precision, predict_device(self.device), self._name)
+        dtype = choose_dtype(self.precision, device, self._name)
         x_num, x_cat = encoder.transform(columns, dtype=numpy_dtype(dtype))
         return Table(torch.from_numpy(x_num), torch.from_numpy(x_cat))
 
-    def _outputs(self, table: Table) -> Tensor:
+    def _outputs(self, table: Table, device: torch.device) -> Tensor:
         """Return the outputs of the network for the rows of a table, (n, K, C)."""
-        device = predict_device(self.device)
         net = _placed(self.module_, device, table.x_num.dtype)
         # One thread stays one thread, and to count the work takes time.
         has_threads = torch.get_num_threads() > 1

@@ -156,7 +156,8 @@ class CategoryEncoder:
         """
         places, distinct = _factorize(values)
         unknown = self.cardinality - 1
-        found = [self.codes.get(self.label(value), unknown) for value in distinct]
+        keys = map(self.label, distinct) if self.is_text else distinct
+        found = [self.codes.get(key, unknown) for key in keys]
         if unknown in found and self.forms:
             self._check_forms(distinct)
         # The last one is that of missing values, whose code is -1.

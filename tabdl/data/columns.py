@@ -37,6 +37,7 @@ _FEW_INTEGERS = 10
 # A text column of at least so many rows, with such a share of distinct values, gets a warning.
 _MANY_ROWS = 200
 _NEARLY_ALL = 0.9
+_latest_labels: tuple[Any, list[Any]] = (None, [])  # see labels_of
 _SAMPLE = 200  # rows that say whether a closer look at a column of text is worth its time
 
 
@@ -118,7 +119,7 @@ def read_columns(
     """
     arrays = _in_order(_arrays(X, estimator_name), column_names)
     names = [str(array.label) for array in arrays]
-    plain = {} if kinds is None else _plain_numbers(arrays, kinds, names)
+    plain = {} if kinds is None else _plain(arrays, kinds, names)
     held = {
         j: hold(array.values, f"{estimator_name}: column {names[j]!r}", array.form)
         for j, array in enumerate(arrays)
@@ -158,18 +159,42 @@ def _from_pandas(frame, estimator_name):
     """
     found = []
     for j, (label, values) in enumerate(
-        zip(frame.columns, frame._iter_column_arrays(), strict=True)
+        zip(labels_of(frame), frame._iter_column_arrays(), strict=True)
     ):
         dtype = values.dtype
         if isinstance(dtype, np.dtype) and (dtype.kind in "biuO" or dtype.char in "fd"):
             found.append(_Array(label, np.asarray(values)))
         elif isinstance(dtype, pd.StringDtype):
             form = "string" if dtype.storage == "pyarrow" else ""
-            found.append(_Array(label, values.to_numpy(dtype=object), form=form))
+            found.append(_Array(label, _texts(values), form=form))
+        elif isinstance(dtype, pd.CategoricalDtype):
+            categories = np.asarray(values.categories)
+            found.append(_Array(label, _spread(categories, values.codes), is_declared=True))
         else:
             series = nw.from_native(frame.iloc[:, j], series_only=True)
             found.append(_from_series(series, estimator_name))
     return found
+
+
+def labels_of(frame: pd.DataFrame) -> list[Any]:
+    """Return the labels of the columns of a data frame of pandas.
+
+    One prediction asks twice, and the next one often has the same index. Of an index of strings
+    pandas makes a list in the time of a small product of matrices.
+    """
+    global _latest_labels
+    index, labels = _latest_labels
+    if frame.columns is not index:
+        index, labels = frame.columns, frame.columns.tolist()
+        _latest_labels = index, labels
+    return labels
+
+
+def _texts(values):
+    """Return an array of strings of pandas as one of objects."""
+    if len(values) <= FEW_ROWS and values.dtype.storage == "pyarrow":
+        return np.array(values.__arrow_array__().to_pylist(), dtype=object)
+    return values.to_numpy(dtype=object)
 
 
 def _from_series(series, estimator_name):
@@ -243,9 +268,10 @@ def _in_order(arrays, column_names):
 
     scikit-learn has compared names of text already, and columns of arrays have no names.
     """
+    if column_names is None or any(isinstance(array.label, str) for array in arrays):
+        return arrays
     now = [str(array.label) for array in arrays]
-    has_text = any(isinstance(array.label, str) for array in arrays)
-    if column_names is None or has_text or sorted(now) != sorted(column_names):
+    if sorted(now) != sorted(column_names):
         return arrays
     return [arrays[now.index(name)] for name in column_names]
 
@@ -478,19 +504,32 @@ def check_listed_kinds(
 # --- from arrays to columns of known kinds
 
 
-def _plain_numbers(arrays, kinds, names) -> dict[int, Column]:
-    """Return, by position, the columns of few rows that hold floats or integers and no infinity.
+def _plain(arrays, kinds, names) -> dict[int, Column]:
+    """Return, by position, the columns of few rows that need no closer look.
 
-    They are looked at together: calls of numpy take longer than the numbers of a row.
+    They hold floats or integers and no infinity, or categories that are ASCII text. The numbers of
+    all columns are looked at together: calls of numpy take longer than the numbers of a row.
     """
-    plain = [
-        j
-        for j, (kind, array) in enumerate(zip(kinds, arrays, strict=True))
-        if kind == "number" and array.values.dtype.char in _PLAIN and len(array.values) <= FEW_ROWS
-    ]
-    if not plain or np.isinf([arrays[j].values for j in plain]).any():
+    if len(arrays[0].values) > FEW_ROWS:
         return {}
-    return {j: Column(names[j], "number", _as_floats(arrays[j].values), "number") for j in plain}
+    plain: dict[int, Column] = {}
+    numbers = []
+    for j, (kind, array) in enumerate(zip(kinds, arrays, strict=True)):
+        if kind == "number" and array.values.dtype.char in _PLAIN:
+            numbers.append(j)
+        elif kind == "category" and _is_ascii(array.values):
+            plain[j] = Column(names[j], "category", array.values)
+    if numbers and not np.isinf([arrays[j].values for j in numbers]).any():
+        for j in numbers:
+            plain[j] = Column(names[j], "number", _as_floats(arrays[j].values), "number")
+    return plain
+
+
+def _is_ascii(values):
+    """Return whether values are strings of ASCII, and none is missing."""
+    return values.dtype.char == "O" and all(
+        type(value) is str and value.isascii() for value in values.tolist()
+    )
 
 
 def _as_floats(values):

@@ -6,7 +6,7 @@ Everything is fitted on training rows only.
 import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -141,7 +141,7 @@ class FeatureEncoder:
         )
         learned = self._learned_statistics(columns, rows, weight, y, seed)
         self.statistics = {j: statistics for j, (statistics, _) in learned.items()}
-        self.schema = self._schema()
+        self._settle()
         return [of_rows for _, of_rows in learned.values()]
 
     def _learned_statistics(self, columns, rows, weight, y, seed):
@@ -168,6 +168,21 @@ class FeatureEncoder:
                 statistics = CategoryStatistics(names, _scaled(by_code, scales))
                 learned[j] = statistics, _scaled(of_rows, scales)
         return learned
+
+    def _settle(self) -> None:
+        """Set what follows from the fitted encoders, once for all calls of :meth:`transform`."""
+        self.schema = self._schema()
+        ends = {"num": 0, "cat": 0}
+        self._starts: list[int] = []  # where the features of each column begin
+        for encoder in self.encoders:
+            self._starts.append(ends[encoder.output])
+            ends[encoder.output] += len(encoder.names)
+        self._n_of_columns = ends["num"]  # numbers before those of statistics
+        largest = max(self.schema.cardinalities, default=1) - 1
+        self._code_type = next(
+            t for t in (np.uint8, np.int16, np.int32) if largest <= np.iinfo(t).max
+        )
+        self._quantiles = _Quantiles.of(self.encoders, self._starts)
 
     def _schema(self) -> Schema:
         names = {"num": [], "cat": []}
@@ -235,7 +250,7 @@ class FeatureEncoder:
         encoder.statistics = {}
         if newer:
             encoder._restore_statistics(fields)
-        encoder.schema = encoder._schema()
+        encoder._settle()
         return encoder
 
     def _restore_statistics(self, fields: State) -> None:
@@ -320,41 +335,38 @@ class FeatureEncoder:
             moments with a time zone and without.
         """
         for column, form in zip(columns, self.forms, strict=True):
-            _check_form(column, form, self.estimator_name)
+            if column.form not in ("", form):
+                _check_form(column, form, self.estimator_name)
         chosen = _as_range(rows, len(columns[0]))
         n = len(chosen)
         x_num = np.empty((n, self.schema.n_num), dtype=dtype)
-        largest = max(self.schema.cardinalities, default=1) - 1
-        code_type = next(t for t in (np.uint8, np.int16, np.int32) if largest <= np.iinfo(t).max)
-        x_cat = np.empty((n, len(self.schema.cat_names)), dtype=code_type)
-        # Where the features of each column begin.
-        starts, ends = [], {"num": 0, "cat": 0}
-        for encoder in self.encoders:
-            starts.append(ends[encoder.output])
-            ends[encoder.output] += len(encoder.names)
+        x_cat = np.empty((n, len(self.schema.cat_names)), dtype=self._code_type)
+        parts = [slice(start, start + _BLOCK_ROWS) for start in range(0, n, _BLOCK_ROWS)]
+        blocks = [(part, _as_slice(chosen[part])) for part in parts]
 
         def write(at):
             column, encoder, first = at
             target = x_num if encoder.output == "num" else x_cat
-            for start in range(0, n, _BLOCK_ROWS):
-                block = slice(start, start + _BLOCK_ROWS)
-                values = column.values[_as_slice(chosen[block])]
-                for i, feature in enumerate(encoder.transform(values), first):
-                    target[block, i] = feature
+            for part, block in blocks:
+                for i, feature in enumerate(encoder.transform(column.values[block]), first):
+                    target[part, i] = feature
 
-        todo = list(zip(columns, self.encoders, starts, strict=True))
-        if n <= FEW_ROWS:
-            todo = _without_quantiles(todo, chosen, x_num)
+        todo = list(zip(columns, self.encoders, self._starts, strict=True))
+        if n <= FEW_ROWS and self._quantiles is not None:
+            values = [columns[j].values[_as_slice(chosen)] for j in self._quantiles.columns]
+            x_num[:, self._quantiles.features] = self._quantiles.transform(values)
+            todo = [todo[j] for j in self._quantiles.others]
         _for_each(write, todo, n)
-        self._add_statistics(x_num, x_cat, starts, ends["num"])
+        self._add_statistics(x_num, x_cat)
         self._narrow(x_cat)
         return x_num, x_cat
 
-    def _add_statistics(self, x_num, x_cat, starts, start):
-        """Set the features of statistics, which follow the other numbers from ``start`` on."""
+    def _add_statistics(self, x_num, x_cat):
+        """Set the features of statistics, which follow the other numbers."""
+        start = self._n_of_columns
         for j, statistics in self.statistics.items():
             stop = start + len(statistics.names)
-            x_num[:, start:stop] = statistics.features[x_cat[:, starts[j]]]
+            x_num[:, start:stop] = statistics.features[x_cat[:, self._starts[j]]]
             start = stop
 
     def _narrow(self, x_cat):
@@ -412,7 +424,7 @@ class NumberEncoder:
 
     @property
     def is_plain_quantile(self) -> bool:
-        """Whether its feature is :func:`_quantiles` of the numbers, and no other feature is."""
+        """Whether its one feature is the quantile of a number."""
         is_alone = len(self.names) == 1 and not self.constant
         return is_alone and isinstance(self.scale, QuantileNormal)
 
@@ -441,16 +453,48 @@ class NumberEncoder:
         return self
 
 
-def _quantiles(encoders: Sequence[NumberEncoder], values: Sequence[np.ndarray]) -> np.ndarray:
-    """Return what encoders of quantiles make of a few values each, (n, encoders), in one go."""
-    numbers = np.array(values, dtype=np.float64)
-    missing = np.isnan(numbers)
-    with np.errstate(over="ignore"):
-        numbers /= np.array([[encoder.unit] for encoder in encoders])
-    pairs = zip(encoders, numbers, strict=True)
-    scaled = normal_quantile(np.array([encoder.scale.levels_of(own) for encoder, own in pairs]))
-    scaled[missing] = QuantileNormal.middle
-    return _clip(scaled, -LARGEST, LARGEST).T
+class _Quantiles(NamedTuple):
+    """What scales few numbers of all columns of plain quantiles in one go.
+
+    Attributes
+    ----------
+    columns, features : list of int
+        The positions of these columns and of their features.
+    others : list of int
+        The positions of the other columns.
+    encoders : list of NumberEncoder
+    units : float64 ndarray of shape (columns, 1), or None where all are 1
+    """
+
+    columns: list[int]
+    features: list[int]
+    others: list[int]
+    encoders: list[NumberEncoder]
+    units: np.ndarray | None
+
+    @classmethod
+    def of(cls, encoders: Sequence[Any], starts: Sequence[int]) -> "_Quantiles | None":
+        """Return what is plain of all encoders, whose features begin at ``starts``."""
+        columns = [j for j, encoder in enumerate(encoders) if encoder.is_plain_quantile]
+        if not columns:
+            return None
+        others = [j for j, encoder in enumerate(encoders) if not encoder.is_plain_quantile]
+        plain = [encoders[j] for j in columns]
+        units = np.array([[encoder.unit] for encoder in plain])
+        features = [starts[j] for j in columns]
+        return cls(columns, features, others, plain, None if (units == 1).all() else units)
+
+    def transform(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the features, (n, columns), of n numbers of each column."""
+        numbers = np.array(values, dtype=np.float64)
+        missing = np.isnan(numbers)
+        if self.units is not None:
+            with np.errstate(over="ignore"):
+                numbers /= self.units
+        levels = [e.scale.levels_of(own) for e, own in zip(self.encoders, numbers, strict=True)]
+        scaled = normal_quantile(np.array(levels))
+        scaled[missing] = QuantileNormal.middle
+        return scaled.T
 
 
 class DatetimeEncoder:
@@ -572,16 +616,6 @@ def _as_slice(rows):
         return rows
     stop = rows.stop if rows.stop >= 0 else None  # a range that goes down to the first row
     return slice(rows.start, stop, rows.step)
-
-
-def _without_quantiles(todo, chosen, x_num):
-    """Scale all columns of plain quantiles at once, and return what is left to do."""
-    together = [at for at in todo if at[1].is_plain_quantile]
-    if together:
-        columns, encoders, places = zip(*together, strict=True)
-        numbers = [column.values[_as_slice(chosen)] for column in columns]
-        x_num[:, list(places)] = _quantiles(encoders, numbers)
-    return [at for at in todo if not at[1].is_plain_quantile]
 
 
 def _for_each(function, items, n_rows):

@@ -16,7 +16,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from tabdl.data.columns import Column, is_frame, read_columns
+from tabdl.data.columns import Column, is_frame, labels_of, read_columns
 from tabdl.data.dataset import Dataset
 
 # A sparse X that would take more memory when dense is refused.
@@ -126,7 +126,7 @@ def _is_as_at_fit(estimator, X):
     """
     names = getattr(estimator, "feature_names_in_", None)
     if isinstance(X, pd.DataFrame):
-        return len(X) > 0 and names is not None and X.columns.tolist() == names.tolist()
+        return len(X) > 0 and names is not None and labels_of(X) == names.tolist()
     is_plain = type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind in "biuf"
     n_features = getattr(estimator, "n_features_in_", None)
     return is_plain and names is None and len(X) > 0 and X.shape[1] == n_features

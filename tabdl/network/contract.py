@@ -193,8 +193,9 @@ class TabularNet(nn.Module):
 
     def outputs(self, x: Tensor) -> Tensor:
         """Return the outputs, (B, 1, C), of representations (B, D); never in 16 bits."""
+        x = x.to(self._head_dtype) if x.dtype.itemsize == 2 else x
         with without_autocast(x.device.type):
-            return self.head(x.to(self._head_dtype)).unsqueeze(1)
+            return self.head(x).unsqueeze(1)
 
     @property
     def _head_dtype(self) -> torch.dtype:

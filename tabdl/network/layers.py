@@ -116,7 +116,7 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` with random zeros in training, in its own shape."""
-        kept = self.kept(x)
+        kept = self.kept(x) if self.training else None
         return x if kept is None else (x * kept).mul_(self.scale)
 
     def kept(self, like: Tensor) -> Tensor | None:

@@ -104,7 +104,8 @@ class BinaryTarget:
     def probabilities(self, outputs: Tensor) -> np.ndarray:
         """Return the mean over K of the probabilities, (N, 2)."""
         # One minus a probability near one would be zero.
-        return torch.cat([(-outputs).sigmoid().mean(1), outputs.sigmoid().mean(1)], 1).numpy()
+        parts = (-outputs).sigmoid(), outputs.sigmoid()
+        return torch.cat([_mean(part) for part in parts], 1).numpy()
 
     def log_probabilities(self, outputs: Tensor) -> np.ndarray:
         """Return logarithms of the probabilities of the classes, (N, 2), from outputs (N, K, 1).
@@ -203,7 +204,7 @@ class MulticlassTarget(BinaryTarget):
 
     def probabilities(self, outputs: Tensor) -> np.ndarray:
         """Return the mean over K of the probabilities, (N, C)."""
-        return outputs.softmax(-1).mean(1).numpy()
+        return _mean(outputs.softmax(-1)).numpy()
 
     def log_probabilities(self, outputs: Tensor) -> np.ndarray:
         """Return logarithms of the probabilities of the classes, (N, C)."""
@@ -244,7 +245,7 @@ class MultilabelTarget(BinaryTarget):
 
     def probabilities(self, outputs: Tensor) -> np.ndarray:
         """Return the mean over K of the probability of each label, (N, C)."""
-        return outputs.sigmoid().mean(1).numpy()
+        return _mean(outputs.sigmoid()).numpy()
 
     def log_probabilities(self, outputs: Tensor) -> np.ndarray:
         """Return the logarithm of the probability of each label, (N, C)."""
@@ -389,8 +390,8 @@ class RegressionTarget:
 
     def values(self, outputs: Tensor) -> np.ndarray:
         """Return the mean over K in the units of the target, (N,) or (N, C)."""
-        scaled = outputs.double().mean(1).numpy()
-        values = np.where(self.is_constant, self.mean, scaled * self.std + self.mean)
+        values = _mean(outputs.double()).numpy() * self.std + self.mean
+        values = np.where(self.is_constant, self.mean, values)
         return values[:, 0] if self.is_1d else values
 
     def row_weight(self, y: np.ndarray) -> np.ndarray | float:
@@ -435,6 +436,11 @@ def target_from_state(state: Any, has_classes: bool, estimator_name: str) -> Tar
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Return the mean over K, (N, C), of values (N, K, C)."""
+    return values[:, 0] if values.shape[1] == 1 else values.mean(1)
 
 
 def _log_mean(log_probabilities: Tensor) -> Tensor:

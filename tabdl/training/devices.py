@@ -57,9 +57,10 @@ def choose_device(device: str | torch.device, estimator_name: str) -> torch.devi
 
 def predict_device(device: str | torch.device) -> torch.device:
     """Return where to predict: the device of the fit, or the CPU where this machine lacks it."""
-    if device == "auto" or is_available(torch.device(device)):
+    if device == "auto":
         return choose_device(device, "")
-    return torch.device("cpu")
+    chosen = torch.device(device)
+    return chosen if is_available(chosen) else torch.device("cpu")
 
 
 class ProcessSetting:
@@ -243,20 +244,33 @@ def isolated_torch() -> Iterator[None]:
     has set. In a process that was forked torch has one thread. The caller's settings come back.
     """
     import_rich()
+    changes = _changes()
+    with _all_of(changes) if changes else _NO_CONTEXT, _DEFAULT_DTYPE.held_at(torch.float32):
+        yield
+
+
+def _changes() -> list[contextlib.AbstractContextManager]:
+    """Return the contexts that undo what the caller has set; usually there are none."""
+    changes: list[contextlib.AbstractContextManager] = []
+    if is_forked():
+        changes.append(threads(1, 0))
+    if torch.is_inference_mode_enabled():
+        changes.append(torch.inference_mode(False))
+    if not torch.is_grad_enabled():
+        changes.append(torch.enable_grad())
+    for kind in ("cpu", "cuda", "mps"):
+        if torch.is_autocast_enabled(kind):
+            changes.append(torch.autocast(kind, enabled=False))
+    if torch.get_default_device().type != "cpu":
+        changes.append(torch.device("cpu"))
+    return changes
+
+
+@contextlib.contextmanager
+def _all_of(contexts: list[contextlib.AbstractContextManager]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
-        if is_forked():
-            stack.callback(torch.set_num_threads, torch.get_num_threads())
-            torch.set_num_threads(1)
-        if torch.is_inference_mode_enabled():
-            stack.enter_context(torch.inference_mode(False))
-        if not torch.is_grad_enabled():
-            stack.enter_context(torch.enable_grad())
-        for kind in ("cpu", "cuda", "mps"):
-            if torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
-        if torch.get_default_device().type != "cpu":
-            stack.enter_context(torch.device("cpu"))
-        stack.enter_context(_DEFAULT_DTYPE.held_at(torch.float32))
+        for context in contexts:
+            stack.enter_context(context)
         yield
 
 

@@ -13,8 +13,8 @@ from tabdl.training.threads import Team
 
 _GPU_ROWS = 8192
 # Libraries of matrix products round the rows of a small matrix in other ways if it is very small.
-_FEWEST_ROWS = 8
-_TRIALS = 8
+_FEWEST_ROWS = 4
+_TRIALS = 16
 # For each network whether so small chunks gave the bits of large ones, by what that depends on.
 _SMALL_IS_EXACT: weakref.WeakKeyDictionary[Any, dict[Any, bool]] = weakref.WeakKeyDictionary()
 
@@ -24,7 +24,7 @@ def net_outputs(net: Any, table: Table | TableView, precision: Precision) -> Ten
 
     Every chunk has the same size, the last one padded, and on a CPU one thread, so that the output
     of a row does not depend on the rows beside it, to the bit. Several threads take chunks at once.
-    Few rows get a smaller chunk where that gives the same bits on this machine, which is tried once
+    Few rows get the smallest chunk that gives the same bits on this machine, which is tried once
     for each network and size. A chunk that does not fit into memory is halved, down to one row.
 
     Parameters
@@ -71,13 +71,15 @@ def _cpu_chunk_rows(net, table, precision):
     """Return the rows of a chunk: those of the network, or a power of two that is enough."""
     n_usual = net.cpu_chunk_rows
     n_small = max(_FEWEST_ROWS, 1 << (len(table) - 1).bit_length())
-    if n_small >= n_usual:
-        return n_usual
     known = _SMALL_IS_EXACT.setdefault(net, {})
-    conditions = n_small, n_usual, precision
-    if conditions not in known:
-        known[conditions] = _gives_same_bits(net, table, precision, n_small)
-    return n_small if known[conditions] else n_usual
+    while n_small < n_usual:
+        conditions = n_small, n_usual, precision
+        if conditions not in known:
+            known[conditions] = _gives_same_bits(net, table, precision, n_small)
+        if known[conditions]:
+            return n_small
+        n_small *= 2
+    return n_usual
 
 
 @torch.inference_mode()

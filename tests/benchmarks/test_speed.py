@@ -295,17 +295,28 @@ def test_the_report_of_latencies(tmp_path):
     lines = [
         latency.Line("Adult", "MLP", "data frame", 1, 1.0, 2.0),
         latency.Line("Adult", "MLP", "data frame", 100, 3.0, 3.5),
+        latency.Line("Adult", "MLP", "data frame", 10_000, 20.0, 21.0, 12.4),
         latency.Line("Adult", "MLP", "onnxruntime", 1, 0.2, 0.25),
         latency.Line("Adult", "CatBoost", "data frame", 1, 0.5, 0.8),
     ]
     run = describe_run("cpu", [])
     latency.write_report(tmp_path / "latency.md", lines, run, 1.5)
     text = (tmp_path / "latency.md").read_text()
-    assert "| Adult | MLP | data frame | 2.00 (1.00) | 3.50 (3.00) |" in text
-    assert "| Adult | MLP | onnxruntime | 0.25 (0.20) |  |" in text
+    assert "| Adult | MLP | data frame | 2.00 (1.00) | 3.50 (3.00) | 21.00 (20.00) |" in text
+    assert "| Adult | MLP | onnxruntime | 0.25 (0.20) |  |  |" in text
+    assert "| Adult | MLP | data frame | 12 |" in text
     assert "| Adult | MLP | 8.0 | 2.5 |" in text and run["machine"] in text
 
 
 def test_latencies_are_measured():
     low, median = latency.seconds(lambda: sum(range(20_000)), 100)
     assert 0 < low <= median < 1
+
+
+def test_a_call_that_would_take_too_long_is_left_out():
+    way = latency.Way("a table", "sum", "range", lambda n_rows: lambda: sum(range(n_rows)), 30_000)
+    sizes = [40_000, 20_000, 10_000]
+    (line,) = latency.measured([way], sizes, longest=0)
+    assert line.n_rows == 10_000 and line.memory is not None
+    lines = list(latency.measured([way], sizes, longest=60))
+    assert [line.n_rows for line in lines] == [10_000, 20_000]

@@ -13,7 +13,7 @@ from scipy.sparse import coo_array, csr_array
 
 from tabdl import CrossValEnsembleRegressor, TabMLPRegressor
 from tabdl.data import validation
-from tabdl.data.columns import read_columns
+from tabdl.data.columns import labels_of, read_columns
 from tabdl.data.encoding import FeatureEncoder
 
 DAY = datetime.datetime(2021, 3, 4, 5, 6)
@@ -425,3 +425,37 @@ def test_names_that_stand_twice():
         make("TabMLP", "Regressor").fit(X, y)
     with pytest.raises(ValueError, match="CrossValEnsembleRegressor: the column names of X must"):
         CrossValEnsembleRegressor(TabMLPRegressor()).fit(X, y)
+
+
+TEXTS = ["a", "b c", "ü", "12", "nan", None] * 4
+CATEGORIES = {
+    "objects": np.array(TEXTS, dtype=object),
+    "arrow": pd.array(TEXTS, dtype=pd.StringDtype("pyarrow")),
+    "python": pd.array(TEXTS, dtype=pd.StringDtype("python")),
+    "declared": pd.Categorical(TEXTS),
+    "numbers": pd.Categorical([1.5, 2, None, 7] * 6),
+    "moments": pd.Categorical(pd.to_datetime(["2020-01-01", "2021-02-03", None] * 8)),
+}
+
+
+@pytest.mark.parametrize("name", CATEGORIES)
+def test_a_row_alone_is_read_as_among_others(name):
+    frame = pd.DataFrame({"x": CATEGORIES[name], "n": np.arange(24.0)})
+    kinds, options = ["category", "number"], {"estimator_name": "Test", "column_names": ["x", "n"]}
+    whole = read_columns(frame, kinds=kinds, **options)
+    assert [column.kind for column in read_columns(frame, **options)] == kinds
+    for i in range(6):
+        row = read_columns(frame.iloc[[i]], kinds=kinds, **options)
+        for one, among in zip(row, whole, strict=True):
+            assert (one.name, one.kind, one.form) == (among.name, among.kind, among.form)
+            alone, value = one.values[0], among.values[i]
+            assert (pd.isna(alone) and pd.isna(value)) or alone == value
+
+
+def test_labels_are_those_of_the_table_at_hand():
+    frame = pd.DataFrame({"a": [1.0], "b": [1.0]})
+    assert labels_of(frame) == labels_of(frame.iloc[[0]]) == ["a", "b"]
+    frame.columns = ["a", "c"]
+    assert labels_of(frame) == ["a", "c"]
+    frame.insert(0, 0, 1.0)
+    assert labels_of(frame) == [0, "a", "c"]

@@ -100,3 +100,30 @@ print("ok")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "ok\n", done.stderr
+
+
+class Rounding(torch.nn.Module):
+    """A network that rounds the rows of chunks below ``exact_from`` rows in another way."""
+
+    cpu_chunk_rows = 64
+
+    def __init__(self, exact_from):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(3.0))
+        self.exact_from, self.sizes = exact_from, []
+
+    def forward(self, x_num, x_cat):
+        self.sizes.append(len(x_num))
+        outputs = (x_num * self.scale).unsqueeze(1)
+        return outputs if len(x_num) >= self.exact_from else outputs.nextafter(outputs + 1)
+
+
+@pytest.mark.parametrize(("exact_from", "size"), [(1, 4), (16, 16), (64, 64)])
+def test_few_rows_have_the_smallest_chunk_that_gives_the_same_bits(exact_from, size):
+    net = Rounding(exact_from)
+    table = Table(torch.tensor([[0.1]]), torch.empty(1, 0, dtype=torch.int32))
+    outputs = inference.net_outputs(net, table, Precision(torch.float32))
+    assert torch.equal(outputs, (table.x_num * net.scale).unsqueeze(1))
+    n_calls = len(net.sizes)
+    inference.net_outputs(net, table, Precision(torch.float32))
+    assert net.sizes[n_calls:] == [size]  # the trial is made once
