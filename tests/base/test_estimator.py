@@ -70,6 +70,7 @@ SIGNATURES = {
         "lr": 1e-4,
         "numeric_embedding": "linear",
         "token_bias": True,
+        "kv_compression": None,
     },
     "SNN": {
         "n_blocks": 4,
