@@ -123,6 +123,7 @@ def test_voting_and_transformed_target_of_regressors(table):
     assert logarithm.score(X, y) > 0
 
 
+@pytest.mark.two_networks
 def test_permutation_importance_finds_the_columns(architecture, table):
     X, y = table
     model = make(architecture, "Regressor", max_epochs=20, lr=0.02).fit(X, y)
