@@ -45,11 +45,12 @@ _SMALL_OF = {
 
 
 # The other networks of the paper go through the same code as those before them. By default they
-# run scikit-learn's checks, the tests of their own and of files; with --all-networks everything.
+# run scikit-learn's checks, the tests of their own and of files; with --all-networks everything,
+# ONNX graphs too.
 _BASELINES = {"AutoInt", "DCNv2", "GrowNet", "NODE", "SNN", "TabNet"}
 _FOR_ALL_NETWORKS = re.compile(
-    r"tests/(models|persistence|docs)/|test_golden|test_sklearn_contract|test_readme"
-    r"|test_signature|test_docstring|test_gpu"
+    r"tests/(models|docs)/|tests/persistence/test_(?!onnx)|test_golden|test_readme|test_gpu"
+    r"|test_sklearn_contract.py::test_(check|tags)|test_signature|test_docstring"
 )
 # Tests of what all networks share run on tokens and on a flat row, on one prediction and on k.
 _TWO_NETWORKS = {"FTTransformer", "TabM"}

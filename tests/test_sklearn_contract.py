@@ -40,7 +40,7 @@ def small_instances():
     return [make(name, task, **small) for name in ARCHITECTURES for task in TASKS]
 
 
-# The checks that ask for good predictions, or for one of every class. The others fit for two epochs.
+# The checks that ask for good predictions, or for one of every class; others fit for two epochs.
 LEARNING = {
     "check_class_weight_balanced_classifiers",
     "check_class_weight_classifiers",

@@ -590,6 +590,12 @@ FIXED = {("NODE", "optimizer")}
 FIXED |= {(a, name) for a in ("GrowNet", "NODE") for name in ("pretrain", "pretrain_epochs")}
 
 
+def shared_parameter(name):
+    """Return the mark of what is the same code in each architecture."""
+    is_shared = name in SIGNATURES["shared"] or name in SIGNATURES["Regressor"]
+    return [pytest.mark.two_networks] if is_shared else []
+
+
 @cache
 def trace(architecture, task, parameters):
     """Return what a fit can show for a parameter: predictions, losses and scores, and the sizes of
@@ -604,7 +610,7 @@ def trace(architecture, task, parameters):
 @pytest.mark.parametrize(
     "architecture, task, name",
     [
-        (architecture, task, name)
+        pytest.param(architecture, task, name, marks=shared_parameter(name))
         for architecture in ARCHITECTURES
         # What classes add is the same code in each architecture.
         for task in ("Classifier", "Regressor")[architecture not in ("TabMLP", "GrowNet") :]
