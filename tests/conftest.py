@@ -47,7 +47,7 @@ _SMALL_OF = {
 # The other networks of the paper go through the same code as those before them. By default they
 # run scikit-learn's checks, the tests of their own and of files; with --all-networks everything,
 # ONNX graphs too.
-_BASELINES = {"AutoInt", "DCNv2", "GrowNet", "NODE", "SNN", "TabNet"}
+BASELINES = {"AutoInt", "DCNv2", "GrowNet", "NODE", "SNN", "TabNet"}
 _FOR_ALL_NETWORKS = re.compile(
     r"tests/(models|docs)/|tests/persistence/test_(?!onnx)|test_golden|test_readme|test_gpu"
     r"|test_sklearn_contract.py::test_(check|tags)|test_signature|test_docstring"
@@ -79,7 +79,7 @@ def is_left_out(item):
         return False
     if item.get_closest_marker("two_networks"):
         return found[1] not in _TWO_NETWORKS
-    return found[1] in _BASELINES and not _FOR_ALL_NETWORKS.search(item.nodeid)
+    return found[1] in BASELINES and not _FOR_ALL_NETWORKS.search(item.nodeid)
 
 
 def public(base):

@@ -4,8 +4,8 @@ signatures."""
 import inspect
 
 import pytest
-from conftest import ARCHITECTURES, NETWORKS, make, numbers, public, target
-from sklearn.base import BaseEstimator, clone, is_regressor
+from conftest import ARCHITECTURES, BASELINES, NETWORKS, make, numbers, public, target
+from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils import get_tags
@@ -52,7 +52,6 @@ LEARNING = {
 QUICKER = {
     "GrowNet": {"n_blocks": 4, "max_epochs": 20},
     "NODE": {"d_block": 64, "lr": 0.03},
-    "RealMLP": {"max_epochs": 60},  # whose schedules go by their number
     "TabNet": {"n_blocks": 1, "momentum": 0.6, "lr": 0.05, "lr_decay_rate": 1.0, "max_epochs": 15},
 }
 
@@ -98,13 +97,14 @@ def test_check(estimator, check):
     check(estimator if learns else clone(estimator).set_params(max_epochs=2))
 
 
-@pytest.mark.parametrize("cls", ESTIMATORS)
-def test_defaults_learn(cls):
-    """All is default but ``QUICKER`` and the number of epochs."""
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in BASELINES])
+def test_defaults_learn(architecture, task):
+    """All is default but the number of epochs; RealMLP's schedules go by it."""
     X, y = numbers(200)
-    model = cls(**{"max_epochs": 20, "random_state": 0, **quicker(cls)})
-    y = target(y, "Regressor" if is_regressor(model) else "Classifier")
-    assert model.fit(X, y).score(X, y) > (0.5 if is_regressor(model) else 0.85)
+    n_epochs = 60 if architecture == "RealMLP" else 20
+    model = getattr(tabdl, architecture + task)(max_epochs=n_epochs, random_state=0)
+    y = target(y, task)
+    assert model.fit(X, y).score(X, y) > (0.5 if task == "Regressor" else 0.85)
 
 
 @pytest.mark.all_networks
@@ -116,7 +116,8 @@ def test_defaults_learn(cls):
     ),
 )
 def test_defaults_learn_scikit_learns_tables(estimator, check):
-    """In the epochs that scikit-learn's tests give its own networks."""
+    """All is default but ``QUICKER`` and the number of epochs, as in scikit-learn's tests of its
+    own networks."""
     check(estimator)
 
 
