@@ -234,7 +234,7 @@ import numpy as np, torch
 from tabdl import TabMLPRegressor
 torch.set_num_threads(2)
 torch.rand(1000, 1000) @ torch.rand(1000, 1000)
-X = np.random.default_rng(0).normal(size=(2000, 20))
+X = np.random.default_rng(0).normal(size=(6000, 20))
 model = TabMLPRegressor(max_epochs=1, n_jobs=2, random_state=0).fit(X, X[:, 0])
 expected = model.predict(X)
 child = os.fork()
