@@ -45,30 +45,41 @@ _SMALL_OF = {
 
 
 # The other networks of the paper go through the same code as those before them. By default they
-# run scikit-learn's checks, the tests of their own and of files; with --all-networks everything.
-_BASELINES = re.compile(r"\[.*\b(AutoInt|DCNv2|GrowNet|NODE|SNN|TabNet)")
+# run scikit-learn's checks, the tests of their own and of files; with --all-networks everything,
+# ONNX graphs too.
+BASELINES = {"AutoInt", "DCNv2", "GrowNet", "NODE", "SNN", "TabNet"}
 _FOR_ALL_NETWORKS = re.compile(
-    r"tests/(models|persistence|docs)/|test_golden|test_sklearn_contract|test_readme"
-    r"|test_signature|test_docstring|test_gpu"
+    r"tests/(models|docs)/|tests/persistence/test_(?!onnx)|test_golden|test_readme|test_gpu"
+    r"|test_sklearn_contract.py::test_(check|tags)|test_signature|test_docstring"
 )
+# Tests of what all networks share run on tokens and on a flat row, on one prediction and on k.
+_TWO_NETWORKS = {"FTTransformer", "TabM"}
 
 
 def pytest_addoption(parser):
-    help_text = "run every test of networks for the paper's six baselines too"
+    help_text = "run every test of networks for each of the twelve"
     parser.addoption("--all-networks", action="store_true", help=help_text)
 
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--all-networks"):
         return
-    left_out = [
-        item
-        for item in items
-        if _BASELINES.search(item.nodeid) and not _FOR_ALL_NETWORKS.search(item.nodeid)
-    ]
+    left_out = [item for item in items if is_left_out(item)]
     config.hook.pytest_deselected(items=left_out)
-    is_left_out = set(left_out)
-    items[:] = [item for item in items if item not in is_left_out]
+    left_out = set(left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def is_left_out(item):
+    """Return whether a test is one of a network that only --all-networks runs."""
+    if item.get_closest_marker("all_networks"):
+        return True
+    found = _NETWORK.search(item.nodeid)
+    if not found:
+        return False
+    if item.get_closest_marker("two_networks"):
+        return found[1] not in _TWO_NETWORKS
+    return found[1] in BASELINES and not _FOR_ALL_NETWORKS.search(item.nodeid)
 
 
 def public(base):
@@ -79,6 +90,7 @@ def public(base):
 
 NETWORKS = sorted(public(TabularEstimator))
 ARCHITECTURES = sorted({re.sub("(Classifier|Regressor)$", "", name) for name in NETWORKS})
+_NETWORK = re.compile(rf"\[.*?\b({'|'.join(ARCHITECTURES)})(?=Classifier|Regressor|\b)")
 
 
 def make(architecture, task, **kwargs):

@@ -115,6 +115,7 @@ def test_widths_of_an_mlp():
     assert [block[0].out_features for block in model.module_.backbone] == [8, 16, 4]
 
 
+@pytest.mark.two_networks
 @pytest.mark.skipif(
     torch.cuda.is_available(), reason="this machine has a CUDA device: asking for one is no error"
 )
@@ -183,6 +184,7 @@ def test_wrong_weights(weight, message):
         make("TabMLP", "Regressor").fit(X, y, sample_weight=weight)
 
 
+@pytest.mark.two_networks
 def test_tables_unlike_the_one_at_fit(architecture):
     X, y = people()
     model = make(architecture, "Regressor").fit(X, y)
@@ -258,6 +260,7 @@ def test_one_row_without_early_stopping(architecture):
     assert model.predict(X) == pytest.approx(y, abs=3)
 
 
+@pytest.mark.two_networks
 def test_a_class_with_one_row(architecture):
     X, y = numbers()
     labels = np.where(y > 0, "yes", "no").astype(object)
@@ -286,6 +289,7 @@ def test_fewer_rows_than_a_batch_and_a_batch_of_one(architecture):
         assert np.isfinite(model.predict(X)).all()
 
 
+@pytest.mark.two_networks
 def test_columns_that_say_nothing(architecture):
     """Constant and all-missing columns of every kind, and values that only predict brings."""
     n = 40
@@ -314,6 +318,7 @@ def test_columns_that_say_nothing(architecture):
     assert np.isfinite(model.predict(later)).all()
 
 
+@pytest.mark.two_networks
 def test_unseen_categories_get_the_mean_of_the_seen(architecture):
     frame = pd.DataFrame({"c": ["low", "high"] * 50})
     y = np.where(frame["c"] == "low", 0.0, 10.0)
@@ -328,6 +333,7 @@ def test_unseen_categories_get_the_mean_of_the_seen(architecture):
     assert -1.5 < model.predict(pd.DataFrame({"c": ["new"]}))[0] < 11.5
 
 
+@pytest.mark.two_networks
 def test_a_hundred_thousand_categories(architecture):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
@@ -360,6 +366,7 @@ def test_a_constant_target(value):
     assert (both[:, 1] == value).all() and np.ptp(both[:, 0]) > 0
 
 
+@pytest.mark.two_networks
 def test_a_constant_target_of_every_architecture(architecture):
     X, _ = numbers(50)
     model = make(architecture, "Regressor", max_epochs=2).fit(X, np.full(50, 7.1))

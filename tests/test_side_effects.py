@@ -38,6 +38,7 @@ def global_state():
     }
 
 
+@pytest.mark.two_networks
 @pytest.mark.parametrize("random_state", [0, None])
 def test_a_fit_leaves_no_trace(architecture, task, random_state, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
@@ -91,6 +92,7 @@ def test_the_first_fit_of_a_process_leaves_no_trace(case):
     assert (done.stdout, done.returncode) == ("\n\n", 0), done.stdout + done.stderr
 
 
+@pytest.mark.two_networks
 def test_an_interrupted_fit_leaves_no_trace(architecture):
     """Threads, flags and lent generators are what they were, and the next fit is that of an
     untouched process."""
@@ -109,6 +111,7 @@ def test_an_interrupted_fit_leaves_no_trace(architecture):
     np.testing.assert_array_equal(model.set_params(n_jobs=None).fit(X, y).predict(X), expected)
 
 
+@pytest.mark.two_networks
 def test_a_fit_that_fails_leaves_no_trace(architecture):
     X, y = people()
     before = global_state()
@@ -121,6 +124,7 @@ def predictions(model, X, y):
     return clone(model).fit(X, y).predict(X)
 
 
+@pytest.mark.two_networks
 def test_fits_in_threads_do_not_meet(architecture):
     X, y = people()
     models = [make(architecture, "Regressor", random_state=seed) for seed in range(4)]

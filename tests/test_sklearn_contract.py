@@ -4,8 +4,8 @@ signatures."""
 import inspect
 
 import pytest
-from conftest import ARCHITECTURES, NETWORKS, make, public
-from sklearn.base import BaseEstimator
+from conftest import ARCHITECTURES, BASELINES, NETWORKS, make, numbers, public, target
+from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils import get_tags
@@ -40,6 +40,14 @@ def small_instances():
     return [make(name, task, **small) for name in ARCHITECTURES for task in TASKS]
 
 
+# The checks that ask for good predictions, or for one of every class; others fit for two epochs.
+LEARNING = {
+    "check_class_weight_balanced_classifiers",
+    "check_class_weight_classifiers",
+    "check_classifiers_classes",
+    "check_classifiers_train",
+    "check_regressors_train",
+}
 # Smaller where the defaults take minutes.
 QUICKER = {
     "GrowNet": {"n_blocks": 4, "max_epochs": 20},
@@ -63,18 +71,18 @@ def checks_of(estimators, names):
 
 
 ENSEMBLES = [
-    tabdl.CrossValEnsembleClassifier(LogisticRegression(), cv=3, random_state=0),
-    tabdl.CrossValEnsembleRegressor(Ridge(), cv=3, random_state=0),
+    tabdl.CrossValEnsembleClassifier(LogisticRegression(), cv=2, random_state=0),
+    tabdl.CrossValEnsembleRegressor(Ridge(), cv=2, random_state=0),
     tabdl.GreedyEnsembleClassifier(
-        [LogisticRegression(), DecisionTreeClassifier(random_state=0)], cv=3, random_state=0
+        [LogisticRegression(), DecisionTreeClassifier(random_state=0)], cv=2, random_state=0
     ),
     tabdl.GreedyEnsembleRegressor(
-        [("ridge", Ridge()), ("tree", DecisionTreeRegressor(random_state=0))], cv=3, random_state=0
+        [("ridge", Ridge()), ("tree", DecisionTreeRegressor(random_state=0))], cv=2, random_state=0
     ),
     tabdl.DistilledClassifier(
-        LogisticRegression(), DecisionTreeClassifier(random_state=0), cv=3, random_state=0
+        LogisticRegression(), DecisionTreeClassifier(random_state=0), cv=2, random_state=0
     ),
-    tabdl.DistilledRegressor(Ridge(), DecisionTreeRegressor(random_state=0), cv=3, random_state=0),
+    tabdl.DistilledRegressor(Ridge(), DecisionTreeRegressor(random_state=0), cv=2, random_state=0),
 ]
 
 
@@ -85,9 +93,21 @@ def test_ensemble_check(estimator, check):
 
 @parametrize_with_checks(small_instances(), expected_failed_checks=lambda _: INEQUIVALENT)
 def test_check(estimator, check):
-    check(estimator)
+    learns = check.func.__name__ in LEARNING
+    check(estimator if learns else clone(estimator).set_params(max_epochs=2))
 
 
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in BASELINES])
+def test_defaults_learn(architecture, task):
+    """All is default but the number of epochs; RealMLP's schedules go by it."""
+    X, y = numbers(200)
+    n_epochs = 60 if architecture == "RealMLP" else 20
+    model = getattr(tabdl, architecture + task)(max_epochs=n_epochs, random_state=0)
+    y = target(y, task)
+    assert model.fit(X, y).score(X, y) > (0.5 if task == "Regressor" else 0.85)
+
+
+@pytest.mark.all_networks
 @pytest.mark.parametrize(
     ("estimator", "check"),
     checks_of(
@@ -95,7 +115,7 @@ def test_check(estimator, check):
         {"check_classifiers_train", "check_regressors_train"},
     ),
 )
-def test_defaults_learn(estimator, check):
+def test_defaults_learn_scikit_learns_tables(estimator, check):
     """All is default but ``QUICKER`` and the number of epochs, as in scikit-learn's tests of its
     own networks."""
     check(estimator)

@@ -78,7 +78,7 @@ def test_random_search_draws_numpy_scalars(table):
     search = RandomizedSearchCV(
         make("FTTransformer", "Regressor"),
         space,
-        n_iter=4,
+        n_iter=2,
         cv=2,
         random_state=0,
         error_score="raise",
@@ -97,7 +97,7 @@ def test_cross_validation(task, table):
 def test_stacking_voting_and_calibration(table):
     X, y = table
     y = np.where(y > 3, "rich", "poor")
-    model = make("TabResNet", "Classifier", max_epochs=20)
+    model = make("TabResNet", "Classifier")
     for combined in (
         StackingClassifier([("net", model)], LogisticRegression(), cv=2),
         VotingClassifier([("a", model), ("b", make("TabMLP", "Classifier"))], voting="soft"),
@@ -123,6 +123,7 @@ def test_voting_and_transformed_target_of_regressors(table):
     assert logarithm.score(X, y) > 0
 
 
+@pytest.mark.two_networks
 def test_permutation_importance_finds_the_columns(architecture, table):
     X, y = table
     model = make(architecture, "Regressor", max_epochs=20, lr=0.02).fit(X, y)

@@ -326,6 +326,7 @@ def test_every_parameter_gets_a_gradient(architecture):
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+@pytest.mark.two_networks
 def test_multiclass_multilabel_and_multioutput(architecture):
     X, y = numbers(200)
     labels = np.array(["low", "mid", "high", "top"])[np.digitize(y, [-1, 0, 1])]
@@ -344,6 +345,7 @@ def test_multiclass_multilabel_and_multioutput(architecture):
     assert model.predict(X).shape == (200, 2) and model.score(X, values) > 0.7
 
 
+@pytest.mark.two_networks
 def test_a_thousand_classes(architecture):
     rng = np.random.default_rng(0)
     y = rng.permutation(np.repeat(np.arange(1000), 4))
@@ -398,6 +400,7 @@ def test_label_smoothing_softens_probabilities():
 # --- weights
 
 
+@pytest.mark.two_networks
 def test_weights_act_in_the_loss(architecture):
     X = np.zeros((200, 2))
     X[:, 0] = np.arange(200) % 2
@@ -417,6 +420,7 @@ def test_balanced_class_weight():
     assert 0.4 < model.predict_proba(X)[:, 1].mean() < 0.6
 
 
+@pytest.mark.two_networks
 def test_rows_of_weight_zero_take_no_part(architecture, task):
     X, y = numbers(80)
     weight = np.ones(80)
@@ -462,6 +466,7 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(architecture, task):
     np.testing.assert_array_equal(whole[order], model.predict(X.iloc[order]))
 
 
+@pytest.mark.two_networks
 def test_pickle_and_copies(architecture, task):
     X, y = people()
     model = make(architecture, task).fit(X, target(y - 2, task))
@@ -470,6 +475,7 @@ def test_pickle_and_copies(architecture, task):
     assert not hasattr(clone(model), "module_")
 
 
+@pytest.mark.two_networks
 def test_pickle_holds_no_training_rows(architecture):
     X, y = numbers(20_000, 2)
     small = len(pickle.dumps(make(architecture, "Regressor", max_epochs=1).fit(X[:2000], y[:2000])))
@@ -479,6 +485,7 @@ def test_pickle_holds_no_training_rows(architecture):
     assert large - small < 40_000
 
 
+@pytest.mark.two_networks
 def test_refit_forgets(architecture):
     X, y = numbers()
     model = make(architecture, "Regressor").fit(X[:, :2], -y)
@@ -584,6 +591,12 @@ FIXED = {("NODE", "optimizer")}
 FIXED |= {(a, name) for a in ("GrowNet", "NODE") for name in ("pretrain", "pretrain_epochs")}
 
 
+def shared_parameter(name):
+    """Return the mark of what is the same code in each architecture."""
+    is_shared = name in SIGNATURES["shared"] or name in SIGNATURES["Regressor"]
+    return [pytest.mark.two_networks] if is_shared else []
+
+
 @cache
 def trace(architecture, task, parameters):
     """Return what a fit can show for a parameter: predictions, losses and scores, and the sizes of
@@ -598,7 +611,7 @@ def trace(architecture, task, parameters):
 @pytest.mark.parametrize(
     "architecture, task, name",
     [
-        (architecture, task, name)
+        pytest.param(architecture, task, name, marks=shared_parameter(name))
         for architecture in ARCHITECTURES
         # What classes add is the same code in each architecture.
         for task in ("Classifier", "Regressor")[architecture not in ("TabMLP", "GrowNet") :]
@@ -628,6 +641,7 @@ def test_random_state_instance_is_drawn_from():
 # --- stopping, history
 
 
+@pytest.mark.two_networks
 def test_history_and_attributes(architecture, task):
     X, y = people()
     model = make(architecture, task).fit(X, target(y - 2, task))
@@ -649,6 +663,7 @@ def test_history_and_attributes(architecture, task):
     assert model.stop_reason_ == "max_epochs"
 
 
+@pytest.mark.two_networks
 def test_early_stopping_keeps_the_best_weights(architecture):
     X, y = numbers(100)
     X_val, y_val = numbers(60, seed=1)
@@ -689,6 +704,7 @@ def test_automatic_patience_and_batches(n_rows, n_epochs):
     assert choose_patience(n_steps, "constant") == n_epochs
 
 
+@pytest.mark.two_networks
 def test_without_early_stopping_all_rows_train(architecture):
     X, y = numbers(70)
     model = make(
@@ -807,6 +823,7 @@ def test_logarithms_of_probabilities(calibrate):
     assert np.isfinite(sure.predict_log_proba(X * 1e8)).all()
 
 
+@pytest.mark.two_networks
 def test_time_limit_is_kept_to_within_an_epoch(architecture):
     X, y = numbers(4000)
     model = make(
@@ -868,6 +885,7 @@ def interrupt_in(epoch):
     return callback
 
 
+@pytest.mark.two_networks
 def test_interrupt_after_an_epoch_leaves_a_fitted_estimator(architecture):
     X, y = numbers()
     model = make(architecture, "Regressor", max_epochs=50, callbacks=[interrupt_in(4)])

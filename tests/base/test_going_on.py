@@ -177,6 +177,7 @@ def test_members_of_ensembles_are_fitted_anew():
 # --- partial_fit
 
 
+@pytest.mark.two_networks
 @pytest.mark.parametrize("name", GOING_ON)
 def test_a_stream_goes_on_after_a_pickle(name):
     model, y = first_pass(name, n_members=2)

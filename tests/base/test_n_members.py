@@ -15,6 +15,7 @@ def state(net):
     return {name: tensor.clone() for name, tensor in net.state_dict().items()}
 
 
+@pytest.mark.two_networks
 @pytest.mark.parametrize("n_members", [2, 3])
 def test_members_are_those_of_smaller_ensembles(architecture, task, n_members):
     X, y = people()
@@ -33,6 +34,7 @@ def test_members_are_those_of_smaller_ensembles(architecture, task, n_members):
     )
 
 
+@pytest.mark.two_networks
 def test_predictions_are_the_mean_over_the_members(architecture, task):
     X, y = people()
     model = make(architecture, task, n_members=3).fit(X, target(y - 2, task))

@@ -77,6 +77,7 @@ def test_every_library_gives_the_same_columns(table):
     ]
 
 
+@pytest.mark.two_networks
 @pytest.mark.parametrize("convert", [pl.from_pandas, pa.Table.from_pandas])
 def test_a_model_takes_its_table_from_another_library(convert, architecture):
     X, y = people()

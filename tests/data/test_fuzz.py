@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, seed, settings, strategies as st
 from tabdl.data.columns import read_columns
 from tabdl.data.encoding import NUMERIC_TRANSFORMS, FeatureEncoder
 
-N_TABLES = int(os.environ.get("TABDL_FUZZ_TABLES", "200"))
+N_TABLES = int(os.environ.get("TABDL_FUZZ_TABLES", "100"))
 TOKYO = datetime.timezone(datetime.timedelta(hours=9))
 SPANS = st.timedeltas(datetime.timedelta(-100_000), datetime.timedelta(100_000))
 NAIVE = st.datetimes(datetime.datetime(1678, 1, 1), datetime.datetime(2262, 1, 1))

@@ -36,6 +36,7 @@ def assert_finite(model, *tables):
         ).all()
 
 
+@pytest.mark.two_networks
 @pytest.mark.parametrize("transform", ["quantile", "robust", "standard", "none"])
 def test_one_value_two_values_and_enormous_ones(architecture, embedding, transform):
     rng = np.random.default_rng(0)
@@ -82,6 +83,7 @@ def test_a_hundred_thousand_values(embedding):
     assert_finite(model.fit(X, X[:, 0]), X[:1000], X[:10] * 1e30)
 
 
+@pytest.mark.two_networks
 def test_a_hundred_thousand_values_of_each_architecture(architecture):
     X = np.random.default_rng(0).permutation(100_000)[:, None].astype(float)
     options = {
@@ -114,6 +116,7 @@ def test_one_prediction(arch, share, task):
     assert_finite(model, X)
 
 
+@pytest.mark.two_networks
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_a_class_that_appears_once(architecture, early_stopping):
     X, y = numbers(80)
@@ -127,6 +130,7 @@ def test_a_class_that_appears_once(architecture, early_stopping):
     np.testing.assert_allclose(model.predict_proba(X).sum(1), 1)
 
 
+@pytest.mark.two_networks
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_targets_a_million_standard_deviations_away(architecture, early_stopping):
     X, y = numbers(200)

@@ -59,6 +59,7 @@ def response(model):
 # --- what comes out
 
 
+@pytest.mark.two_networks
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("stop_by", ["inner", "fold"])
 def test_networks(architecture, task, together, stop_by):
@@ -229,6 +230,7 @@ def test_members_of_one_training_share_a_table(monkeypatch):
     assert all(len(member.index) + len(member.val) in (133, 134) for member in seen)
 
 
+@pytest.mark.two_networks
 def test_a_category_that_a_fold_lacks_is_unseen_to_it(architecture):
     """Its vector, or column, was never trained; so it must not matter which of two such categories
     a row has."""
@@ -246,6 +248,7 @@ def test_a_category_that_a_fold_lacks_is_unseen_to_it(architecture):
     assert all((fitted.predict(rare) != fitted.predict(unseen)).any() for fitted in others)
 
 
+@pytest.mark.two_networks
 def test_a_fold_does_not_know_the_targets_of_its_test_rows(architecture):
     X, y = numbers(200)
     network = make(

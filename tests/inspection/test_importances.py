@@ -226,6 +226,7 @@ def test_folds_with_other_classes():
         gradient_importances(model, X)
 
 
+@pytest.mark.two_networks
 def test_permutation_takes_every_estimator(architecture, task):
     X, y = numbers(60)
     y = target(y, task)

@@ -192,6 +192,7 @@ def test_one_hot_has_a_column_for_each_known_code():
     torch.testing.assert_close(rows[0, 6:], rows[1, 6:])
 
 
+@pytest.mark.two_networks
 @pytest.mark.parametrize("name", NAMES)
 def test_every_architecture_takes_every_embedding(architecture, task, name):
     X, y = people()

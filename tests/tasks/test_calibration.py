@@ -58,6 +58,7 @@ def test_rows_that_are_all_right_do_not_ask_for_certainty():
     assert 1 / (1 + np.exp(-2 / temperature.item())) == pytest.approx(1 - 0.5 / 101)
 
 
+@pytest.mark.two_networks
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_the_classes_stay(architecture, n_classes):
     X, y = numbers(300)

@@ -191,7 +191,7 @@ X = rng.normal(size=(300, 4))
 
 def fit(path):
     return TabMLPRegressor(
-        d_block=16, max_epochs=100, early_stopping=False, batch_size=64, random_state=0,
+        d_block=16, max_epochs=50, early_stopping=False, batch_size=64, random_state=0,
         n_members=2, n_jobs=1, checkpoint=path,
     ).fit(X, X[:, 0])
 

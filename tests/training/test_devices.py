@@ -255,6 +255,7 @@ def test_a_forked_process_predicts_and_fits():
     assert done.stdout == "3\n", done.stdout + done.stderr
 
 
+@pytest.mark.two_networks
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     "n_rows, n_features, batch_size",
@@ -280,6 +281,7 @@ def test_odd_tables(architecture, precision, n_rows, n_features, batch_size):
     assert len(model.history_) == 2
 
 
+@pytest.mark.two_networks
 def test_16_bits_learn_what_float32_learns(architecture):
     X, y = numbers(400)
     scores = [

@@ -138,6 +138,7 @@ def test_mixed_members_are_what_each_is_alone(architecture):
         torch.testing.assert_close(together.state_dict(), alone.state_dict(), rtol=1e-4, atol=5e-4)
 
 
+@pytest.mark.two_networks
 def test_it_learns(architecture, task):
     X, y = people(300)
     options = {"max_epochs": 30, "batch_size": 64, "lr": 0.02}

@@ -13,6 +13,7 @@ from tabdl.training import inference
 from tabdl.training.devices import Precision
 
 
+@pytest.mark.two_networks
 def test_chunks_are_the_whole(architecture):
     X, y = numbers(1000)
     model = make(architecture, "Regressor", precision="float64").fit(X, y)

@@ -108,6 +108,7 @@ def test_each_stops_for_itself():
     torch.testing.assert_close(chosen[1].net.state_dict(), kept, rtol=0, atol=0)
 
 
+@pytest.mark.two_networks
 def test_networks_are_their_own_again_afterwards(architecture):
     chosen = members(architecture, [table(40, 0)] * 2, [None] * 2)
     run(chosen, patience=None)
@@ -125,6 +126,7 @@ def test_tables_of_other_sizes():
     assert all(len(result.history) == 2 for result in results)
 
 
+@pytest.mark.two_networks
 def test_rows_of_one_table(architecture):
     """Members that share a table train on their own rows of it, as members with tables of those
     rows do."""
@@ -149,6 +151,7 @@ def test_rows_of_one_table(architecture):
             torch.testing.assert_close(a.net.state_dict(), b.net.state_dict(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.two_networks
 def test_validation_rows_of_one_table(architecture):
     """Codes that a member's rows lack are to it as unseen ones, also where the table's other rows
     have them."""
@@ -169,6 +172,7 @@ def test_validation_rows_of_one_table(architecture):
     assert comparable(results[0]) == comparable(results[1])
 
 
+@pytest.mark.two_networks
 @pytest.mark.parametrize("together", [True, False])
 def test_one_after_the_other_is_together(architecture, together):
     tables = [table(50, 0), table(53, 1)]

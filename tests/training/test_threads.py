@@ -82,6 +82,7 @@ def test_several_threads_train_what_one_trains(four_threads, monkeypatch):
     np.testing.assert_allclose(fits[0].predict(X), fits[1].predict(X), rtol=1e-6)
 
 
+@pytest.mark.two_networks
 def test_chunks_at_once_are_chunks_in_turn(architecture):
     X, y = numbers(2000)
     model = make(architecture, "Regressor", max_epochs=1).fit(X[:100], y[:100])
