@@ -327,11 +327,7 @@ class FeatureEncoder:
         largest = max(self.schema.cardinalities, default=1) - 1
         code_type = next(t for t in (np.uint8, np.int16, np.int32) if largest <= np.iinfo(t).max)
         x_cat = np.empty((n, len(self.schema.cat_names)), dtype=code_type)
-        # Where the features of each column begin.
-        starts, ends = [], {"num": 0, "cat": 0}
-        for encoder in self.encoders:
-            starts.append(ends[encoder.output])
-            ends[encoder.output] += len(encoder.names)
+        starts, n_plain = self._starts()
 
         def write(at):
             column, encoder, first = at
@@ -346,9 +342,34 @@ class FeatureEncoder:
         if n <= FEW_ROWS:
             todo = _without_quantiles(todo, chosen, x_num)
         _for_each(write, todo, n)
-        self._add_statistics(x_num, x_cat, starts, ends["num"])
+        self._add_statistics(x_num, x_cat, starts, n_plain)
         self._narrow(x_cat)
         return x_num, x_cat
+
+    def hidden_row(self, dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
+        """Return a row of which nothing is known: ``x_num`` (Fn,) and ``x_cat`` (Fc,).
+
+        Numbers and moments are missing, and categories are ones that no training row has.
+        """
+        starts, n_plain = self._starts()
+        x_num = np.empty((1, self.schema.n_num), dtype=dtype)
+        x_cat = np.array([self.schema.cardinalities], dtype=np.int64) - 1
+        for encoder, start in zip(self.encoders, starts, strict=True):
+            if not isinstance(encoder, CategoryEncoder):
+                is_date = isinstance(encoder, DatetimeEncoder)
+                missing = np.array(["NaT"], "datetime64[us]") if is_date else np.array([np.nan])
+                features = encoder.transform(missing)
+                x_num[:, start : start + len(features)] = np.stack(features, 1)
+        self._add_statistics(x_num, x_cat, starts, n_plain)
+        return x_num[0], x_cat[0]
+
+    def _starts(self) -> tuple[list[int], int]:
+        """Return where the features of each column begin, and where those of statistics do."""
+        starts, ends = [], {"num": 0, "cat": 0}
+        for encoder in self.encoders:
+            starts.append(ends[encoder.output])
+            ends[encoder.output] += len(encoder.names)
+        return starts, ends["num"]
 
     def _add_statistics(self, x_num, x_cat, starts, start):
         """Set the features of statistics, which follow the other numbers from ``start`` on."""

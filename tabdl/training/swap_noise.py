@@ -15,7 +15,7 @@ from tabdl.data.table import Schema, Table
 OBJECTIVES = ("reconstruction", "mask", "both")
 
 
-def swap_cells(batch: Table, rate: float, generators: Sequence[torch.Generator]) -> Table:
+def swapped(batch: Table, rate: float, generators: Sequence[torch.Generator]) -> Table:
     """Return a batch in which cells have the value of another row of the batch.
 
     A batch has random rows, so a swapped cell is a draw from its column's marginal.
@@ -27,6 +27,18 @@ def swap_cells(batch: Table, rate: float, generators: Sequence[torch.Generator])
         The probability that a cell is swapped.
     generators : list of torch.Generator, length M
         One for each network.
+    """
+    n_num, n_cat = batch.x_num.shape[2], batch.x_cat.shape[2]
+    shape = batch.x_num.shape[1], n_num + n_cat
+    source = torch.stack([_sources(shape, rate, generator) for generator in generators])
+    from_num, from_cat = source.split([n_num, n_cat], 2)
+    return replace(
+        batch, x_num=batch.x_num.gather(1, from_num), x_cat=batch.x_cat.gather(1, from_cat)
+    )
+
+
+def swap_cells(batch: Table, rate: float, generators: Sequence[torch.Generator]) -> Table:
+    """Return a batch as :func:`swapped` does, whose ``y`` says what was there.
 
     Returns
     -------
@@ -34,15 +46,10 @@ def swap_cells(batch: Table, rate: float, generators: Sequence[torch.Generator])
         Its ``y`` is what a :class:`PretrainingLoss` takes, (M, B, 2 Fn + 2 Fc): the clean numbers,
         the clean codes, and 1 for each cell whose value is another now.
     """
-    n_num, n_cat = batch.x_num.shape[2], batch.x_cat.shape[2]
-    shape = batch.x_num.shape[1], n_num + n_cat
-    source = torch.stack([_sources(shape, rate, generator) for generator in generators])
-    from_num, from_cat = source.split([n_num, n_cat], 2)
-    x_num = batch.x_num.gather(1, from_num)
-    x_cat = batch.x_cat.gather(1, from_cat)
-    is_other = torch.cat([x_num != batch.x_num, x_cat != batch.x_cat], 2)
-    y = torch.cat([part.to(x_num.dtype) for part in (batch.x_num, batch.x_cat, is_other)], 2)
-    return replace(batch, x_num=x_num, x_cat=x_cat, y=y)
+    noisy = swapped(batch, rate, generators)
+    is_other = torch.cat([noisy.x_num != batch.x_num, noisy.x_cat != batch.x_cat], 2)
+    parts = (batch.x_num, batch.x_cat, is_other)
+    return replace(noisy, y=torch.cat([part.to(batch.x_num.dtype) for part in parts], 2))
 
 
 def _sources(shape: tuple[int, int], rate: float, generator: torch.Generator) -> Tensor:
