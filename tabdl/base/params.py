@@ -136,6 +136,29 @@ class NetworkParams(BaseEstimator):
         "share of the loss, from another row (HiddenMix, 2301.02819, section 3.4). Not for "
         "networks whose numbers stay numbers.",
     )
+    mixup: float = param(
+        Float("[0, inf)"),
+        default=0.0,
+        doc="Each training row is mixed with another one behind the embedding, and their losses in "
+        "the same shares (mixup, 1710.09412; there, manifold mixup, 1806.05236). The shares have "
+        "the distribution Beta(mixup, mixup). 0: rows stay apart. Not together with "
+        "``hidden_mix``.",
+    )
+    swap_noise: float = param(
+        Float("[0, 1)"),
+        default=0.0,
+        doc="The probability that a cell of a training row has the value of another row of its "
+        "batch, a draw from the values of its column. New cells are drawn in each step. Targets "
+        "stay.",
+    )
+    feature_dropout: float = param(
+        Float("[0, 1)"),
+        default=0.0,
+        doc="The probability that a step hides a column from all rows of its batch. Hidden numbers "
+        "and dates are as missing ones, hidden categories as ones that no training row has. Each "
+        "of several predictions with batches of its own, and each of ``n_members``, has hidden "
+        "columns of its own.",
+    )
     max_epochs: int = param(
         Int(1),
         default=500,
