@@ -274,9 +274,8 @@ class FittedNetwork(Task, FittedAttributes, NetworkParams):
         """Return the network of the parameters at fit, without memory."""
         builder = self._with(self._params_at_fit)
         schema = encoder.schema
-        no_rows = Table(torch.empty(0, schema.n_num), torch.empty(0, len(schema.cat_names)).byte())
         return build_blank(
-            lambda: builder._build_net(schema, target.n_outputs, no_rows), self._name
+            lambda: builder._build_net(schema, target.n_outputs, no_rows(schema)), self._name
         )
 
     @isolated_torch()
@@ -323,6 +322,11 @@ class FittedNetwork(Task, FittedAttributes, NetworkParams):
         if any(n_blocks > len(net.get("tensors", ())) for net in networks):
             state.refuse("params", f"those of the networks, which have less than {n_blocks} blocks")
         return params
+
+
+def no_rows(schema: Schema) -> Table:
+    """Return a table without rows, for a network that is built without training rows."""
+    return Table(torch.empty(0, schema.n_num), torch.empty(0, len(schema.cat_names)).byte())
 
 
 def new_net(

@@ -8,6 +8,7 @@ from typing import Any, dataclass_transform
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from tabdl.base.pretrained import Pretrained
 from tabdl.data.encoding import NUMERIC_TRANSFORMS
 from tabdl.data.statistics import CATEGORICAL_STATISTICS, MOST_PLAIN_VALUES
 from tabdl.params import Float, Int, ListOf, OneOf, Predicate, describe_params, param
@@ -325,13 +326,16 @@ class NetworkParams(BaseEstimator):
         "``random_state``, or X_val. Members of ensembles are always fitted anew.",
     )
 
-    pretrain: str | None = param(
+    pretrain: Any = param(
         OneOf(None, *OBJECTIVES),
+        Predicate("what tabdl.pretrain leaves", lambda value: isinstance(value, Pretrained)),
         default=None,
         doc="Whether the network first learns from the rows of X alone, without y (2207.03208). "
         "A fifth of the cells of each batch take the value of another row of the batch. "
         "'reconstruction': it learns what the clean values were. 'mask': which cells were "
-        "swapped. 'both': the sum of the two losses. Then it trains on clean rows as always. "
+        "swapped. 'both': the sum of the two losses. With '+supervised' behind, rows with a label "
+        "add the loss of their target. Then it trains on clean rows as always. Or what "
+        "``tabdl.pretrain`` left: the encoder and the weights that this fit begins from. "
         "Validation rows take no part. With ``time_limit``, pretraining takes at most half of the "
         "time. Callbacks and ``verbose`` do not see it. Not together with ``checkpoint``.",
     )

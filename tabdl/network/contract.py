@@ -192,7 +192,9 @@ class TabularNet(nn.Module):
         if mix is None:
             return x
         is_share = len(mix) == 1
-        weight = mix[0].view(-1, *[1] * (x.ndim - 1)) if is_share else self.embedding.mix_weight(*mix)
+        weight = (
+            mix[0].view(-1, *[1] * (x.ndim - 1)) if is_share else self.embedding.mix_weight(*mix)
+        )
         return torch.lerp(x.roll(self.n_batch_streams, 0), x, weight.to(x.dtype))
 
     def outputs(self, x: Tensor) -> Tensor:
