@@ -25,7 +25,13 @@ import torch
 
 from tabdl.base.augmentation import check_mixing, feature_dropout_of
 from tabdl.base.checkpoint import checkpoint_of
-from tabdl.base.fitted import FittedNetwork, count_parameters, joined_nets, new_net, no_rows
+from tabdl.base.fitted import (
+    FittedNetwork,
+    count_parameters,
+    joined_nets,
+    new_net,
+    with_pretraining,
+)
 from tabdl.base.going_on import (
     Kept,
     check_streamable,
@@ -36,7 +42,6 @@ from tabdl.base.going_on import (
 )
 from tabdl.base.post_training import wanted_steps
 from tabdl.base.preparation import Preparation, split_off_validation
-from tabdl.base.pretrained import Pretrained
 from tabdl.base.pretraining import (
     check_pretraining,
     columns_of_pretraining,
@@ -411,19 +416,8 @@ class Fit:
         net.init_from_data(preparation.table, generator)
         some = preparation.table.take(slice(0, 2))
         check_draws(net, some.x_num.float(), some.x_cat)
-        return self._begun(net)
-
-    def _begun(self, net: TabularNet) -> TabularNet:
-        """Return a new network with what pretraining of another fit has left for it, if any."""
-        estimator, schema = self.estimator, self.preparation.encoder.schema
-        pretrained = estimator.pretrain
-        if not isinstance(pretrained, Pretrained):
-            return net
-        return pretrained.put_into(
-            net,
-            lambda: estimator._build_net(schema, self.target.n_outputs, no_rows(schema)),
-            type(estimator).__name__,
-        )
+        schema = preparation.encoder.schema
+        return with_pretraining(net, self.estimator, schema, self.target.n_outputs)
 
     def initial_net(self, generator: torch.Generator, n_outputs: int) -> TabularNet:
         """Return a network with its first weights, on the CPU, and ``n_outputs`` outputs."""

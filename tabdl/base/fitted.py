@@ -17,6 +17,7 @@ from tabdl.base.facts import facts_html
 from tabdl.base.mixins import Task
 from tabdl.base.params import NetworkParams
 from tabdl.base.preparation import numpy_dtype
+from tabdl.base.pretrained import Pretrained
 from tabdl.data.columns import read_columns
 from tabdl.data.dataset import slice_rows
 from tabdl.data.encoding import FeatureEncoder
@@ -354,6 +355,29 @@ def new_net(
     net = materialize(net)
     init_weights(net, generator)
     return net
+
+
+def with_pretraining(
+    net: TabularNet, estimator: FittedNetwork, schema: Schema, n_outputs: int
+) -> TabularNet:
+    """Return a new network with what ``tabdl.pretrain`` left for its estimator, if anything.
+
+    Parameters
+    ----------
+    net : TabularNet
+        With its first weights, on the CPU.
+    estimator : TabularEstimator
+    schema : Schema
+    n_outputs : int
+        C.
+    """
+    if not isinstance(estimator.pretrain, Pretrained):
+        return net
+    return estimator.pretrain.put_into(
+        net,
+        lambda: estimator._build_net(schema, n_outputs, no_rows(schema)),
+        type(estimator).__name__,
+    )
 
 
 def _placed(net: Any, device: torch.device, dtype: torch.dtype) -> Any:
