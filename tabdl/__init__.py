@@ -13,6 +13,7 @@ from tabdl.ensemble.greedy import (
     GreedyEnsembleRegressor as GreedyEnsembleRegressor,
 )
 from tabdl.ensemble.selection import greedy_weights as greedy_weights
+from tabdl.ensemble.shared_pretraining import pretrain as pretrain
 from tabdl.models.autoint import (
     AutoIntClassifier as AutoIntClassifier,
     AutoIntRegressor as AutoIntRegressor,

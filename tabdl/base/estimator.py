@@ -23,8 +23,15 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from tabdl.base.augmentation import check_mixing, feature_dropout_of
 from tabdl.base.checkpoint import checkpoint_of
-from tabdl.base.fitted import FittedNetwork, count_parameters, joined_nets, new_net
+from tabdl.base.fitted import (
+    FittedNetwork,
+    count_parameters,
+    joined_nets,
+    new_net,
+    with_pretraining,
+)
 from tabdl.base.going_on import (
     Kept,
     check_streamable,
@@ -35,7 +42,11 @@ from tabdl.base.going_on import (
 )
 from tabdl.base.post_training import wanted_steps
 from tabdl.base.preparation import Preparation, split_off_validation
-from tabdl.base.pretraining import check_pretraining, pretrain_networks
+from tabdl.base.pretraining import (
+    check_pretraining,
+    columns_of_pretraining,
+    pretrain_networks,
+)
 from tabdl.base.progress import progress
 from tabdl.base.seeds import MemberSeeds
 from tabdl.data.dataset import Dataset, Subset
@@ -176,6 +187,8 @@ class TabularEstimator(FittedNetwork):
             warmup_epochs=self.warmup_epochs,
             ema_decay=self.ema_decay,
             hidden_mix=self.hidden_mix,
+            mixup=self.mixup,
+            swap_noise=self.swap_noise,
             batch_size=batch_size,
             max_epochs=self.max_epochs,
             patience=patience if self.early_stopping else None,
@@ -316,8 +329,9 @@ def read_training_data(
     """
     names = ("X", "y", "sample_weight")
     fitted = {}
-    if kept is not None:
-        fitted = {"kinds": kept.encoder.kinds, "column_names": kept.encoder.column_names}
+    encoder = kept.encoder if kept is not None else columns_of_pretraining(estimator, X)
+    if encoder is not None:
+        fitted = {"kinds": encoder.kinds, "column_names": encoder.column_names}
     check_y = estimator._check_y
     return read_dataset(estimator, X, y, sample_weight, check_y=check_y, names=names, **fitted)
 
@@ -402,7 +416,8 @@ class Fit:
         net.init_from_data(preparation.table, generator)
         some = preparation.table.take(slice(0, 2))
         check_draws(net, some.x_num.float(), some.x_cat)
-        return net
+        schema = preparation.encoder.schema
+        return with_pretraining(net, self.estimator, schema, self.target.n_outputs)
 
     def initial_net(self, generator: torch.Generator, n_outputs: int) -> TabularNet:
         """Return a network with its first weights, on the CPU, and ``n_outputs`` outputs."""
@@ -411,14 +426,8 @@ class Fit:
 
     def _ready(self, net: TabularNet) -> TabularNet:
         """Return a network where it is trained; raise ValueError where it cannot be so."""
-        estimator, preparation = self.estimator, self.preparation
-        if estimator.hidden_mix and getattr(net.embedding, "n_channels", None) is None:
-            raise ValueError(
-                f"{type(estimator).__name__}: hidden_mix=True mixes channels of the features' "
-                "vectors, and here numbers have none, or all features are one-hot; give "
-                "numeric_embedding a value other than None, or set hidden_mix=False."
-            )
-        return net.to(preparation.device, preparation.dtype)
+        check_mixing(self.estimator, net)
+        return net.to(self.preparation.device, self.preparation.dtype)
 
     def precision(self, net: Any) -> Precision:
         """Return the :class:`Precision` in which ``net`` computes."""
@@ -428,8 +437,11 @@ class Fit:
         self, n_rows: int, net: Any, callbacks: Sequence[Callable[[dict], Any]]
     ) -> TrainingConfig:
         """Return how ``net`` is trained on ``n_rows`` rows."""
-        device, precision = self.preparation.device, self.precision(net)
-        return self.estimator._training_config(n_rows, device, precision, callbacks)
+        estimator, preparation = self.estimator, self.preparation
+        device, precision = preparation.device, self.precision(net)
+        config = estimator._training_config(n_rows, device, precision, callbacks)
+        hidden = feature_dropout_of(estimator, preparation.encoder, preparation.table)
+        return replace(config, feature_dropout=hidden)
 
     def finish(self, results: list[TrainingResult]) -> None:
         """Give the estimator its fitted state, and take the post-training steps.

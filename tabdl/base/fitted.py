@@ -17,6 +17,7 @@ from tabdl.base.facts import facts_html
 from tabdl.base.mixins import Task
 from tabdl.base.params import NetworkParams
 from tabdl.base.preparation import numpy_dtype
+from tabdl.base.pretrained import Pretrained
 from tabdl.data.columns import read_columns
 from tabdl.data.dataset import slice_rows
 from tabdl.data.encoding import FeatureEncoder
@@ -275,9 +276,8 @@ class FittedNetwork(Task, FittedAttributes, NetworkParams):
         """Return the network of the parameters at fit, without memory."""
         builder = self._with(self._params_at_fit)
         schema = encoder.schema
-        no_rows = Table(torch.empty(0, schema.n_num), torch.empty(0, len(schema.cat_names)).byte())
         return build_blank(
-            lambda: builder._build_net(schema, target.n_outputs, no_rows), self._name
+            lambda: builder._build_net(schema, target.n_outputs, no_rows(schema)), self._name
         )
 
     @isolated_torch()
@@ -326,6 +326,11 @@ class FittedNetwork(Task, FittedAttributes, NetworkParams):
         return params
 
 
+def no_rows(schema: Schema) -> Table:
+    """Return a table without rows, for a network that is built without training rows."""
+    return Table(torch.empty(0, schema.n_num), torch.empty(0, len(schema.cat_names)).byte())
+
+
 def new_net(
     estimator: FittedNetwork,
     schema: Schema,
@@ -351,6 +356,29 @@ def new_net(
     net = materialize(net)
     init_weights(net, generator)
     return net
+
+
+def with_pretraining(
+    net: TabularNet, estimator: FittedNetwork, schema: Schema, n_outputs: int
+) -> TabularNet:
+    """Return a new network with what ``tabdl.pretrain`` left for its estimator, if anything.
+
+    Parameters
+    ----------
+    net : TabularNet
+        With its first weights, on the CPU.
+    estimator : TabularEstimator
+    schema : Schema
+    n_outputs : int
+        C.
+    """
+    if not isinstance(estimator.pretrain, Pretrained):
+        return net
+    return estimator.pretrain.put_into(
+        net,
+        lambda: estimator._build_net(schema, n_outputs, no_rows(schema)),
+        type(estimator).__name__,
+    )
 
 
 def _placed(net: Any, device: torch.device, dtype: torch.dtype) -> Any:

@@ -69,19 +69,31 @@ def check_unchanged(estimator: Any, at_fit: dict[str, Any], encoder: FeatureEnco
     encoder : FeatureEncoder
         That of the first fit.
     """
-    names = ("numeric_transform", "numeric_missing", "categorical_statistics")
-    encoding = {name: getattr(encoder, name) for name in names}
-    shape = {name: value for name, value in at_fit.items() if name not in _changeable()}
     name = type(estimator).__name__
-    for parameter, before in (shape | encoding).items():
-        now = getattr(estimator, parameter)
-        if now != before:
-            raise ValueError(
-                f"{name}: {parameter}={now!r} was {before!r} at the first fit, and a fit that goes "
-                f"on needs the same network and encoder; set {parameter}={before!r}, or fit anew "
-                "with warm_start=False."
-            )
+    for parameter, now, before in changed_params(estimator, at_fit, encoder):
+        raise ValueError(
+            f"{name}: {parameter}={now!r} was {before!r} at the first fit, and a fit that goes "
+            f"on needs the same network and encoder; set {parameter}={before!r}, or fit anew "
+            "with warm_start=False."
+        )
     check_listed_kinds(estimator.categorical_features, encoder.kinds, encoder.column_names, name)
+
+
+def changed_params(
+    estimator: Any, at_fit: dict[str, Any], encoder: FeatureEncoder
+) -> list[tuple[str, Any, Any]]:
+    """Return the parameters that shape network or encoder and have changed: name, now, before."""
+    names = ("numeric_transform", "numeric_missing", "categorical_statistics")
+    shape = {name: value for name, value in at_fit.items() if name not in _changeable()}
+    before = shape | {name: getattr(encoder, name) for name in names}
+    found = [(name, getattr(estimator, name), value) for name, value in before.items()]
+    return [(name, now, then) for name, now, then in found if now != then]
+
+
+def shape_params(estimator: Any) -> dict[str, Any]:
+    """Return copies of the parameters that shape one network of an estimator."""
+    names = {field.name for field in fields(type(estimator))} - _changeable() - {"n_members"}
+    return copy.deepcopy({name: getattr(estimator, name) for name in sorted(names)})
 
 
 def _changeable() -> set[str]:
@@ -100,8 +112,8 @@ def check_streamable(estimator: Any) -> None:
         "checkpoint": (estimator.checkpoint is None, "None"),
         "time_limit": (estimator.time_limit is None, "None"),
         "pretrain": (
-            estimator.pretrain is None or estimator.__sklearn_is_fitted__(),
-            "None at the first call, whose rows may be few",
+            not isinstance(estimator.pretrain, str) or estimator.__sklearn_is_fitted__(),
+            "None, or what tabdl.pretrain left, at the first call, whose rows may be few",
         ),
         "ema_decay": (estimator.ema_decay is None, "None: each call would begin a new average"),
         "categorical_statistics": (

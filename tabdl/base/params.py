@@ -8,6 +8,7 @@ from typing import Any, dataclass_transform
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from tabdl.base.pretrained import Pretrained
 from tabdl.data.encoding import NUMERIC_TRANSFORMS
 from tabdl.data.statistics import CATEGORICAL_STATISTICS, MOST_PLAIN_VALUES
 from tabdl.params import Float, Int, ListOf, OneOf, Predicate, describe_params, param
@@ -135,6 +136,29 @@ class NetworkParams(BaseEstimator):
         doc="Whether each training row gets random channels of its feature vectors, and the same "
         "share of the loss, from another row (HiddenMix, 2301.02819, section 3.4). Not for "
         "networks whose numbers stay numbers.",
+    )
+    mixup: float = param(
+        Float("[0, inf)"),
+        default=0.0,
+        doc="Each training row is mixed with another one behind the embedding, and their losses in "
+        "the same shares (mixup, 1710.09412; there, manifold mixup, 1806.05236). The shares have "
+        "the distribution Beta(mixup, mixup). 0: rows stay apart. Not together with "
+        "``hidden_mix``.",
+    )
+    swap_noise: float = param(
+        Float("[0, 1)"),
+        default=0.0,
+        doc="The probability that a cell of a training row has the value of another row of its "
+        "batch, a draw from the values of its column. New cells are drawn in each step. Targets "
+        "stay.",
+    )
+    feature_dropout: float = param(
+        Float("[0, 1)"),
+        default=0.0,
+        doc="The probability that a step hides a column from all rows of its batch. Hidden numbers "
+        "and dates are as missing ones, hidden categories as ones that no training row has. Each "
+        "of several predictions with batches of its own, and each of ``n_members``, has hidden "
+        "columns of its own.",
     )
     max_epochs: int = param(
         Int(1),
@@ -302,13 +326,16 @@ class NetworkParams(BaseEstimator):
         "``random_state``, or X_val. Members of ensembles are always fitted anew.",
     )
 
-    pretrain: str | None = param(
+    pretrain: Any = param(
         OneOf(None, *OBJECTIVES),
+        Predicate("what tabdl.pretrain leaves", lambda value: isinstance(value, Pretrained)),
         default=None,
         doc="Whether the network first learns from the rows of X alone, without y (2207.03208). "
         "A fifth of the cells of each batch take the value of another row of the batch. "
         "'reconstruction': it learns what the clean values were. 'mask': which cells were "
-        "swapped. 'both': the sum of the two losses. Then it trains on clean rows as always. "
+        "swapped. 'both': the sum of the two losses. With '+supervised' behind, rows with a label "
+        "add the loss of their target. Then it trains on clean rows as always. Or what "
+        "``tabdl.pretrain`` left: the encoder and the weights that this fit begins from. "
         "Validation rows take no part. With ``time_limit``, pretraining takes at most half of the "
         "time. Callbacks and ``verbose`` do not see it. Not together with ``checkpoint``.",
     )

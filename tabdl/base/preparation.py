@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tabdl.base.params import NetworkParams
 from tabdl.base.post_training import wanted_steps
+from tabdl.base.pretraining import pretrained_encoder
 from tabdl.base.seeds import MemberSeeds
 from tabdl.data.dataset import Subset
 from tabdl.data.encoding import FeatureEncoder
@@ -64,7 +65,7 @@ class Preparation:
         Seed of the order of the training rows for statistics of the target.
     target : BinaryTarget, MulticlassTarget, MultilabelTarget or RegressionTarget
     encoder : FeatureEncoder, optional
-        That of an earlier fit; None: it is learned of the rows.
+        That of an earlier fit; None: that of ``tabdl.pretrain``, or one that learns of the rows.
     X_unlabelled : table, optional
         Rows that take part in pretraining only.
 
@@ -98,6 +99,7 @@ class Preparation:
         self.device = choose_device(estimator.device, name)
         self.dtype = choose_dtype(estimator.precision, self.device, name)
         self.target = target
+        encoder = encoder or pretrained_encoder(estimator)
         if encoder is not None:
             self.encoder = encoder
             self.table = self.encode(train)

@@ -13,12 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tabdl.base.going_on import one_pass
+from tabdl.base.going_on import changed_params, one_pass
+from tabdl.base.pretrained import Pretrained, architecture_of
+from tabdl.data.columns import check_listed_kinds
+from tabdl.data.encoding import FeatureEncoder
 from tabdl.data.table import Table
+from tabdl.data.validation import check_X
 from tabdl.training.devices import threads
 from tabdl.training.loop import train_with_float32_fallback
 from tabdl.training.run import TrainingConfig, TrainingResult, TrainingRun
-from tabdl.training.swap_noise import PretrainingLoss
+from tabdl.training.swap_noise import (
+    PretrainingLoss,
+    SupervisedLoss,
+    is_supervised,
+    known_targets,
+)
 
 # The probability that a cell is swapped.
 _SWAP_RATE = 0.2
@@ -39,23 +48,76 @@ def check_pretraining(estimator: Any, X_unlabelled: Any, is_going_on: bool) -> N
         Whether the fit goes on from an earlier one.
     """
     name = type(estimator).__name__
-    if estimator.pretrain is not None and estimator.checkpoint is not None:
+    if isinstance(estimator.pretrain, str) and estimator.checkpoint is not None:
         raise ValueError(
             f"{name}: pretrain={estimator.pretrain!r} needs checkpoint=None: a file holds no state "
             f"of pretraining; got {estimator.checkpoint!r}."
         )
     if X_unlabelled is None:
         return
-    if estimator.pretrain is None:
+    if not isinstance(estimator.pretrain, str):
         raise ValueError(
-            f"{name}: X_unlabelled takes part in pretraining only, and pretrain=None; set pretrain "
-            "to 'reconstruction', 'mask' or 'both', or leave X_unlabelled out."
+            f"{name}: X_unlabelled takes part in pretraining only, and pretrain="
+            f"{estimator.pretrain!r}; set pretrain to 'reconstruction', 'mask' or 'both', or leave "
+            "X_unlabelled out."
         )
     if is_going_on:
         raise ValueError(
             f"{name}: X_unlabelled takes part in pretraining only, and a fit that goes on "
             "(warm_start=True) has none; leave X_unlabelled out, or fit anew."
         )
+
+
+def pretrained_encoder(estimator: Any) -> FeatureEncoder | None:
+    """Return the encoder that an estimator begins from; None where it learns one of its own.
+
+    Parameters
+    ----------
+    estimator : TabularEstimator
+
+    Raises
+    ------
+    ValueError
+        By name, for a parameter with which it cannot begin from its pretraining.
+    """
+    pretrained = estimator.pretrain
+    if not isinstance(pretrained, Pretrained):
+        return None
+    name, own = type(estimator).__name__, architecture_of(estimator)
+    if own != pretrained.architecture:
+        raise ValueError(
+            f"{name}: pretrain was made by tabdl.pretrain for {pretrained.architecture}, and this "
+            f"is a {own}; pretrain a {own}."
+        )
+    encoder = pretrained.encoder(name)
+    for parameter, now, before in changed_params(estimator, pretrained.params, encoder):
+        raise ValueError(
+            f"{name}: {parameter}={now!r} was {before!r} in tabdl.pretrain, whose network and "
+            f"encoder this fit begins from; set {parameter}={before!r}, or pretrain anew."
+        )
+    listed = estimator.categorical_features
+    check_listed_kinds(listed, encoder.kinds, encoder.column_names, name)
+    return encoder
+
+
+def columns_of_pretraining(estimator: Any, X: Any) -> FeatureEncoder | None:
+    """Return :func:`pretrained_encoder`, and check that X has its columns.
+
+    Raises
+    ------
+    ValueError
+        Also for other columns; the message names them.
+    """
+    encoder = pretrained_encoder(estimator)
+    if encoder is None:
+        return None
+    estimator.pretrain.set_columns(estimator)
+    try:
+        check_X(estimator, X, reset=False)
+    except ValueError as error:
+        name = type(estimator).__name__
+        raise ValueError(f"{name}: X must be a table as tabdl.pretrain had: {error}") from error
+    return encoder
 
 
 def pretrain_networks(fits: Sequence[Any]) -> None:
@@ -69,10 +131,10 @@ def pretrain_networks(fits: Sequence[Any]) -> None:
         Fits of one preparation, whose estimators differ in ``random_state`` alone.
     """
     first = fits[0]
-    if first.estimator.pretrain is None or first.is_going_on:
+    if not isinstance(first.estimator.pretrain, str) or first.is_going_on:
         return
-    loss = PretrainingLoss(first.preparation.encoder.schema, first.estimator.pretrain)
-    table = _pretraining_table(first.preparation)
+    loss = _pretraining_loss(first)
+    table = _pretraining_table(first.preparation, loss.supervised is not None)
     runs = [_pretraining_run(fit, run, table, loss) for fit in fits for run in fit.runs]
     config = _pretraining_config(first, runs, len(fits))
     with threads(first.estimator.n_jobs, 3 * runs[0].net.n_macs * config.batch_size):
@@ -88,14 +150,29 @@ def pretrain_networks(fits: Sequence[Any]) -> None:
             run.net.allow_bfloat16 = pretrained.net.allow_bfloat16
 
 
-def _pretraining_table(preparation: Any) -> Table:
-    """Return the training rows and those without labels, without y; weights do not heed y."""
-    table, weight = preparation.table, preparation.train.weight
-    rows = Table(table.x_num, table.x_cat)
+def _pretraining_loss(fit: Any) -> PretrainingLoss:
+    objective, target = fit.estimator.pretrain, fit.target
+    supervised = None
+    if is_supervised(objective):
+        has_classes = fit.preparation.table.y.ndim == 1
+        supervised = SupervisedLoss(target.loss, target.n_outputs, has_classes)
+    return PretrainingLoss(fit.preparation.encoder.schema, objective, supervised)
+
+
+def _pretraining_table(preparation: Any, has_targets: bool) -> Table:
+    """Return the training rows and those without labels; weights do not heed y.
+
+    Its ``y`` is that of ``known_targets`` where pretraining is supervised, else there is none.
+    """
+    table, weight, more = preparation.table, preparation.train.weight, preparation.unlabelled
+    n_more = 0 if more is None else len(more)
+    y = known_targets(table.y, n_more).to(table.x_num.dtype) if has_targets else None
+    rows = Table(table.x_num, table.x_cat, y)
     weight = weight / weight.mean()
-    if (more := preparation.unlabelled) is not None:
-        rows = Table(torch.cat([rows.x_num, more.x_num]), torch.cat([rows.x_cat, more.x_cat]))
-        weight = np.concatenate([weight, np.ones(len(more))])
+    if more is not None:
+        x_num, x_cat = torch.cat([rows.x_num, more.x_num]), torch.cat([rows.x_cat, more.x_cat])
+        rows = replace(rows, x_num=x_num, x_cat=x_cat)
+        weight = np.concatenate([weight, np.ones(n_more)])
     if np.ptp(weight) == 0:
         return rows
     return replace(rows, weight=torch.from_numpy(weight).to(rows.x_num.dtype))
@@ -135,6 +212,9 @@ def _pretraining_config(first: Any, runs: Sequence[TrainingRun], n_fits: int) ->
         max_epochs=first.estimator.pretrain_epochs,
         swap_rate=_SWAP_RATE,
         hidden_mix=False,
+        mixup=0.0,
+        swap_noise=0.0,
+        feature_dropout=None,
         ema_decay=None,
         callbacks=(),
         time_limit=limit,

@@ -361,6 +361,22 @@ class FeatureEncoder:
         self._narrow(x_cat)
         return x_num, x_cat
 
+    def hidden_row(self, dtype: Any = np.float32) -> tuple[np.ndarray, np.ndarray]:
+        """Return a row of which nothing is known: ``x_num`` (Fn,) and ``x_cat`` (Fc,).
+
+        Numbers and moments are missing, and categories are ones that no training row has.
+        """
+        x_num = np.empty((1, self.schema.n_num), dtype=dtype)
+        x_cat = np.array([self.schema.cardinalities], dtype=np.int64) - 1
+        for encoder, start in zip(self.encoders, self._starts, strict=True):
+            if not isinstance(encoder, CategoryEncoder):
+                is_date = isinstance(encoder, DatetimeEncoder)
+                missing = np.array(["NaT"], "datetime64[us]") if is_date else np.array([np.nan])
+                features = encoder.transform(missing)
+                x_num[:, start : start + len(features)] = np.stack(features, 1)
+        self._add_statistics(x_num, x_cat)
+        return x_num[0], x_cat[0]
+
     def _add_statistics(self, x_num, x_cat):
         """Set the features of statistics, which follow the other numbers."""
         start = self._n_of_columns

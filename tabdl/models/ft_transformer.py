@@ -268,7 +268,7 @@ class FTTransformerNet(TabularNet):
     prefers_half = True
 
     def forward(
-        self, x_num: Tensor, x_cat: Tensor, mix: tuple[Tensor, Tensor] | None = None
+        self, x_num: Tensor, x_cat: Tensor, mix: tuple[Tensor, ...] | None = None
     ) -> Tensor:
         """Return the outputs, (B, 1, C); ``mix`` is that of :meth:`mixed`."""
         tokens = self.mixed(self.embedding(x_num, x_cat), mix)

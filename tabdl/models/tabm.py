@@ -128,7 +128,7 @@ class TabMNet(TabularNet):
         self.n_batch_streams = k if separate_batches else 1
 
     def forward(
-        self, x_num: Tensor, x_cat: Tensor, mix: tuple[Tensor, Tensor] | None = None
+        self, x_num: Tensor, x_cat: Tensor, mix: tuple[Tensor, ...] | None = None
     ) -> Tensor:
         """Return the outputs, (B, K, C); in training with separate batches, (B, 1, C).
 

@@ -149,7 +149,7 @@ class TabularNet(nn.Module):
         self.head: Any = head
 
     def forward(
-        self, x_num: Tensor, x_cat: Tensor, mix: tuple[Tensor, Tensor] | None = None
+        self, x_num: Tensor, x_cat: Tensor, mix: tuple[Tensor, ...] | None = None
     ) -> Tensor:
         """Return the outputs, (B, 1, C); ``mix`` is that of :meth:`mixed`."""
         return self.from_embedding(self.mixed(self.embedding(x_num, x_cat), mix))
@@ -173,8 +173,11 @@ class TabularNet(nn.Module):
         """Whether :meth:`init_from_data` does something."""
         return type(self).init_from_data is not TabularNet.init_from_data
 
-    def mixed(self, x: Tensor, mix: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Return ``x`` with channels of another row (HiddenMix, 2301.02819, section 3.4).
+    def mixed(self, x: Tensor, mix: tuple[Tensor, ...] | None) -> Tensor:
+        """Return ``x`` with channels, or a share, of another row.
+
+        Channels are those of HiddenMix (2301.02819, section 3.4). A share of all numbers is mixup
+        (1710.09412, equation 1) behind the embedding, as in manifold mixup (1806.05236).
 
         Row i meets row i - ``n_batch_streams``: in a batch the rows stand in random order.
 
@@ -183,13 +186,16 @@ class TabularNet(nn.Module):
         x : Tensor of shape (B, ...)
             From the embedding.
         mix : None or tuple of Tensor
-            The share of its channels that each row keeps, (B,), and which ones it keeps, 1 or 0,
-            (B, channels). None: ``x`` is returned as it is.
+            The share that each row keeps of itself, (B,), alone, or with the channels that it
+            keeps, 1 or 0, (B, channels). None: ``x`` is returned as it is.
         """
         if mix is None:
             return x
-        weight = self.embedding.mix_weight(*mix).to(x.dtype)
-        return torch.lerp(x.roll(self.n_batch_streams, 0), x, weight)
+        is_share = len(mix) == 1
+        weight = (
+            mix[0].view(-1, *[1] * (x.ndim - 1)) if is_share else self.embedding.mix_weight(*mix)
+        )
+        return torch.lerp(x.roll(self.n_batch_streams, 0), x, weight.to(x.dtype))
 
     def outputs(self, x: Tensor) -> Tensor:
         """Return the outputs, (B, 1, C), of representations (B, D); never in 16 bits."""

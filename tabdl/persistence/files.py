@@ -59,7 +59,7 @@ def save(estimator: Any, file: str | os.PathLike | BinaryIO) -> None:
     Warns
     -----
     UserWarning
-        For ``callbacks``, which are left out.
+        For ``callbacks``, and for what ``tabdl.pretrain`` left, which are not in the file.
 
     Examples
     --------

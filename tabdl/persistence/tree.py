@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from tabdl.base.estimator import TabularEstimator
+from tabdl.base.pretrained import Pretrained
 from tabdl.embeddings import PBLD, Linear, Periodic, PiecewiseLinear
 from tabdl.ensemble.base import BaseEnsemble
 from tabdl.params import check_params
@@ -157,6 +158,12 @@ class TreeWriter:
         place = f"{where}.{name}"
         if name == "callbacks" and value is not None:
             warnings.warn(f"{place} is left out: a file holds no functions.", stacklevel=2)
+            return None
+        if isinstance(value, Pretrained):
+            warnings.warn(
+                f"{place} is left out: a file holds no pretraining; its place has None.",
+                stacklevel=2,
+            )
             return None
         if name == "categorical_features" and value is not None and not isinstance(value, str):
             value = value.tolist() if hasattr(value, "tolist") else list(value)

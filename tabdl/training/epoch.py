@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tabdl.training.augmentation import augmented, mixup_shares
 from tabdl.training.batches import make_batches
 from tabdl.training.cooldown import Cooldown
 from tabdl.training.cuda_graphs import CUDAGraphStep
@@ -69,9 +70,11 @@ class EpochRunner:
         nets = [run.net for run in runs]
         self.networks = StackedNetworks(nets, self.noise, config.is_compiled)
         self.n_channels = first.embedding.n_channels if config.hidden_mix else None
+        hidden = config.feature_dropout
+        self.feature_dropout = None if hidden is None else hidden.to(self.device)
         self.block_rows = first.cpu_step_rows if self.device.type == "cpu" else None
-        # HiddenMix mixes the rows of a part, and draws for it itself.
-        n_threads = 1 if config.hidden_mix or config.is_compiled else torch.get_num_threads()
+        # Rows of a part are mixed, with draws for the part.
+        n_threads = 1 if config.mixes_rows or config.is_compiled else torch.get_num_threads()
         self.part_rows = self.block_rows and part_rows(first, config.batch_size, n_threads)
 
     def _new_pace(self, runs):
@@ -96,7 +99,7 @@ class EpochRunner:
             self.block_rows,
             self.part_rows,
             self.n_batch,
-            at_once=not config.hidden_mix,
+            at_once=not config.mixes_rows,
             scale=None if self.loss_scale is None else self.loss_scale.scale,
         )
         self.parts.__enter__()
@@ -266,6 +269,8 @@ class EpochRunner:
         batch = self.batches.gather(index)
         if self.config.swap_rate is not None:
             batch = swap_cells(batch, self.config.swap_rate, self.noise)
+        noise = self.config.swap_noise, self.feature_dropout, self.n_batch_streams
+        batch = augmented(batch, *noise, self.noise)
         self.optimizer.zero_grad()
         self.parts.backward(self._losses, batch, self.total)
         parameters = list(self.networks.parameters.values())
@@ -281,7 +286,7 @@ class EpochRunner:
 
     def _losses(self, networks, part):
         """Return the losses, (M, B), of a part of a batch, with the graph of the gradients."""
-        mix = None if self.n_channels is None else self._draw_mix(part.x_num, self.n_channels)
+        mix = self._mix(part.x_num)
         with self.config.precision.autocast(self.device):
             outputs = networks(part.x_num, part.x_cat, mix)
         self.heap_guard.set()
@@ -291,6 +296,12 @@ class EpochRunner:
             return losses
         others = self._weighted(outputs, part.rolled(self.n_batch_streams))
         return torch.lerp(others, losses, mix[0])
+
+    def _mix(self, like):
+        """Return what ``TabularNet.mixed`` takes, for each network; None where rows stay apart."""
+        if self.config.mixup:
+            return (mixup_shares(self.config.mixup, like, self.noise),)
+        return None if self.n_channels is None else self._draw_mix(like, self.n_channels)
 
     def _draw_mix(self, like, n_channels):
         """Return the share of the channels that each row keeps, (M, B), and which it keeps.

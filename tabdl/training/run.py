@@ -9,6 +9,7 @@ from torch import Tensor
 from tabdl.data.state import State
 from tabdl.data.table import Table, TableView
 from tabdl.network.contract import TabularNet
+from tabdl.training.augmentation import FeatureDropout
 from tabdl.training.devices import Precision
 
 # Why training ends; of several reasons the last one in this order counts.
@@ -44,6 +45,13 @@ class TrainingConfig:
         weights themselves. None: no average.
     hidden_mix : bool
         Mix channels of the embeddings of two rows, and their losses.
+    mixup : float
+        Parameter of the Beta distribution of the shares in which the embeddings of two rows are
+        added, and their losses; 0: rows stay apart.
+    swap_noise : float
+        The probability that a cell of a batch has the value of another row; ``y`` stays.
+    feature_dropout : FeatureDropout or None
+        Which columns a step hides, see ``augmentation.py``.
     swap_rate : float or None
         The probability that a cell of a batch is swapped, see ``swap_noise.py``; the loss gets the
         clean cells as y then. None: rows and y are those of the table.
@@ -93,12 +101,20 @@ class TrainingConfig:
     warmup_epochs: float = 0.0
     ema_decay: float | None = None
     hidden_mix: bool = False
+    mixup: float = 0.0
+    swap_noise: float = 0.0
+    feature_dropout: FeatureDropout | None = None
     swap_rate: float | None = None
     drop_last: bool = False
     takes_last_best: bool = False
     callbacks: Sequence[Callable[[dict], bool | None]] = ()
     epoch_rows: int | None = None
     checkpoint: Any = None
+
+    @property
+    def mixes_rows(self) -> bool:
+        """Whether a row meets another one behind the embedding."""
+        return self.hidden_mix or self.mixup > 0
 
     @property
     def has_cooldown(self) -> bool:

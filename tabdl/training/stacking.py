@@ -120,7 +120,7 @@ class StackedNetworks:
         return self._copies
 
     def __call__(
-        self, x_num: Tensor, x_cat: Tensor, mix: tuple[Tensor, Tensor] | None = None
+        self, x_num: Tensor, x_cat: Tensor, mix: tuple[Tensor, ...] | None = None
     ) -> Tensor:
         """Return the outputs, (M, B, K, C).
 

@@ -145,6 +145,36 @@ def test_files_keep_the_network_alone():
     assert again.pretrain_history_ == []
 
 
+# --- labels in pretraining
+
+
+def test_labels_take_part_in_supervised_pretraining():
+    X, y = numbers(80)
+    plain = {"pretrain": "mask+supervised", "early_stopping": False, "numeric_embedding": None}
+    model = pretrained(X, y, **plain)
+    other = pretrained(X, np.random.default_rng(0).permutation(y), **plain)
+    assert not are_close(model, other) and losses(model)[-1] < losses(model)[0]
+    # Without labels of their own, other rows add what they add without the target.
+    more = pretrained(X, y, fit={"X_unlabelled": X[:40]}, **plain)
+    assert losses(more)[0] < losses(model)[0]
+
+
+def test_validation_rows_keep_their_labels():
+    X, y = numbers(80)
+    changes = {"pretrain": "both+supervised", "numeric_embedding": None}
+    first = pretrained(X[:60], y[:60], fit={"X_val": X[60:], "y_val": y[60:]}, **changes)
+    second = pretrained(X[:60], y[:60], fit={"X_val": X[60:], "y_val": -y[60:]}, **changes)
+    assert losses(first) == losses(second)
+
+
+def test_three_classes_are_learned_in_pretraining():
+    X, y = numbers(80)
+    classes = np.digitize(y, [-0.5, 0.5])
+    changes = {"pretrain": "mask+supervised", "pretrain_epochs": 30, "lr": 1e-2}
+    model = pretrained(X, classes, TabMLPClassifier, **changes)
+    assert losses(model)[-1] < 0.9 * losses(model)[0]
+
+
 # --- going on, and refusals
 
 

@@ -5,8 +5,14 @@ import torch
 from torch.nn import functional
 
 from tabdl.data.table import Schema, Table
-from tabdl.training.swap_noise import OBJECTIVES, PretrainingLoss, swap_cells
+from tabdl.training.swap_noise import (
+    PretrainingLoss,
+    SupervisedLoss,
+    known_targets,
+    swap_cells,
+)
 
+OBJECTIVES = ("reconstruction", "mask", "both")
 SCHEMA = Schema(("a", "b"), ("c", "d"), (3, 40))
 
 
@@ -105,3 +111,38 @@ def test_tables_of_one_kind_of_feature(schema, objective):
     loss = PretrainingLoss(schema, objective)
     losses = loss(torch.zeros(8, 1, loss.n_outputs), swapped.y[0])
     assert losses.shape == (8,) and losses.isfinite().all()
+
+
+# --- supervised
+
+
+def squared(outputs, y):
+    return (outputs - y.unsqueeze(1)).square().mean((1, 2))
+
+
+def cross_entropy(outputs, y):
+    return functional.cross_entropy(outputs[:, 0], y, reduction="none")
+
+
+@pytest.mark.parametrize(
+    "y, supervised",
+    [
+        (torch.linspace(-1, 1, 20).unsqueeze(1), SupervisedLoss(squared, 1, False)),
+        (torch.arange(20) % 3, SupervisedLoss(cross_entropy, 3, True)),
+    ],
+)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_labelled_rows_add_the_loss_of_the_target(objective, y, supervised):
+    clean = batch(1, 30)
+    known = known_targets(y, 10).float()
+    swapped = swap_cells(Table(clean.x_num, clean.x_cat, known[None]), 0.3, generators(1)).y[0]
+    plain = PretrainingLoss(SCHEMA, objective)
+    loss = PretrainingLoss(SCHEMA, f"{objective}+supervised", supervised)
+    generator = torch.Generator().manual_seed(1)
+    outputs = torch.randn(30, 1, loss.n_outputs, generator=generator)
+    n_own = plain.n_outputs
+    assert loss.n_outputs == n_own + supervised.n_outputs
+    added = loss(outputs, swapped) - plain(outputs[:, :, :n_own], swapped[:, :8])
+    expected = supervised.loss(outputs[:20, :, n_own:], y)
+    torch.testing.assert_close(added[:20], expected, atol=1e-5, rtol=1e-4)
+    assert added[20:].abs().max() < 1e-6
