@@ -95,7 +95,16 @@ _OF_READING = (
     "folds_file",
     "seed",
 )
-_OF_MODELS = ("seeds", "variants", "model_file", "tune", "device", "n_jobs")
+_OF_MODELS = (
+    "seeds",
+    "variants",
+    "model_file",
+    "tune",
+    "features",
+    "refit",
+    "device",
+    "n_jobs",
+)
 
 
 def _report(competition: Competition) -> None:

@@ -20,17 +20,25 @@ import pandas as pd
 from tabdl.kaggle.blending import Blend, blend_models, seconds_to_blend
 from tabdl.kaggle.columns import row_hashes
 from tabdl.kaggle.errors import CompetitionError
+from tabdl.kaggle.features import FoldFeatures
 from tabdl.kaggle.files import locked, write_text
 from tabdl.kaggle.folds import Fold, make_folds, write_folds
 from tabdl.kaggle.metrics import Metric, check_score, find_metric, metric_of_file
 from tabdl.kaggle.models import find_models
 from tabdl.kaggle.reading import Files, Source, Tables, read_tables
 from tabdl.kaggle.schedule import train_models
-from tabdl.kaggle.store import TrainedFold, TrainedModel, path_of_fold, read_fold, rows_with_oof
+from tabdl.kaggle.store import (
+    TrainedFold,
+    TrainedModel,
+    path_of_fold,
+    path_of_refit,
+    read_fold,
+    rows_with_oof,
+)
 from tabdl.kaggle.submission import prediction_table, submission_table, write_submission
 from tabdl.kaggle.training import Setting
 
-_COLUMNS = ("score", "sd", "all_rows", "folds", "seconds", "cut")
+_COLUMNS = ("score", "sd", "all_rows", "folds", "seconds", "cut", "refit")
 _SECONDS_OF_REPORT = 5.0  # and of the files; on two slow cores, most of it LightGBM's
 
 
@@ -172,6 +180,8 @@ class Competition:
         variants: str | Path | dict | None = None,
         model_file: str | Path | None = None,
         tune: float = 0.0,
+        features: int = 0,
+        refit: bool = False,
         device: str = "auto",
         n_jobs: int | None = None,
     ) -> pd.DataFrame:
@@ -191,14 +201,24 @@ class Competition:
             A Python file whose ``MODELS`` is a dict from name to estimator.
         tune : float
             Minutes, of ``time_limit``, to search parameters in.
+        features : int
+            At most so many features of two columns are added to each fold, see
+            :class:`tabdl.preprocessing.InteractionFeatures`. Its training rows choose them.
+        refit : bool
+            Whether each model that has all its folds is trained on all rows, too. Its predictions
+            of the test rows are then the mean of this training and of the mean of the folds.
+            No out-of-fold score says whether that helps.
         device : str
+            "auto", or of networks; several with commas, as "cuda:0,cuda:1", train folds side by
+            side, and trees on the CPU meanwhile. "auto" and "cuda" take all CUDA devices.
         n_jobs : int, optional
             Threads.
 
         Raises
         ------
         CompetitionError
-            When a model is unknown or a file cannot be written.
+            When a model is unknown, the machine lacks a device, the time is too short to choose
+            features, or a file cannot be written.
         """
         if isinstance(variants, str):
             variants = Path(variants)
@@ -208,11 +228,14 @@ class Competition:
             variants,
             seeds,
         )
-        setting = Setting(self.tables, self.metric, self.folds, self.seed, device, n_jobs)
+        made = None
+        if features:
+            made = FoldFeatures(features, self.tables, self.metric, self.seed)
+        setting = Setting(self.tables, self.metric, self.folds, self.seed, device, n_jobs, made)
         self.n_jobs = n_jobs
         seconds = np.inf if time_limit is None else 60 * time_limit
         with locked(self.folder):
-            train_models(specs, setting, self.folder, seconds, 60 * tune)
+            train_models(specs, setting, self.folder, seconds, 60 * tune, refit)
         self._blend = None
         return self.leaderboard()
 
@@ -231,10 +254,15 @@ class Competition:
             for i, path in enumerate(paths)
             if (fold := read_fold(path, setting.shapes(i))) is not None
         ]
-        return self._join(name, numbered) if numbered else None
+        if not numbered:
+            return None
+        refit = read_fold(path_of_refit(self.folder, name), setting.shapes(setting.all_rows))
+        return self._join(name, numbered, refit if len(numbered) == len(paths) else None)
 
-    def _join(self, name: str, numbered: list[tuple[int, TrainedFold]]) -> TrainedModel:
-        """Return the folds of a model as one."""
+    def _join(
+        self, name: str, numbered: list[tuple[int, TrainedFold]], refit: TrainedFold | None
+    ) -> TrainedModel:
+        """Return the folds of a model, and its refit where there is one, as one."""
         n_rows = self.tables.n_rows
         total = np.zeros((n_rows, *numbered[0][1].oof.shape[1:]))
         count = np.zeros(n_rows)
@@ -248,13 +276,16 @@ class Competition:
         score = self.metric.score(self.tables.y[:n_rows][covered], oof[covered])
         folds = [fold for _, fold in numbered]
         test = np.mean([fold.test for fold in folds], axis=0)
-        return TrainedModel(name, oof, test, score, folds, len(self.folds))
+        if refit is not None:
+            test = (test + refit.test) / 2
+        return TrainedModel(name, oof, test, score, folds, len(self.folds), refit is not None)
 
     def leaderboard(self) -> pd.DataFrame:
         """Return a row for each model, the best first.
 
         Its columns: "score" (mean of the folds) and "sd"; "all_rows" (score of all out-of-fold
-        predictions at once); "folds"; "seconds"; "cut" (folds that the time limit ended).
+        predictions at once); "folds"; "seconds"; "cut" (folds that the time limit ended); "refit"
+        (whether a training on all rows has a part in the predictions).
         """
         rows = [
             {
@@ -265,6 +296,7 @@ class Competition:
                 "folds": f"{len(model.folds)} of {model.n_folds}",
                 "seconds": model.seconds,
                 "cut": model.n_cut,
+                "refit": model.is_refitted,
             }
             for model in self.trained()
         ]

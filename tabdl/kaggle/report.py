@@ -82,6 +82,11 @@ def _warnings(models, blend, shift, duplicates, tables) -> list[str]:
         for model in models
         if model.name not in blend.weights
     ]
+    if refitted := [model.name for model in models if model.is_refitted]:
+        found.append(
+            f"{', '.join(refitted)}: half of the predictions of the test rows come from a training "
+            f"on all rows, which no score knows."
+        )
     if shift is not None and shift.auc > _CLEAR_SHIFT:
         found.append(
             f"Training and test rows can be told apart (AUC {shift.auc:.2f}), above all by "

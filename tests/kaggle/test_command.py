@@ -136,7 +136,7 @@ def test_options_that_cannot_work(tmp_path, more, message):
         ["--folds", "1"],
         ["--time-limit", "0"],
         ["--n-jobs", "0"],
-        ["--tune", "30"],
+        ["--tune", "3", "--time-limit", "3"],
         ["--metric-file", "nowhere.py"],
     ],
 )
