@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from sklearn.pipeline import make_pipeline
 
 import tabdl
 from tabdl.kaggle.errors import CompetitionError
 from tabdl.kaggle.metrics import load_module
-from tabdl.kaggle.trees import TREES, Clock, boosted_trees, fixed_length, n_trees
+from tabdl.kaggle.trees import TREES, Clock, boosted_trees, n_trees, with_length
 
 NETWORKS = {
     "tabm": "TabM",
@@ -116,9 +117,10 @@ class ModelSpec:
                 fixed = {} if length is None else {"early_stopping": False, "max_epochs": length}
                 return cls(**({"device": device, "n_jobs": n_jobs} | self.parameters | fixed))
             model = boosted_trees(X, is_regression, n_jobs or -1, [self.base], clock)[self.base]
-            fixed = {} if length is None else fixed_length(self.base, length)
-            model[-1].set_params(**(self.parameters | fixed))
-            return model
+            trees = model[-1].set_params(**self.parameters)
+            if length is not None:
+                trees = with_length(self.base, trees, length)
+            return make_pipeline(*model[:-1], trees)
         except (TypeError, ValueError) as error:
             raise CompetitionError(f"The model {self.name!r}: {error}") from error
 

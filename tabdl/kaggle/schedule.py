@@ -32,7 +32,7 @@ _MOST_TIME_OF_FEATURES = 0.5  # share of the time
 _NOT_REFITTED = "not refitted on all rows"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lane:
     """A device, on which one fold after the other is trained.
 

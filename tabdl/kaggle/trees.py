@@ -193,10 +193,14 @@ _WORDS = {
 }
 
 
-def fixed_length(name: str, n_trees: int) -> dict[str, Any]:
-    """Return the parameters of one of :data:`TREES` for so many trees without early stopping."""
+def with_length(name: str, model: Any, n_trees: int) -> Any:
+    """Return an unfitted copy of one of :data:`TREES` with so many trees, without early stopping.
+
+    It is made anew: CatBoost takes no None in the place of a parameter.
+    """
     length, rounds = _WORDS[name]
-    return {length: n_trees, rounds: None}
+    given = {key: value for key, value in model.get_params().items() if key != rounds}
+    return type(model)(**(given | {length: n_trees}))
 
 
 def n_trees(name: str, fitted: Any) -> int | None:

@@ -150,7 +150,7 @@ def _receive(messages):
     with contextlib.suppress(EOFError):
         while True:
             messages.put(pickle.load(sys.stdin.buffer))
-    os._exit(0)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _answer(setting, spec, number, with_importances):
