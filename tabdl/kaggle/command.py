@@ -68,6 +68,8 @@ def _run(options: argparse.Namespace, start: float) -> None:
         f"{tables.X.shape[1]} columns, id: {tables.id_name or 'none'}",
         flush=True,
     )
+    competition.n_jobs = options.n_jobs
+    _ = competition.shift  # what takes longest in the report is done when the time is planned
     end = start + 60 * options.time_limit
     n_models = len(options.models or DEFAULT_MODELS)
     reserve = min(competition.seconds_to_finish(n_models), _LARGEST_RESERVE * (end - start))

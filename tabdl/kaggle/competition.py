@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ import pandas as pd
 
 from tabdl.kaggle.blending import Blend, blend_models, seconds_to_blend
 from tabdl.kaggle.columns import row_hashes
+from tabdl.kaggle.diagnosis import Shift, find_shift
 from tabdl.kaggle.errors import CompetitionError
 from tabdl.kaggle.features import FoldFeatures
 from tabdl.kaggle.files import locked, write_text
@@ -39,7 +41,8 @@ from tabdl.kaggle.submission import prediction_table, submission_table, write_su
 from tabdl.kaggle.training import Setting
 
 _COLUMNS = ("score", "sd", "all_rows", "folds", "seconds", "cut", "refit")
-_SECONDS_OF_REPORT = 5.0  # and of the files; on two slow cores, most of it LightGBM's
+_SECONDS_OF_REPORT = 2.0  # without the shift, on a slow core
+_ROWS_OF_TRIAL = 5_000  # that are written to see how long files take
 
 
 class Competition:
@@ -56,7 +59,7 @@ class Competition:
     folder : Path
     seed : int
     n_jobs : int or None
-        Threads of the latest training.
+        Threads of the latest training, and of the report.
     """
 
     def __init__(
@@ -205,9 +208,9 @@ class Competition:
             At most so many features of two columns are added to each fold, see
             :class:`tabdl.preprocessing.InteractionFeatures`. Its training rows choose them.
         refit : bool
-            Whether each model that has all its folds is trained on all rows, too. Its predictions
-            of the test rows are then the mean of this training and of the mean of the folds.
-            No out-of-fold score says whether that helps.
+            Whether each model that has all its folds is trained on all rows, too, as many epochs or
+            trees as the median fold kept. For the test rows it counts as one more fold. No
+            out-of-fold score says whether that helps.
         device : str
             "auto", or of networks; several with commas, as "cuda:0,cuda:1", train folds side by
             side, and trees on the CPU meanwhile. "auto" and "cuda" take all CUDA devices.
@@ -275,9 +278,7 @@ class Competition:
         covered = rows_with_oof(oof)
         score = self.metric.score(self.tables.y[:n_rows][covered], oof[covered])
         folds = [fold for _, fold in numbered]
-        test = np.mean([fold.test for fold in folds], axis=0)
-        if refit is not None:
-            test = (test + refit.test) / 2
+        test = np.mean([fold.test for fold in [*folds, *([refit] if refit else [])]], axis=0)
         return TrainedModel(name, oof, test, score, folds, len(self.folds), refit is not None)
 
     def leaderboard(self) -> pd.DataFrame:
@@ -352,9 +353,24 @@ class Competition:
         return [model for model in trained if len(model.folds) == most]
 
     def seconds_to_finish(self, n_models: int) -> float:
-        """Return about how long the blend of so many models, the files and the report take."""
-        y = self.tables.y[: self.tables.n_rows]
-        return seconds_to_blend(y, self.tables.classes, self.metric, n_models) + _SECONDS_OF_REPORT
+        """Return about how long the blend of so many models, the files and the report take, without
+        :attr:`shift`."""
+        tables, metric = self.tables, self.metric
+        y = tables.y[: tables.n_rows]
+        blend = seconds_to_blend(y, tables.classes, metric, n_models)
+        trial = y[:_ROWS_OF_TRIAL].astype(float)
+        if tables.classes is not None:
+            trial = np.random.default_rng(0).random((len(trial), len(tables.classes)))
+        start = monotonic()
+        self._text_of_predictions(tables.ids[: len(trial)], trial)
+        a_row = (monotonic() - start) / len(trial)
+        n_rows = (n_models + 1) * (tables.n_rows + len(tables.X_test))
+        return blend + a_row * n_rows + _SECONDS_OF_REPORT
+
+    @cached_property
+    def shift(self) -> Shift | None:
+        """How well a model tells the rows of both files apart, for the report."""
+        return find_shift(self.tables, self.n_jobs)
 
     def submit(self, path: str | Path = "submission.csv") -> Path:
         """Write the submission of the latest blend, and beside it every model's predictions.
@@ -380,9 +396,11 @@ class Competition:
         return Path(path)
 
     def _write_predictions(self, name, ids, prediction):
+        write_text(self.folder / name, self._text_of_predictions(ids, prediction))
+
+    def _text_of_predictions(self, ids, prediction):
         table = prediction_table(prediction, self.tables, self.metric)
-        rows = pd.concat([ids.reset_index(drop=True), table], axis=1)
-        write_text(self.folder / name, rows.to_csv(index=False))
+        return pd.concat([ids.reset_index(drop=True), table], axis=1).to_csv(index=False)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the report of the latest blend, one page of HTML, and return its path.

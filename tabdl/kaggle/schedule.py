@@ -126,7 +126,8 @@ class Schedule:
     def _note(self, name, number, fold, limit=None):
         self.plan.record(name, fold.seconds, fold.was_cut, limit)
         # Where the time ended a training, its length says nothing.
-        self.lengths[name][number] = [] if fold.was_cut else fold.lengths
+        if number < self.n_folds:
+            self.lengths[name][number] = [] if fold.was_cut else fold.lengths
 
     def run(self) -> None:
         """Train what is left, as far as the time goes; say what is left out.
@@ -259,10 +260,10 @@ class Schedule:
         return True
 
     def _leave_out(self, name, reason):
-        left = [number for model, number in self.todo if model == name and number < self.n_folds]
         self.todo = [task for task in self.todo if task[0] != name]
-        done = self.n_folds - len(left)
-        what = f"left out ({done} of {self.n_folds} folds done)" if left else _NOT_REFITTED
+        done = len(self.lengths[name])
+        what = f"left out ({done} of {self.n_folds} folds done)"
+        what = _NOT_REFITTED if done == self.n_folds else what
         print(f"{name} is {what}: {reason}.", flush=True)
 
     def _say_plan_once(self) -> None:
@@ -298,7 +299,8 @@ class Schedule:
             if limit is None or spec.can_be_cut:
                 fold = self._train_here(lane, spec, number, limit, lengths)
             else:
-                fold = self._worker.train(spec, number, share, with_importances=number == 0)
+                left = self.plan.left()
+                fold = self._worker.train(spec, number, share, left, with_importances=number == 0)
             if self._stop.is_set():
                 return
             if number < self.n_folds:  # a refit is of all folds as they are

@@ -131,7 +131,7 @@ class TrainedModel:
     oof : ndarray of shape (N,) or (N, C)
         The mean of the folds that did not train on a row; NaN where there is none.
     test : ndarray of shape (T,) or (T, C)
-        The mean of the folds; with a refit, the mean of that mean and of the refit.
+        The mean of the folds, and of the refit where there is one.
     score : float
         Of the rows of ``oof`` that are there; higher is better.
     folds : list of TrainedFold

@@ -12,7 +12,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
+from typing import Any
 
 from tabdl.kaggle.models import ModelSpec
 from tabdl.kaggle.store import TrainedFold
@@ -22,6 +24,7 @@ _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from tabdl.kaggle.worker import work; work()"
 )
+_READY = "ready"
 
 
 class TimeIsOver(Exception):
@@ -39,11 +42,12 @@ class Worker:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self._process: subprocess.Popen | None = None
+        self._is_new = True
         self._messages: queue.Queue = queue.Queue()
         self._answers: queue.Queue = queue.Queue()
 
     def train(
-        self, spec: ModelSpec, number: int, seconds: float, with_importances: bool
+        self, spec: ModelSpec, number: int, seconds: float, left: float, with_importances: bool
     ) -> TrainedFold:
         """Return what :func:`tabdl.kaggle.training.train_fold` returns in the process.
 
@@ -54,6 +58,8 @@ class Worker:
         number : int
         seconds : float
             After which the process is ended; the next call starts another.
+        left : float
+            The same for the start of the process, which is not among ``seconds``.
         with_importances : bool
 
         Raises
@@ -67,8 +73,13 @@ class Worker:
         """
         self.start()
         self._messages.put((replace(spec, estimator=None), number, with_importances))
+        end = time.monotonic() + left
         try:
-            answer = self._answers.get(timeout=seconds)
+            answer = self._answers.get(timeout=max(left, 0.0)) if self._is_new else _READY
+            if answer == _READY:
+                self._is_new = False
+                most = min(seconds, end - time.monotonic())
+                answer = self._answers.get(timeout=max(most, 0.0))
         except queue.Empty:
             self.end()
             raise TimeIsOver from None
@@ -86,6 +97,7 @@ class Worker:
         """Start the process, where none runs."""
         if self._process is not None:
             return
+        self._is_new = True
         self._messages, self._answers = queue.Queue(), queue.Queue()
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START, json.dumps(sys.path)],
@@ -140,9 +152,11 @@ def work() -> None:
     messages: queue.Queue = queue.Queue()
     threading.Thread(target=_receive, args=(messages,), daemon=True).start()
     setting = messages.get()
+    answer: Any = _READY
     while True:
-        pickle.dump(_answer(setting, *messages.get()), answers)
+        pickle.dump(answer, answers)
         answers.flush()
+        answer = _answer(setting, *messages.get())
 
 
 def _receive(messages):
