@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace, start: float) -> None:
     end = start + 60 * options.time_limit
     n_models = len(options.models or DEFAULT_MODELS)
     reserve = min(competition.seconds_to_finish(n_models), _LARGEST_RESERVE * (end - start))
-    minutes = (end - time.monotonic() - reserve) / 60
+    minutes = max(end - time.monotonic() - reserve, 0.001) / 60
     competition.train(
         options.models, time_limit=minutes, **{name: getattr(options, name) for name in _OF_MODELS}
     )

@@ -101,7 +101,7 @@ class Competition:
         target : str or list of str
             The column to predict; several with metrics of numbers.
         metric : str or Path
-            A name, see :func:`tabdl.kaggle.metrics.find_metric`, or a Python file, see
+            A name, see :func:`tabdl.kaggle.metrics.find_metric`, or a Python file (".py"), see
             :func:`tabdl.kaggle.metrics.metric_of_file`.
         folder : path
             Where everything is kept.
@@ -127,6 +127,8 @@ class Competition:
         """
         targets = [target] if isinstance(target, str) else list(target)
         files = Files(train, test, targets, id, sample, extra, groups, time)
+        if isinstance(metric, str) and metric.endswith(".py"):
+            metric = Path(metric)
         found = metric_of_file(metric) if isinstance(metric, Path) else find_metric(metric)
         tables = read_tables(files, found)
         if isinstance(metric, Path):
@@ -223,6 +225,8 @@ class Competition:
             When a model is unknown, the machine lacks a device, the time is too short to choose
             features, or a file cannot be written.
         """
+        _check_numbers(time_limit=time_limit, seeds=seeds, tune=tune, features=features)
+        models = [models] if isinstance(models, str) else models
         if isinstance(variants, str):
             variants = Path(variants)
         specs = find_models(
@@ -343,7 +347,14 @@ class Competition:
         CompetitionError
             When nothing was trained.
         """
-        trained = [m for m in self.trained() if models is None or m.name in models]
+        every = self.trained()
+        models = [models] if isinstance(models, str) else models
+        if unknown := [name for name in models or [] if name not in {m.name for m in every}]:
+            raise CompetitionError(
+                f"{', '.join(unknown)}: no such model is trained; there are "
+                f"{', '.join(m.name for m in every) or 'none'}."
+            )
+        trained = [m for m in every if models is None or m.name in models]
         if not trained:
             raise CompetitionError(
                 "No model was trained: all failed, or the time limit was over. There is no "
@@ -421,6 +432,16 @@ class Competition:
         path = self.folder / "report.html" if path is None else Path(path)
         write_text(path, report_page(self, blend))
         return path
+
+
+def _check_numbers(**numbers):
+    """Check the numbers of a training."""
+    least = {"seeds": 1, "tune": 0, "features": 0}
+    for name, value in numbers.items():
+        if name == "time_limit" and value is not None and not value > 0:
+            raise CompetitionError(f"time_limit must be None or minutes above 0, got {value}.")
+        if name in least and not value >= least[name]:
+            raise CompetitionError(f"{name} must be {least[name]} or more, got {value}.")
 
 
 def _hash_of_table(X: pd.DataFrame, y: np.ndarray) -> str:

@@ -210,7 +210,8 @@ def find_metric(name: str) -> Metric:
     kind, _, number = name.partition("@")
     if kind in _WITH_NUMBER and re.fullmatch(r"\d*\.?\d+", number) and float(number) > 0:
         answer, make = _WITH_NUMBER[kind]
-        if kind != "pinball" or float(number) < 1:
+        is_allowed = {"pinball": float(number) < 1, "map": float(number) % 1 == 0}
+        if is_allowed.get(kind, True):
             return Metric(name, answer, **make(float(number)))
     if name not in metrics.get_scorer_names():
         raise CompetitionError(
@@ -303,7 +304,7 @@ def load_module(path: Path, option: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise CompetitionError(
             f"{option} {path} cannot be run: {type(error).__name__}: {error}"
         ) from error

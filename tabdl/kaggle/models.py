@@ -209,12 +209,18 @@ def _models_of_file(path, n_seeds):
     if path is None:
         return {}
     models = getattr(load_module(path, "--model-file"), "MODELS", None)
-    if not isinstance(models, dict) or not all(hasattr(m, "fit") for m in models.values()):
+    if not isinstance(models, dict) or not models or not all(map(_is_estimator, models.values())):
         raise CompetitionError(
             f"--model-file {path} must define MODELS, a dict from name to unfitted estimator."
         )
+    if wrong := [name for name in models if not isinstance(name, str)]:
+        raise CompetitionError(f"--model-file {path}: the name {wrong[0]!r} in MODELS is no text.")
     source = hashlib.sha256(path.read_bytes()).hexdigest()
     return {
         name: ModelSpec(name, None, n_seeds=n_seeds, estimator=model, source=source, path=path)
         for name, model in models.items()
     }
+
+
+def _is_estimator(value):
+    return hasattr(value, "fit") and hasattr(value, "get_params") and not isinstance(value, type)

@@ -207,9 +207,10 @@ def n_trees(name: str, fitted: Any) -> int | None:
     """Return how many trees a model keeps after early stopping; None where it had none."""
     if name == "catboost":
         return fitted.tree_count_
-    if name == "xgboost":
-        return None if fitted.early_stopping_rounds is None else fitted.best_iteration + 1
-    return fitted.best_iteration_ or None
+    if name == "lightgbm":
+        return fitted.best_iteration_ or None
+    best = getattr(fitted, "best_iteration", None)  # none after a training that the clock ended
+    return None if best is None else best + 1
 
 
 # --- the clock in the words of each library

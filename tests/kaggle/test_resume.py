@@ -10,7 +10,7 @@ import pytest
 from competition_files import TABLE, A, N, Y, refusal, run, write, write_models
 from filelock import FileLock
 
-from tabdl.kaggle import Competition, schedule
+from tabdl.kaggle import Competition, CompetitionError, schedule
 
 ROOT = Path(__file__).parents[2]
 FOLDS = ["sub/models/linear/fold_00.npz", "sub/models/linear/fold_01.npz"]
@@ -171,7 +171,12 @@ def test_cell_by_cell(tmp_path):
     assert board["model"].tolist() == ["linear"] and board["folds"].tolist() == ["3 of 3"]
     competition.train(["neighbors"], model_file=write_models(tmp_path))
     assert set(competition.leaderboard()["model"]) == {"linear", "neighbors"}
-    blend = competition.blend(["linear"])
+    with pytest.raises(CompetitionError, match="lin: no such model is trained; there are linear"):
+        competition.blend(["lin"])
+    for wrong in ({"seeds": 0}, {"time_limit": 0}, {"features": -1}):
+        with pytest.raises(CompetitionError, match=f"{next(iter(wrong))} must be"):
+            competition.train(["linear"], model_file=write_models(tmp_path), **wrong)
+    blend = competition.blend("linear")
     assert blend.weights == {"linear": 1} and 0.5 < blend.score < 1
     assert set(competition.blend().weights) == {"linear", "neighbors"}
     answer = pd.read_csv(competition.submit(tmp_path / "answer.csv"))
