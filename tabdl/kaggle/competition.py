@@ -434,14 +434,13 @@ class Competition:
         return path
 
 
-def _check_numbers(**numbers):
+def _check_numbers(time_limit, **others):
     """Check the numbers of a training."""
-    least = {"seeds": 1, "tune": 0, "features": 0}
-    for name, value in numbers.items():
-        if name == "time_limit" and value is not None and not value > 0:
-            raise CompetitionError(f"time_limit must be None or minutes above 0, got {value}.")
-        if name in least and not value >= least[name]:
-            raise CompetitionError(f"{name} must be {least[name]} or more, got {value}.")
+    if time_limit is not None and not time_limit > 0:
+        raise CompetitionError(f"time_limit must be None or minutes above 0, got {time_limit}.")
+    for name, value in others.items():
+        if value < (name == "seeds"):
+            raise CompetitionError(f"{name} must be {int(name == 'seeds')} or more, got {value}.")
 
 
 def _hash_of_table(X: pd.DataFrame, y: np.ndarray) -> str:
