@@ -20,6 +20,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_files(parser.add_argument)
     _add_folds(parser.add_argument_group("folds").add_argument)
     _add_models(parser.add_argument_group("models").add_argument)
+    _add_training(parser.add_argument_group("training").add_argument)
     options = parser.parse_args(argv)
     if (options.metric is None) == (options.metric_file is None):
         parser.error("give either --metric or --metric-file")
@@ -82,6 +83,9 @@ def _add_models(add):
         help='JSON, such as {"wide": {"model": "tabm", "d_block": 768}}',
     )
     add("--seeds", type=_integer(1), default=1, help="so many of each model, averaged (default 1)")
+
+
+def _add_training(add):
     add(
         "--time-limit",
         type=_minutes_or_none,

@@ -109,9 +109,8 @@ def read_tables(files: Files, metric: Metric) -> Tables:
     sample = None if files.sample is None else read_table(files.sample, "sample")
     _check_columns(train, files)
     id_name = find_id(train, test, files.targets, files.id, sample)
-    order = np.arange(len(test.table))
-    if sample is not None:
-        order = order_of_sample(sample, test, id_name)
+    in_file = np.arange(len(test.table))
+    order = in_file if sample is None else order_of_sample(sample, test, id_name)
     n_in_file = len(train.table)
     if files.extra is not None:
         train = _with_extra(train, read_table(files.extra, "extra"), {*files.targets, id_name})
