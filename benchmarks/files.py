@@ -5,7 +5,6 @@ killed process or a power cut leaves the old file or the new one, never half of 
 """
 
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -17,24 +16,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from benchmarks.errors import HarnessError
+from tabdl.kaggle.files import new_file, sync
 
 WAIT_S = 5
 """Seconds after which a command says that it waits for another."""
-
-
-@contextmanager
-def new_file(path):
-    """Yield a path beside ``path``; what the block writes there takes the place of ``path``."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        yield new
-        _sync(new)
-        new.replace(path)
-        _sync(path.parent)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def write_text(path, text):
@@ -60,23 +45,14 @@ def new_folder(folder):
         new.mkdir(parents=True)
         yield new
         for path in (*new.rglob("*"), new):
-            _sync(path)
+            sync(path)
         if folder.exists():
             folder.rename(old)
         new.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     finally:
         for left_over in (new, old):
             shutil.rmtree(left_over, ignore_errors=True)
-
-
-def _sync(path):
-    """Wait until the disk has a file, or the names in a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def writable_folder(text):

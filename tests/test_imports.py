@@ -45,6 +45,7 @@ PUBLIC = {
     "tabdl.embeddings",
     "tabdl.inspection",
     "tabdl.kaggle",
+    "tabdl.kaggle.files",
     "tabdl.kaggle.trees",
     "tabdl.preprocessing",
     "tabdl.training.devices",

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.files import new_file
 from benchmarks.models.registry import colour_of
 from benchmarks.report.ranking import complete_scores
 from benchmarks.report.table import later, published
 from benchmarks.runs.results import PAPER
+from tabdl.kaggle.files import new_file
 
 MARKERS = {"default": "o", "paper-tuned": "s", "tuned": "D"}
 MIN_DATASETS = 3

@@ -9,7 +9,7 @@ import pandas as pd
 from markdown_it import MarkdownIt
 
 from benchmarks.errors import told
-from benchmarks.files import locked, new_file, write_text
+from benchmarks.files import locked, write_text
 from benchmarks.models.registry import MODELS
 from benchmarks.report import figures
 from benchmarks.report.ranking import (
@@ -27,6 +27,7 @@ from benchmarks.report.table import (
     read_sound,
     summary,
 )
+from tabdl.kaggle.files import new_file
 
 HEAD = (Path(__file__).parent / "head.html").read_text(encoding="utf-8")
 SCORES = (

@@ -68,10 +68,12 @@ def _run(options: argparse.Namespace, start: float) -> None:
         f"{tables.X.shape[1]} columns, id: {tables.id_name or 'none'}",
         flush=True,
     )
+    competition.n_jobs = options.n_jobs
+    _ = competition.shift  # what takes longest in the report is done when the time is planned
     end = start + 60 * options.time_limit
     n_models = len(options.models or DEFAULT_MODELS)
     reserve = min(competition.seconds_to_finish(n_models), _LARGEST_RESERVE * (end - start))
-    minutes = (end - time.monotonic() - reserve) / 60
+    minutes = max(end - time.monotonic() - reserve, 0.001) / 60
     competition.train(
         options.models, time_limit=minutes, **{name: getattr(options, name) for name in _OF_MODELS}
     )
@@ -95,7 +97,16 @@ _OF_READING = (
     "folds_file",
     "seed",
 )
-_OF_MODELS = ("seeds", "variants", "model_file", "tune", "device", "n_jobs")
+_OF_MODELS = (
+    "seeds",
+    "variants",
+    "model_file",
+    "tune",
+    "features",
+    "refit",
+    "device",
+    "n_jobs",
+)
 
 
 def _report(competition: Competition) -> None:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import Any, Self
 
 import numpy as np
@@ -19,19 +20,29 @@ import pandas as pd
 
 from tabdl.kaggle.blending import Blend, blend_models, seconds_to_blend
 from tabdl.kaggle.columns import row_hashes
+from tabdl.kaggle.diagnosis import Shift, find_shift
 from tabdl.kaggle.errors import CompetitionError
+from tabdl.kaggle.features import FoldFeatures
 from tabdl.kaggle.files import locked, write_text
 from tabdl.kaggle.folds import Fold, make_folds, write_folds
 from tabdl.kaggle.metrics import Metric, check_score, find_metric, metric_of_file
 from tabdl.kaggle.models import find_models
 from tabdl.kaggle.reading import Files, Source, Tables, read_tables
 from tabdl.kaggle.schedule import train_models
-from tabdl.kaggle.store import TrainedFold, TrainedModel, path_of_fold, read_fold, rows_with_oof
+from tabdl.kaggle.store import (
+    TrainedFold,
+    TrainedModel,
+    path_of_fold,
+    path_of_refit,
+    read_fold,
+    rows_with_oof,
+)
 from tabdl.kaggle.submission import prediction_table, submission_table, write_submission
 from tabdl.kaggle.training import Setting
 
-_COLUMNS = ("score", "sd", "all_rows", "folds", "seconds", "cut")
-_SECONDS_OF_REPORT = 5.0  # and of the files; on two slow cores, most of it LightGBM's
+_COLUMNS = ("score", "sd", "all_rows", "folds", "seconds", "cut", "refit")
+_SECONDS_OF_REPORT = 2.0  # without the shift, on a slow core
+_ROWS_OF_TRIAL = 5_000  # that are written to see how long files take
 
 
 class Competition:
@@ -48,7 +59,7 @@ class Competition:
     folder : Path
     seed : int
     n_jobs : int or None
-        Threads of the latest training.
+        Threads of the latest training, and of the report.
     """
 
     def __init__(
@@ -90,7 +101,7 @@ class Competition:
         target : str or list of str
             The column to predict; several with metrics of numbers.
         metric : str or Path
-            A name, see :func:`tabdl.kaggle.metrics.find_metric`, or a Python file, see
+            A name, see :func:`tabdl.kaggle.metrics.find_metric`, or a Python file (".py"), see
             :func:`tabdl.kaggle.metrics.metric_of_file`.
         folder : path
             Where everything is kept.
@@ -116,6 +127,8 @@ class Competition:
         """
         targets = [target] if isinstance(target, str) else list(target)
         files = Files(train, test, targets, id, sample, extra, groups, time)
+        if isinstance(metric, str) and metric.endswith(".py"):
+            metric = Path(metric)
         found = metric_of_file(metric) if isinstance(metric, Path) else find_metric(metric)
         tables = read_tables(files, found)
         if isinstance(metric, Path):
@@ -172,6 +185,8 @@ class Competition:
         variants: str | Path | dict | None = None,
         model_file: str | Path | None = None,
         tune: float = 0.0,
+        features: int = 0,
+        refit: bool = False,
         device: str = "auto",
         n_jobs: int | None = None,
     ) -> pd.DataFrame:
@@ -191,15 +206,27 @@ class Competition:
             A Python file whose ``MODELS`` is a dict from name to estimator.
         tune : float
             Minutes, of ``time_limit``, to search parameters in.
+        features : int
+            At most so many features of two columns are added to each fold, see
+            :class:`tabdl.preprocessing.InteractionFeatures`. Its training rows choose them.
+        refit : bool
+            Whether each model that has all its folds is trained on all rows, too, as many epochs or
+            trees as the median fold kept. For the test rows it counts as one more fold. No
+            out-of-fold score says whether that helps.
         device : str
+            "auto", or of networks; several with commas, as "cuda:0,cuda:1", train folds side by
+            side, and trees on the CPU meanwhile. "auto" and "cuda" take all CUDA devices.
         n_jobs : int, optional
             Threads.
 
         Raises
         ------
         CompetitionError
-            When a model is unknown or a file cannot be written.
+            When a model is unknown, the machine lacks a device, the time is too short to choose
+            features, or a file cannot be written.
         """
+        _check_numbers(time_limit=time_limit, seeds=seeds, tune=tune, features=features)
+        models = [models] if isinstance(models, str) else models
         if isinstance(variants, str):
             variants = Path(variants)
         specs = find_models(
@@ -208,11 +235,14 @@ class Competition:
             variants,
             seeds,
         )
-        setting = Setting(self.tables, self.metric, self.folds, self.seed, device, n_jobs)
+        made = None
+        if features:
+            made = FoldFeatures(features, self.tables, self.metric, self.seed)
+        setting = Setting(self.tables, self.metric, self.folds, self.seed, device, n_jobs, made)
         self.n_jobs = n_jobs
         seconds = np.inf if time_limit is None else 60 * time_limit
         with locked(self.folder):
-            train_models(specs, setting, self.folder, seconds, 60 * tune)
+            train_models(specs, setting, self.folder, seconds, 60 * tune, refit)
         self._blend = None
         return self.leaderboard()
 
@@ -231,10 +261,15 @@ class Competition:
             for i, path in enumerate(paths)
             if (fold := read_fold(path, setting.shapes(i))) is not None
         ]
-        return self._join(name, numbered) if numbered else None
+        if not numbered:
+            return None
+        refit = read_fold(path_of_refit(self.folder, name), setting.shapes(setting.all_rows))
+        return self._join(name, numbered, refit if len(numbered) == len(paths) else None)
 
-    def _join(self, name: str, numbered: list[tuple[int, TrainedFold]]) -> TrainedModel:
-        """Return the folds of a model as one."""
+    def _join(
+        self, name: str, numbered: list[tuple[int, TrainedFold]], refit: TrainedFold | None
+    ) -> TrainedModel:
+        """Return the folds of a model, and its refit where there is one, as one."""
         n_rows = self.tables.n_rows
         total = np.zeros((n_rows, *numbered[0][1].oof.shape[1:]))
         count = np.zeros(n_rows)
@@ -247,14 +282,15 @@ class Competition:
         covered = rows_with_oof(oof)
         score = self.metric.score(self.tables.y[:n_rows][covered], oof[covered])
         folds = [fold for _, fold in numbered]
-        test = np.mean([fold.test for fold in folds], axis=0)
-        return TrainedModel(name, oof, test, score, folds, len(self.folds))
+        test = np.mean([fold.test for fold in [*folds, *([refit] if refit else [])]], axis=0)
+        return TrainedModel(name, oof, test, score, folds, len(self.folds), refit is not None)
 
     def leaderboard(self) -> pd.DataFrame:
         """Return a row for each model, the best first.
 
         Its columns: "score" (mean of the folds) and "sd"; "all_rows" (score of all out-of-fold
-        predictions at once); "folds"; "seconds"; "cut" (folds that the time limit ended).
+        predictions at once); "folds"; "seconds"; "cut" (folds that the time limit ended); "refit"
+        (whether a training on all rows has a part in the predictions).
         """
         rows = [
             {
@@ -265,6 +301,7 @@ class Competition:
                 "folds": f"{len(model.folds)} of {model.n_folds}",
                 "seconds": model.seconds,
                 "cut": model.n_cut,
+                "refit": model.is_refitted,
             }
             for model in self.trained()
         ]
@@ -310,7 +347,14 @@ class Competition:
         CompetitionError
             When nothing was trained.
         """
-        trained = [m for m in self.trained() if models is None or m.name in models]
+        every = self.trained()
+        models = [models] if isinstance(models, str) else models
+        if unknown := [name for name in models or [] if name not in {m.name for m in every}]:
+            raise CompetitionError(
+                f"{', '.join(unknown)}: no such model is trained; there are "
+                f"{', '.join(m.name for m in every) or 'none'}."
+            )
+        trained = [m for m in every if models is None or m.name in models]
         if not trained:
             raise CompetitionError(
                 "No model was trained: all failed, or the time limit was over. There is no "
@@ -320,9 +364,24 @@ class Competition:
         return [model for model in trained if len(model.folds) == most]
 
     def seconds_to_finish(self, n_models: int) -> float:
-        """Return about how long the blend of so many models, the files and the report take."""
-        y = self.tables.y[: self.tables.n_rows]
-        return seconds_to_blend(y, self.tables.classes, self.metric, n_models) + _SECONDS_OF_REPORT
+        """Return about how long the blend of so many models, the files and the report take, without
+        :attr:`shift`."""
+        tables, metric = self.tables, self.metric
+        y = tables.y[: tables.n_rows]
+        blend = seconds_to_blend(y, tables.classes, metric, n_models)
+        trial = y[:_ROWS_OF_TRIAL].astype(float)
+        if tables.classes is not None:
+            trial = np.random.default_rng(0).random((len(trial), len(tables.classes)))
+        start = monotonic()
+        self._text_of_predictions(tables.ids[: len(trial)], trial)
+        a_row = (monotonic() - start) / len(trial)
+        n_rows = (n_models + 1) * (tables.n_rows + len(tables.X_test))
+        return blend + a_row * n_rows + _SECONDS_OF_REPORT
+
+    @cached_property
+    def shift(self) -> Shift | None:
+        """How well a model tells the rows of both files apart, for the report."""
+        return find_shift(self.tables, self.n_jobs)
 
     def submit(self, path: str | Path = "submission.csv") -> Path:
         """Write the submission of the latest blend, and beside it every model's predictions.
@@ -348,9 +407,11 @@ class Competition:
         return Path(path)
 
     def _write_predictions(self, name, ids, prediction):
+        write_text(self.folder / name, self._text_of_predictions(ids, prediction))
+
+    def _text_of_predictions(self, ids, prediction):
         table = prediction_table(prediction, self.tables, self.metric)
-        rows = pd.concat([ids.reset_index(drop=True), table], axis=1)
-        write_text(self.folder / name, rows.to_csv(index=False))
+        return pd.concat([ids.reset_index(drop=True), table], axis=1).to_csv(index=False)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the report of the latest blend, one page of HTML, and return its path.
@@ -371,6 +432,15 @@ class Competition:
         path = self.folder / "report.html" if path is None else Path(path)
         write_text(path, report_page(self, blend))
         return path
+
+
+def _check_numbers(time_limit, **others):
+    """Check the numbers of a training."""
+    if time_limit is not None and not time_limit > 0:
+        raise CompetitionError(f"time_limit must be None or minutes above 0, got {time_limit}.")
+    for name, value in others.items():
+        if value < (name == "seeds"):
+            raise CompetitionError(f"{name} must be {int(name == 'seeds')} or more, got {value}.")
 
 
 def _hash_of_table(X: pd.DataFrame, y: np.ndarray) -> str:

@@ -47,12 +47,46 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def new_file(path: str | Path) -> Iterator[Path]:
+    """Yield a path beside ``path``; what the block writes there takes the place of ``path``.
+
+    The file has its name when it is on the disk: a full disk, a killed process or a power cut
+    leaves the old file or the new one, never half of it.
+
+    Raises
+    ------
+    OSError
+        When the disk is full or the file cannot be written.
+    """
+    path = Path(path).resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.stem}.{os.getpid()}.new{path.suffix}")
+    try:
+        yield new
+        sync(new)
+        os.replace(new, path)
+        if os.name == "posix":
+            sync(path.parent)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_file(
     path: Path,
     save: Callable[[Path], object],
     check: Callable[[Path], object] | None = None,
 ) -> None:
-    """Write a file beside its place, and rename it when it is on the disk.
+    """Write a file as a whole, see :func:`new_file`.
 
     Parameters
     ----------
@@ -67,34 +101,18 @@ def write_file(
     CompetitionError
         When the disk is full or the file cannot be written.
     """
-    path = path.resolve()
-    new = path.with_name(f".{path.stem}.new{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save(new)
-        if check is not None:
-            check(new)
-        _sync(new, os.O_RDWR)
-        os.replace(new, path)
-        if os.name == "posix":
-            _sync(path.parent, os.O_RDONLY)
+        with new_file(path) as new:
+            save(new)
+            if check is not None:
+                check(new)
     except OSError as error:
         raise not_written(path, error) from error
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, UTF-8, in one step."""
     write_file(path, lambda new: new.write_text(text, encoding="utf-8"))
-
-
-def _sync(path, flags):
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def not_written(path: Path, error: OSError) -> CompetitionError:

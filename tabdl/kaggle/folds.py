@@ -40,6 +40,7 @@ def make_folds(
     CompetitionError
         When the folds cannot be made.
     """
+    _check_options(tables, n_folds, n_repeats, folds_file)
     if folds_file is not None:
         parts = _parts_of_file(folds_file, tables)
         folds = [_others(parts, part) for part in np.unique(parts[parts >= 0])]
@@ -52,6 +53,18 @@ def make_folds(
             folds += _shuffled_folds(tables, n_folds, (seed + repeat) % 2**32)
     extra = np.arange(tables.n_rows, len(tables.X))
     return [(np.append(train, extra), test) for train, test in folds]
+
+
+def _check_options(tables, n_folds, n_repeats, folds_file):
+    """Refuse what cannot be, and options that the folds would not heed."""
+    for name, value, least in (("--folds", n_folds, 2), ("--repeats", n_repeats, 1)):
+        if value < least:
+            raise CompetitionError(f"{name} must be {least} or more, got {value}.")
+    if tables.groups is not None and tables.time is not None and folds_file is None:
+        raise CompetitionError("--groups and --time: give one of them, or --folds-file.")
+    if n_repeats > 1 and (folds_file is not None or tables.time is not None):
+        option = "--folds-file" if folds_file is not None else "--time"
+        raise CompetitionError(f"--repeats: the folds of {option} would be the same each time.")
 
 
 def _check_number(tables, n_folds):
@@ -112,6 +125,8 @@ def _parts_of_file(path, tables):
     if "fold" not in file.table:
         raise CompetitionError(f"--folds-file: {path} has no column 'fold'.")
     numbers: Any = pd.to_numeric(file.table["fold"], errors="coerce")
+    if not (numbers.dropna() % 1 == 0).all():
+        raise CompetitionError(f"--folds-file: {path} must hold whole numbers as folds.")
     fold = numbers.fillna(-1).to_numpy(int)
     if tables.id_name is not None and tables.id_name in file.table:
         names = file.names(tables.id_name)

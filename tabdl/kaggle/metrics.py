@@ -151,6 +151,10 @@ def _median_error(y, values):
     return -float(np.median(np.abs(y - values)))
 
 
+def _mape(y, values):
+    return -metrics.mean_absolute_percentage_error(y, values)
+
+
 def _smape(y, values):
     """Percent, 0 where both are 0, as in competitions of forecasts."""
     size = (np.abs(y) + np.abs(values)) / 2
@@ -176,7 +180,7 @@ _PLAIN = {
     "rmsle": ("value", _rmsle, {"is_log": True}),
     "mae": ("value", _mae, {}),
     "medae": ("value", _median_error, {}),
-    "mape": ("value", lambda y, v: -metrics.mean_absolute_percentage_error(y, v), {}),
+    "mape": ("value", _mape, {}),
     "smape": ("value", _smape, {}),
     "r2": ("value", metrics.r2_score, {}),
 }
@@ -206,7 +210,8 @@ def find_metric(name: str) -> Metric:
     kind, _, number = name.partition("@")
     if kind in _WITH_NUMBER and re.fullmatch(r"\d*\.?\d+", number) and float(number) > 0:
         answer, make = _WITH_NUMBER[kind]
-        if kind != "pinball" or float(number) < 1:
+        is_allowed = {"pinball": float(number) < 1, "map": float(number) % 1 == 0}
+        if is_allowed.get(kind, True):
             return Metric(name, answer, **make(float(number)))
     if name not in metrics.get_scorer_names():
         raise CompetitionError(
@@ -250,25 +255,39 @@ def metric_of_file(path: Path, target_classes: np.ndarray | None = None) -> Metr
     CompetitionError
         When the file cannot be used.
     """
-    module = load_module(path, "--metric-file")
-    if not callable(getattr(module, "score", None)):
-        raise CompetitionError(f"--metric-file {path} defines no score(y_true, prediction).")
-    answer = getattr(module, "ANSWER", "value")
-    if answer not in ANSWERS:
-        raise CompetitionError(
-            f"--metric-file {path}: ANSWER must be one of {', '.join(ANSWERS)}, got {answer!r}."
-        )
-    sign = 1 if getattr(module, "GREATER_IS_BETTER", True) else -1
+    function = _ScoreOfFile(path, target_classes)
+    return Metric(path.stem, function.answer, function)
 
-    def function(y, given):
-        if target_classes is not None:
-            y = target_classes[y]
-            given = target_classes[given] if answer == "label" else given
-        if answer == "probability" and given.shape[1] == 2:
+
+class _ScoreOfFile:
+    """The function of a Python file; a copy in another process runs the file again."""
+
+    def __init__(self, path, target_classes):
+        module = load_module(path, "--metric-file")
+        if not callable(getattr(module, "score", None)):
+            raise CompetitionError(f"--metric-file {path} defines no score(y_true, prediction).")
+        self.answer = getattr(module, "ANSWER", "value")
+        if self.answer not in ANSWERS:
+            raise CompetitionError(
+                f"--metric-file {path}: ANSWER must be one of {', '.join(ANSWERS)}, got "
+                f"{self.answer!r}."
+            )
+        self.path = path
+        self.target_classes = target_classes
+        self.score = module.score
+        self.sign = 1 if getattr(module, "GREATER_IS_BETTER", True) else -1
+
+    def __reduce__(self):
+        return _ScoreOfFile, (self.path, self.target_classes)
+
+    def __call__(self, y, given):
+        classes = self.target_classes
+        if classes is not None:
+            y = classes[y]
+            given = classes[given] if self.answer == "label" else given
+        if self.answer == "probability" and given.shape[1] == 2:
             given = given[:, 1]
-        return sign * float(module.score(y, given))
-
-    return Metric(path.stem, answer, function)
+        return self.sign * float(self.score(y, given))
 
 
 def load_module(path: Path, option: str) -> Any:
@@ -285,7 +304,7 @@ def load_module(path: Path, option: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise CompetitionError(
             f"{option} {path} cannot be run: {type(error).__name__}: {error}"
         ) from error

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from sklearn.pipeline import make_pipeline
 
 import tabdl
 from tabdl.kaggle.errors import CompetitionError
 from tabdl.kaggle.metrics import load_module
-from tabdl.kaggle.trees import TREES, Clock, boosted_trees
+from tabdl.kaggle.trees import TREES, Clock, boosted_trees, n_trees, with_length
 
 NETWORKS = {
     "tabm": "TabM",
@@ -47,6 +48,8 @@ class ModelSpec:
         Of the user.
     source : str
         What the estimator of the user was made from, as a hash.
+    path : Path or None
+        The file that the estimator of the user is from.
     """
 
     name: str
@@ -55,6 +58,7 @@ class ModelSpec:
     n_seeds: int = 1
     estimator: Any = None
     source: str = ""
+    path: Path | None = None
 
     @property
     def is_network(self) -> bool:
@@ -77,7 +81,13 @@ class ModelSpec:
         }
 
     def make(
-        self, X: pd.DataFrame, is_regression: bool, device: str, n_jobs: int | None, clock: Clock
+        self,
+        X: pd.DataFrame,
+        is_regression: bool,
+        device: str,
+        n_jobs: int | None,
+        clock: Clock,
+        length: int | None = None,
     ) -> Any:
         """Return an unfitted estimator.
 
@@ -90,6 +100,8 @@ class ModelSpec:
         n_jobs : int or None
         clock : Clock
             Ends the training of boosted trees.
+        length : int, optional
+            Train so many epochs or trees, on all rows that ``fit`` gets.
 
         Raises
         ------
@@ -102,12 +114,26 @@ class ModelSpec:
             if self.base in NETWORKS:
                 task = "Regressor" if is_regression else "Classifier"
                 cls = getattr(tabdl, NETWORKS[self.base] + task)
-                return cls(**({"device": device, "n_jobs": n_jobs} | self.parameters))
+                fixed = {} if length is None else {"early_stopping": False, "max_epochs": length}
+                return cls(**({"device": device, "n_jobs": n_jobs} | self.parameters | fixed))
             model = boosted_trees(X, is_regression, n_jobs or -1, [self.base], clock)[self.base]
-            model[-1].set_params(**self.parameters)
-            return model
+            trees = model[-1].set_params(**self.parameters)
+            if length is not None:
+                trees = with_length(self.base, trees, length)
+            return make_pipeline(*model[:-1], trees)
         except (TypeError, ValueError) as error:
             raise CompetitionError(f"The model {self.name!r}: {error}") from error
+
+    def length_of(self, fitted: Any) -> int | None:
+        """Return how many epochs or trees a fitted estimator keeps; None where it has no length."""
+        if self.is_network:
+            return fitted.best_epoch_
+        return None if self.base is None else n_trees(self.base, fitted[-1])
+
+    def estimator_of_file(self) -> Any:
+        """Return the estimator of the user, from a new run of its file."""
+        assert self.path is not None
+        return load_module(self.path, "--model-file").MODELS[self.name]
 
 
 def find_models(
@@ -183,12 +209,18 @@ def _models_of_file(path, n_seeds):
     if path is None:
         return {}
     models = getattr(load_module(path, "--model-file"), "MODELS", None)
-    if not isinstance(models, dict) or not all(hasattr(m, "fit") for m in models.values()):
+    if not isinstance(models, dict) or not models or not all(map(_is_estimator, models.values())):
         raise CompetitionError(
             f"--model-file {path} must define MODELS, a dict from name to unfitted estimator."
         )
+    if wrong := [name for name in models if not isinstance(name, str)]:
+        raise CompetitionError(f"--model-file {path}: the name {wrong[0]!r} in MODELS is no text.")
     source = hashlib.sha256(path.read_bytes()).hexdigest()
     return {
-        name: ModelSpec(name, None, n_seeds=n_seeds, estimator=model, source=source)
+        name: ModelSpec(name, None, n_seeds=n_seeds, estimator=model, source=source, path=path)
         for name, model in models.items()
     }
+
+
+def _is_estimator(value):
+    return hasattr(value, "fit") and hasattr(value, "get_params") and not isinstance(value, type)

@@ -6,12 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
+from tabdl.kaggle.devices import find_devices
 from tabdl.kaggle.errors import CompetitionError
 from tabdl.kaggle.metrics import METRIC_NAMES
 from tabdl.kaggle.models import DEFAULT_MODELS, MODELS
-from tabdl.training.devices import is_available, is_device
 
 _TITLE = "A competition from its files to a submission."
 
@@ -22,6 +20,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_files(parser.add_argument)
     _add_folds(parser.add_argument_group("folds").add_argument)
     _add_models(parser.add_argument_group("models").add_argument)
+    _add_training(parser.add_argument_group("training").add_argument)
     options = parser.parse_args(argv)
     if (options.metric is None) == (options.metric_file is None):
         parser.error("give either --metric or --metric-file")
@@ -84,12 +83,15 @@ def _add_models(add):
         help='JSON, such as {"wide": {"model": "tabm", "d_block": 768}}',
     )
     add("--seeds", type=_integer(1), default=1, help="so many of each model, averaged (default 1)")
+
+
+def _add_training(add):
     add(
         "--time-limit",
-        type=_minutes,
+        type=_minutes_or_none,
         default=30,
         metavar="MIN",
-        help="minutes for the whole command (default 30)",
+        help="minutes for the whole command (default 30), or none",
     )
     add(
         "--tune",
@@ -98,7 +100,19 @@ def _add_models(add):
         metavar="MIN",
         help="minutes of these to search parameters in (default: none)",
     )
-    add("--device", default="auto")
+    add(
+        "--features",
+        type=_integer(0),
+        default=0,
+        metavar="N",
+        help="at most N features of two columns, chosen in each fold (default: none)",
+    )
+    add("--refit", action="store_true", help="train each model on all rows, too, after its folds")
+    add(
+        "--device",
+        default="auto",
+        help="of networks; several, such as cuda:0,cuda:1, train folds side by side",
+    )
     add("--n-jobs", type=_integer(1), help="threads (default: as many as there are)")
 
 
@@ -106,6 +120,10 @@ def _file(text):
     if not Path(text).is_file():
         raise argparse.ArgumentTypeError(f"{text!r} is no file")
     return Path(text)
+
+
+def _minutes_or_none(text):
+    return math.inf if text == "none" else _minutes(text)
 
 
 def _minutes(text):
@@ -140,11 +158,7 @@ def check(options: argparse.Namespace) -> None:
     ------
     CompetitionError
     """
-    device = options.device
-    if device != "auto" and not (is_device(device) and is_available(torch.device(device))):
-        raise CompetitionError(
-            f"--device {device}: this machine has no such device; use cpu or auto."
-        )
+    find_devices(options.device)
     out, folder = options.out, options.out.with_suffix("")
     if out.suffix != ".csv":
         raise CompetitionError(f"--out {out}: the submission's name must end in .csv.")

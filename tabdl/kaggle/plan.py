@@ -57,7 +57,9 @@ class Plan:
         costs = self._costs[model]
         return _SLACK * sum(costs) / len(costs)
 
-    def share(self, model: str, todo: Sequence[str]) -> float:
+    def share(
+        self, model: str, todo: Sequence[str], n_lanes: int = 1, promised: float = 0.0
+    ) -> float:
         """Return the seconds that the next fold of a model may take.
 
         Parameters
@@ -65,14 +67,19 @@ class Plan:
         model : str
         todo : list of str
             The model of each fold that is left, this one included.
+        n_lanes : int
+            How many of these folds are trained side by side.
+        promised : float
+            Seconds, of all lanes together, that folds in training may still take.
         """
         left = self.left()
         if math.isinf(left):
             return left
+        total = n_lanes * left - promised
         needs = [self.expected(name) for name in todo]
-        if sum(needs) <= left:
-            return left - sum(needs) + self.expected(model)
-        return level(needs, left)
+        if sum(needs) <= total:
+            return min(left, total - sum(needs) + self.expected(model))
+        return min(left, level(needs, total))
 
     def limit(self, model: str, share: float) -> float:
         """Return the time limit of a training that, with all around it, takes a share."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tabdl.kaggle.columns import kind_of, one_kind, plain, refuse_infinity, with_dates
+from tabdl.kaggle.columns import kind_of, one_kind, plain, refuse_infinity, row_hashes, with_dates
 from tabdl.kaggle.errors import CompetitionError
 from tabdl.kaggle.ids import find_id, ids_of, order_of_sample
 from tabdl.kaggle.metrics import Metric, check_target
@@ -109,9 +109,8 @@ def read_tables(files: Files, metric: Metric) -> Tables:
     sample = None if files.sample is None else read_table(files.sample, "sample")
     _check_columns(train, files)
     id_name = find_id(train, test, files.targets, files.id, sample)
-    order = np.arange(len(test.table))
-    if sample is not None:
-        order = order_of_sample(sample, test, id_name)
+    in_file = np.arange(len(test.table))
+    order = in_file if sample is None else order_of_sample(sample, test, id_name)
     n_in_file = len(train.table)
     if files.extra is not None:
         train = _with_extra(train, read_table(files.extra, "extra"), {*files.targets, id_name})
@@ -123,6 +122,7 @@ def read_tables(files: Files, metric: Metric) -> Tables:
     if files.extra is not None:
         is_extra = (rows >= n_in_file).astype(float)
         X, X_test = X.assign(is_extra=is_extra), X_test.assign(is_extra=0.0)
+        _tell_of_leaks(X, rows < n_in_file, notes)
     own = rows[rows < n_in_file]
     y, classes = _read_target(train, rows, files, metric)
     return Tables(
@@ -144,6 +144,11 @@ def read_tables(files: Files, metric: Metric) -> Tables:
 
 
 def _check_columns(train, files):
+    chosen = [*files.targets, *filter(None, [files.groups, files.time])]
+    if twice := [name for name in files.targets if chosen.count(name) > 1]:
+        raise CompetitionError(
+            f"--target {twice[0]}: the column is given more than once, as a target or for folds."
+        )
     for name in filter(None, [*files.targets, files.groups, files.time]):
         if name not in train.table:
             raise CompetitionError(
@@ -169,6 +174,17 @@ def _with_extra(train, extra, others):
     table = pd.DataFrame({name: pd.concat(pair, ignore_index=True) for name, pair in pairs.items()})
     print(f"{len(extra.table):,} extra training rows share {len(known)} columns.", flush=True)
     return stacked(train, extra, table)
+
+
+def _tell_of_leaks(X, is_own, notes):
+    """Say how many extra rows stand in the training file, too."""
+    hashes = row_hashes(X.drop(columns="is_extra"))
+    if n_twice := int(np.isin(hashes[~is_own], hashes[is_own]).sum()):
+        _note(
+            f"{n_twice:,} extra rows are training rows, too: where a fold tests one, its score is "
+            f"too good. Leave them out of --extra.",
+            notes,
+        )
 
 
 def _column_or_missing(table, name):
@@ -258,6 +274,8 @@ def _read_target(train, rows, files, metric):
             f"numbers, such as rmse."
         )
     classes, codes = np.unique(columns[0], return_inverse=True)
+    if len(classes) == 2 and metric.answer == "probability" and classes[1] != 1:
+        print(f"Probabilities are those of {files.targets[0]!r} = {classes[1]!s}.", flush=True)
     return codes, classes
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tabdl.kaggle.blending import Blend
-from tabdl.kaggle.diagnosis import correlations, count_duplicates, find_shift, where_it_errs
+from tabdl.kaggle.diagnosis import correlations, count_duplicates, where_it_errs
 from tabdl.kaggle.store import TrainedModel
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def report_page(competition: "Competition", blend: Blend) -> str:
 
     models = sorted(competition.trained(), key=lambda model: -model.mean_score)
     tables = competition.tables
-    shift = find_shift(tables, competition.n_jobs)
+    shift = competition.shift
     duplicates = count_duplicates(tables)
     used = [model for model in models if model.name in blend.weights]
     page = Environment(loader=PackageLoader("tabdl.kaggle"), autoescape=True)
@@ -82,6 +82,11 @@ def _warnings(models, blend, shift, duplicates, tables) -> list[str]:
         for model in models
         if model.name not in blend.weights
     ]
+    if refitted := [model.name for model in models if model.is_refitted]:
+        found.append(
+            f"{', '.join(refitted)}: a training on all rows has a part in the predictions of the "
+            f"test rows, which no score knows."
+        )
     if shift is not None and shift.auc > _CLEAR_SHIFT:
         found.append(
             f"Training and test rows can be told apart (AUC {shift.auc:.2f}), above all by "

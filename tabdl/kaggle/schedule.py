@@ -1,24 +1,75 @@
 """The training of several models on all folds, in the time that there is."""
 
+import contextlib
 import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from tabdl.kaggle.devices import find_devices
 from tabdl.kaggle.errors import CompetitionError
 from tabdl.kaggle.models import ModelSpec
 from tabdl.kaggle.plan import SHORTEST, Plan
-from tabdl.kaggle.store import TrainedFold, path_of_fold, read_fold, write_fold
+from tabdl.kaggle.store import (
+    TrainedFold,
+    path_of_fold,
+    path_of_refit,
+    read_fold,
+    write_fold,
+)
 from tabdl.kaggle.training import Setting, train_fold
 from tabdl.kaggle.trees import Clock
 from tabdl.kaggle.tuning import tune_models
+from tabdl.kaggle.worker import TimeIsOver, Worker
+
+_MOST_TIME_OF_FEATURES = 0.5  # share of the time
+_NOT_REFITTED = "not refitted on all rows"
+
+
+@dataclass(frozen=True, eq=False)
+class Lane:
+    """A device, on which one fold after the other is trained.
+
+    Attributes
+    ----------
+    device : str
+        Of networks.
+    takes_networks, takes_others : bool
+        What is trained there.
+    """
+
+    device: str
+    takes_networks: bool = True
+    takes_others: bool = True
+
+    def takes(self, spec: ModelSpec) -> bool:
+        """Return whether a model is trained there."""
+        return self.takes_networks if spec.is_network else self.takes_others
+
+
+def make_lanes(device: str) -> list[Lane]:
+    """Return a lane for each device, and one on the CPU for all but networks.
+
+    One lane for all with one device.
+    """
+    devices = find_devices(device)
+    if len(devices) == 1:
+        return [Lane(devices[0])]
+    networks = [Lane(name, takes_others=False) for name in devices]
+    return [*networks, Lane("cpu", takes_networks=False)]
 
 
 class Schedule:
     """The folds that are left of each model.
 
     The first fold of every model comes first: what it takes is what the plan divides the rest of
-    the time by.
+    the time by. Trainings on all rows come last.
 
     Parameters
     ----------
@@ -26,27 +77,57 @@ class Schedule:
     setting : Setting
     folder : Path
     plan : Plan
+    refit : bool
+        Whether models that have all their folds are trained on all rows, too.
     """
 
-    def __init__(self, specs: list[ModelSpec], setting: Setting, folder: Path, plan: Plan) -> None:
+    def __init__(
+        self,
+        specs: list[ModelSpec],
+        setting: Setting,
+        folder: Path,
+        plan: Plan,
+        refit: bool = False,
+    ) -> None:
         self.setting = setting
         self.folder = folder
         self.plan = plan
         self.specs = {spec.name: spec for spec in specs}
+        self.lanes = make_lanes(setting.device)
         self.todo: list[tuple[str, int]] = []
+        self.running: dict[Lane, tuple[str, int, float]] = {}  # and when it ends at the latest
+        self.lengths: dict[str, dict[int, list[int]]] = {spec.name: {} for spec in specs}
         self.n_folds = len(setting.folds)
         for spec in specs:
             self._find_what_is_left(spec)
-        self.todo.sort(key=lambda task: (task[1] > 0, list(self.specs).index(task[0]), task[1]))
+            if refit:
+                self.todo.append((spec.name, setting.all_rows))
+        self.todo.sort(key=self._turn)
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._worker = Worker(setting)
+        self._is_planned = False
+
+    def _turn(self, task):
+        """Return what tasks are sorted by: first folds, other folds, all rows."""
+        name, number = task
+        part = 0 if number == 0 else 1 + (number == self.setting.all_rows)
+        return part, list(self.specs).index(name), number
 
     def _find_what_is_left(self, spec):
         for i in range(self.n_folds):
             path = path_of_fold(self.folder, spec.name, i)
-            fold = read_fold(path, self.setting.shapes(i), spec.identity)
+            fold = read_fold(path, self.setting.shapes(i), self.setting.identity(spec))
             if fold is None:
                 self.todo.append((spec.name, i))
             else:
-                self.plan.record(spec.name, fold.seconds, fold.was_cut)
+                self._note(spec.name, i, fold)
+
+    def _note(self, name, number, fold, limit=None):
+        self.plan.record(name, fold.seconds, fold.was_cut, limit)
+        # Where the time ended a training, its length says nothing.
+        if number < self.n_folds:
+            self.lengths[name][number] = [] if fold.was_cut else fold.lengths
 
     def run(self) -> None:
         """Train what is left, as far as the time goes; say what is left out.
@@ -56,28 +137,113 @@ class Schedule:
         KeyboardInterrupt
             When Ctrl-C ends the training; what was trained is kept.
         CompetitionError
-            When a file cannot be written.
+            When a file cannot be written, or features take too long.
         """
-        is_planned = False
-        while self.todo:
-            if not is_planned and all(number > 0 for _, number in self.todo):
-                is_planned = True
-                self._say_plan()
-            if self._leave_out_what_is_hopeless():
-                continue
-            name, number = self.todo[0]
-            share = self.plan.share(name, self._names())
-            self.todo.pop(0)
-            self._train(self.specs[name], number, share)
+        self._choose_features()
+        try:
+            if np.isfinite(self.plan.left()) and not all(self._can_be_cut(t) for t in self.todo):
+                self._worker.start()  # it imports while others are trained
+            if len(self.lanes) == 1:
+                self._work(self.lanes[0])
+            else:
+                self._work_side_by_side()
+        finally:
+            self._worker.end()
 
-    def _names(self):
-        return [name for name, _ in self.todo]
+    def _choose_features(self):
+        """Choose the features of every fold that is left, before any model needs them."""
+        features = self.setting.features
+        if features is None:
+            return
+        numbers = sorted({number for _, number in self.todo})
+        left = self.plan.left()
+        for number in numbers:
+            names = features.choose(number, self.setting.fold(number))
+            where = "All rows" if number == self.n_folds else f"Fold {number + 1}"
+            print(f"{where}: features {', '.join(names) or 'none'}.", flush=True)
+            expected = features.seconds * len(numbers)
+            if number == numbers[0] and expected > _MOST_TIME_OF_FEATURES * left:
+                raise CompetitionError(
+                    f"--features {features.n_features}: to choose them takes about {expected:.0f} "
+                    f"s, and the models have {left:.0f} s; give a longer --time-limit, or fewer "
+                    f"folds."
+                )
 
-    def _leave_out_what_is_hopeless(self) -> bool:
+    def _can_be_cut(self, task):
+        return self.specs[task[0]].can_be_cut
+
+    # --- one lane, or several at once
+
+    def _work_side_by_side(self):
+        with ThreadPoolExecutor(len(self.lanes)) as pool:
+            lanes = [pool.submit(self._work, lane) for lane in self.lanes]
+            try:
+                for lane in as_completed(lanes):
+                    lane.result()
+            except BaseException:
+                self._stop_all()
+                raise
+
+    def _stop_all(self):
+        self._stop.set()
+        self._worker.end()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _work(self, lane: Lane) -> None:
+        """Train what is left on a lane, one after the other."""
+        is_cuda = len(self.lanes) > 1 and lane.device.startswith("cuda")
+        with torch.cuda.device(lane.device) if is_cuda else contextlib.nullcontext():
+            while (task := self._begin(lane)) is not None:
+                name, number, share = task
+                try:
+                    self._train(lane, self.specs[name], number, share)
+                finally:
+                    with self._changed:
+                        del self.running[lane]
+                        self._changed.notify_all()
+
+    def _begin(self, lane: Lane) -> tuple[str, int, float] | None:
+        """Return the next model of a lane, the fold and its seconds; None where nothing is left."""
+        with self._changed:
+            while not self._stop.is_set() and (names := self._names(lane)):
+                task = next(filter(self._is_ready, self._tasks(lane)), None)
+                if task is None:
+                    self._changed.wait()
+                    continue
+                self._say_plan_once()
+                if self._leave_out_what_is_hopeless(task[0], names, lane):
+                    continue
+                share = self._share(task[0], lane)
+                self.todo.remove(task)
+                self.running[lane] = (*task, time.monotonic() + share)
+                return *task, share
+        return None
+
+    def _tasks(self, lane):
+        return [task for task in self.todo if lane.takes(self.specs[task[0]])]
+
+    def _names(self, lane):
+        return [name for name, _ in self._tasks(lane)]
+
+    def _is_ready(self, task):
+        """Return whether all that a training needs is there: the folds, for one on all rows."""
+        name, number = task
+        under_way = [*self.todo, *(own[:2] for own in self.running.values())]
+        return number < self.n_folds or not any(n == name and i < number for n, i in under_way)
+
+    def _share(self, name, lane):
+        alike = [other for other in self.lanes if other.takes_networks == lane.takes_networks]
+        promised = [
+            max(0.0, min(end - time.monotonic(), self.plan.left()))
+            for other, (_, _, end) in self.running.items()
+            if other in alike and other != lane
+        ]
+        return self.plan.share(name, self._names(lane), len(alike), sum(promised))
+
+    def _leave_out_what_is_hopeless(self, name: str, names: Sequence[str], lane: Lane) -> bool:
         """Leave one model out where the folds that are left cannot be trained in time."""
-        names = self._names()
-        name = names[0]
-        share = self.plan.share(name, names)
+        share = self._share(name, lane)
         expected = self.plan.expected(name)
         if not self.specs[name].can_be_cut and np.isfinite(expected) and expected > share:
             self._leave_out(
@@ -94,19 +260,24 @@ class Schedule:
         return True
 
     def _leave_out(self, name, reason):
-        left = [number for model, number in self.todo if model == name]
         self.todo = [task for task in self.todo if task[0] != name]
-        done = self.n_folds - len(left)
-        print(f"{name} is left out ({done} of {self.n_folds} folds done): {reason}.", flush=True)
+        done = len(self.lengths[name])
+        what = f"left out ({done} of {self.n_folds} folds done)"
+        what = _NOT_REFITTED if done == self.n_folds else what
+        print(f"{name} is {what}: {reason}.", flush=True)
 
-    def _say_plan(self) -> None:
-        """Say what the folds that are left will take."""
+    def _say_plan_once(self) -> None:
+        """Say what the folds that are left will take, once the first ones are done."""
+        if self._is_planned or any(number == 0 for _, number in self.todo):
+            return
+        self._is_planned = True
         if not np.isfinite(self.plan.left()):
             return
         parts = []
-        for name in dict.fromkeys(self._names()):
-            n_folds = self._names().count(name)
-            share = self.plan.share(name, self._names())
+        for name in dict.fromkeys(name for name, _ in self.todo):
+            lane = next(lane for lane in self.lanes if lane.takes(self.specs[name]))
+            n_folds = self._names(lane).count(name)
+            share = self._share(name, lane)
             expected = self.plan.expected(name)
             if expected <= share:
                 parts.append(f"{name} {n_folds} × {expected:.1f} s")
@@ -116,37 +287,83 @@ class Schedule:
             minutes = self.plan.left() / 60
             print(f"Plan for the {minutes:.1f} minutes left: {'; '.join(parts)}.", flush=True)
 
-    def _train(self, spec: ModelSpec, number: int, share: float) -> None:
+    # --- one fold
+
+    def _train(self, lane: Lane, spec: ModelSpec, number: int, share: float) -> None:
         limit = self.plan.limit(spec.name, share) if np.isfinite(share) else None
+        lengths = self._lengths(spec.name) if number == self.n_folds else []
+        identity, path = self._place(spec, number, lengths)
+        if number == self.n_folds and read_fold(path, self.setting.shapes(number), identity):
+            return
         try:
-            fold = train_fold(spec, number, self.setting, limit, with_importances=number == 0)
-            path = path_of_fold(self.folder, spec.name, number)
-            write_fold(path, fold, spec.identity)
+            if limit is None or spec.can_be_cut:
+                fold = self._train_here(lane, spec, number, limit, lengths)
+            else:
+                left = self.plan.left()
+                fold = self._worker.train(spec, number, share, left, with_importances=number == 0)
+            if self._stop.is_set():
+                return
+            if number < self.n_folds:  # a refit is of all folds as they are
+                path_of_refit(self.folder, spec.name).unlink(missing_ok=True)
+            write_fold(path, fold, identity)
         except (CompetitionError, KeyboardInterrupt):
             raise
+        except TimeIsOver:
+            with self._changed:
+                self._leave_out(spec.name, f"a fold takes more than the {share:.1f} s left for it")
         except Exception as error:
-            lines = str(error).strip().splitlines() or [""]
-            print(
-                f"{spec.name} failed and is left out: {type(error).__name__}: {lines[0][:300]}",
-                file=sys.stderr,
-                flush=True,
-            )
-            self.todo = [task for task in self.todo if task[0] != spec.name]
+            self._fail(spec.name, number, error)
+        else:
+            with self._changed:
+                self._note(spec.name, number, fold, limit)
+            self._say(spec.name, number, fold)
+
+    def _train_here(self, lane, spec, number, limit, lengths):
+        setting = replace(self.setting, device=lane.device)
+        stop = self._stop if len(self.lanes) > 1 else None
+        first = number == 0
+        return train_fold(spec, number, setting, limit, first, lengths=lengths, stop=stop)
+
+    def _place(self, spec, number, lengths):
+        """Return what a file of predictions is trained from, and its path."""
+        identity = self.setting.identity(spec)
+        if number < self.n_folds:
+            return identity, path_of_fold(self.folder, spec.name, number)
+        return identity | {"lengths": lengths}, path_of_refit(self.folder, spec.name)
+
+    def _lengths(self, name):
+        """Return the epochs or trees of a training on all rows, the median of the folds, for each
+        target; an empty list where a fold has none."""
+        lengths = list(self.lengths[name].values())
+        if not all(lengths):
+            return []
+        return [max(1, round(float(np.median(own)))) for own in zip(*lengths, strict=True)]
+
+    def _fail(self, name, number, error):
+        if self._stop.is_set():
             return
-        self.plan.record(spec.name, fold.seconds, fold.was_cut, limit)
-        self._say(spec.name, number, fold)
+        lines = str(error).strip().splitlines() or [""]
+        what = "left out" if number < self.n_folds else _NOT_REFITTED
+        text = f"{name} failed and is {what}: {type(error).__name__}: {lines[0][:300]}"
+        print(text, file=sys.stderr, flush=True)
+        with self._changed:
+            self.todo = [task for task in self.todo if task[0] != name]
 
     def _say(self, name: str, number: int, fold: TrainedFold) -> None:
         cut = ", cut by the time limit" if fold.was_cut else ""
-        print(
-            f"{name}, fold {number + 1} of {self.n_folds}: score {fold.score:.5f}, "
-            f"{fold.seconds:.1f} s{cut}",
-            flush=True,
-        )
+        what = f"fold {number + 1} of {self.n_folds}: score {fold.score:.5f}"
+        if number == self.n_folds:
+            what = "refit on all rows"
+        print(f"{name}, {what}, {fold.seconds:.1f} s{cut}", flush=True)
 
 
 def train_models(
-    specs: list[ModelSpec], setting: Setting, folder: Path, seconds: float, tune: float
+    specs: list[ModelSpec],
+    setting: Setting,
+    folder: Path,
+    seconds: float,
+    tune: float,
+    refit: bool = False,
 ) -> None:
     """Train models on the folds that have no file yet.
 
@@ -159,6 +376,8 @@ def train_models(
         For everything; infinity for no limit.
     tune : float
         Of these, seconds to search parameters in.
+    refit : bool
+        Whether to train on all rows, too.
 
     Raises
     ------
@@ -166,12 +385,13 @@ def train_models(
         When a file cannot be written.
     """
     plan = Plan(seconds)
-    for spec in specs:
-        setting.estimator(spec, Clock())  # what cannot be made is said before anything is trained
+    for spec in specs:  # what cannot be made is said before anything is trained
+        spec.make(setting.tables.X, setting.metric.is_regression, "cpu", setting.n_jobs, Clock())
     try:
         if tune > 0:
-            specs = tune_models(specs, setting, folder, min(tune, plan.left()))
-        Schedule(specs, setting, folder, plan).run()
+            on_first = replace(setting, device=find_devices(setting.device)[0])
+            specs = tune_models(specs, on_first, folder, min(tune, plan.left()))
+        Schedule(specs, setting, folder, plan, refit).run()
     except KeyboardInterrupt:
         print(
             "Interrupted; the blend is of the models that are done, and the same command goes on "

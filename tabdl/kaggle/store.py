@@ -16,7 +16,7 @@ import numpy as np
 from tabdl.kaggle.files import write_file
 
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
-_FACTS = ("score", "seconds", "was_cut", "curve", "importances")
+_FACTS = ("score", "seconds", "was_cut", "curve", "importances", "lengths")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TrainedFold:
     test : ndarray of shape (T,) or (T, C)
         Of the rows to predict.
     score : float
-        Of ``oof``; higher is better.
+        Of ``oof``; higher is better. NaN where all rows were trained on.
     seconds : float
     was_cut : bool
         Whether the time limit ended the training.
@@ -38,6 +38,8 @@ class TrainedFold:
         Validation losses.
     importances : dict from column to float, or None
         How much the score falls when a column is shuffled.
+    lengths : list of int
+        Epochs or trees that are kept, for each target; empty where that is not known.
     """
 
     oof: np.ndarray = field(repr=False)
@@ -47,11 +49,17 @@ class TrainedFold:
     was_cut: bool
     curve: list[float]
     importances: dict[str, float] | None
+    lengths: list[int] = field(default_factory=list)
 
 
 def path_of_fold(folder: Path, model: str, number: int) -> Path:
     """Return the file of a fold."""
     return folder / "models" / model / f"fold_{number:02d}.npz"
+
+
+def path_of_refit(folder: Path, model: str) -> Path:
+    """Return the file of a training on all rows."""
+    return folder / "models" / model / "refit.npz"
 
 
 def write_fold(path: Path, fold: TrainedFold, identity: Mapping[str, Any]) -> None:
@@ -106,7 +114,8 @@ def _checked(arrays, facts, shapes):
     if set(facts) != set(_FACTS) or not isinstance(facts["was_cut"], bool):
         raise ValueError(f"the facts must be {', '.join(_FACTS)}")
     importances = facts["importances"]
-    numbers = [facts["score"], facts["seconds"], *facts["curve"], *(importances or {}).values()]
+    numbers = [facts["score"], facts["seconds"], *facts["curve"], *facts["lengths"]]
+    numbers += (importances or {}).values()
     if not all(isinstance(value, int | float) for value in numbers):
         raise ValueError("something else stands in the place of a number")
     return TrainedFold(**arrays, **facts)
@@ -122,12 +131,14 @@ class TrainedModel:
     oof : ndarray of shape (N,) or (N, C)
         The mean of the folds that did not train on a row; NaN where there is none.
     test : ndarray of shape (T,) or (T, C)
-        The mean of the folds.
+        The mean of the folds, and of the refit where there is one.
     score : float
         Of the rows of ``oof`` that are there; higher is better.
     folds : list of TrainedFold
     n_folds : int
         How many there should be.
+    is_refitted : bool
+        Whether a training on all rows has a part in ``test``.
     """
 
     name: str
@@ -136,6 +147,7 @@ class TrainedModel:
     score: float
     folds: list[TrainedFold] = field(repr=False)
     n_folds: int
+    is_refitted: bool = False
 
     @property
     def is_whole(self) -> bool:

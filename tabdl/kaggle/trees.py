@@ -3,6 +3,7 @@ own words."""
 
 import math
 import re
+import threading
 import time
 from collections.abc import Iterable
 from functools import wraps
@@ -104,17 +105,24 @@ class Clock:
     ----------
     end : float
         As ``time.monotonic`` counts.
+    stop : threading.Event or None
+        Ends a training at once when it is set.
     was_needed : bool
         Whether a training ended so.
     """
 
-    def __init__(self, end: float = math.inf) -> None:
+    def __init__(self, end: float = math.inf, stop: threading.Event | None = None) -> None:
         self.end = end
+        self.stop = stop
         self.was_needed = False
+
+    def is_stopped(self) -> bool:
+        """Return whether all trainings must end."""
+        return self.stop is not None and self.stop.is_set()
 
     def is_over(self) -> bool:
         """Return whether the moment has come."""
-        over = time.monotonic() >= self.end
+        over = time.monotonic() >= self.end or self.is_stopped()
         self.was_needed = self.was_needed or over
         return over
 
@@ -174,6 +182,35 @@ def _lightgbm(X, task, n_jobs, clock):
     cls = _timed(getattr(import_module("lightgbm"), f"LGBM{task}"), clock, _for_lightgbm)
     model = cls(n_estimators=N_TREES, early_stopping_round=PATIENCE, verbose=-1, n_jobs=n_jobs)
     return make_pipeline(Categories(), model)
+
+
+# --- the length in the words of each library
+
+_WORDS = {
+    "catboost": ("iterations", "early_stopping_rounds"),
+    "xgboost": ("n_estimators", "early_stopping_rounds"),
+    "lightgbm": ("n_estimators", "early_stopping_round"),
+}
+
+
+def with_length(name: str, model: Any, n_trees: int) -> Any:
+    """Return an unfitted copy of one of :data:`TREES` with so many trees, without early stopping.
+
+    It is made anew: CatBoost takes no None in the place of a parameter.
+    """
+    length, rounds = _WORDS[name]
+    given = {key: value for key, value in model.get_params().items() if key != rounds}
+    return type(model)(**(given | {length: n_trees}))
+
+
+def n_trees(name: str, fitted: Any) -> int | None:
+    """Return how many trees a model keeps after early stopping; None where it had none."""
+    if name == "catboost":
+        return fitted.tree_count_
+    if name == "lightgbm":
+        return fitted.best_iteration_ or None
+    best = getattr(fitted, "best_iteration", None)  # none after a training that the clock ended
+    return None if best is None else best + 1
 
 
 # --- the clock in the words of each library

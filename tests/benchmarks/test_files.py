@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import files
 from benchmarks.errors import HarnessError
+from tabdl.kaggle.files import new_file
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -17,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 def test_a_file_is_the_old_one_or_the_new_one(tmp_path):
     path = tmp_path / "a" / "x.json"
     files.write_json(path, {"a": 1})
-    with pytest.raises(OSError, match="full"), files.new_file(path) as new:
+    with pytest.raises(OSError, match="full"), new_file(path) as new:
         new.write_text("half")
         raise OSError(28, "full")
     assert json.loads(path.read_text()) == {"a": 1} and list(path.parent.iterdir()) == [path]
@@ -36,17 +37,15 @@ def test_a_folder_is_the_old_one_or_the_new_one(tmp_path):
 
 def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        files.os, "fsync", lambda descriptor: seen.append((tmp_path / "x").exists())
-    )
+    monkeypatch.setattr("os.fsync", lambda descriptor: seen.append((tmp_path / "x").exists()))
     files.write_text(tmp_path / "x", "text")
     assert seen == [False, True]  # the file, then the name in its folder
 
 
 def test_one_command_at_a_time(tmp_path, monkeypatch, capsys):
     code = f"""
-from benchmarks.files import locked
-with locked({str(tmp_path / "out")!r}, wait=False):
+from filelock import FileLock
+with FileLock({str(tmp_path / ".out.lock")!r}):
     print("in", flush=True)
     input()
 """

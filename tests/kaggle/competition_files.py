@@ -39,7 +39,8 @@ def write(folder, train, test, ext="csv", **how):
         else:
             table.to_csv(path, **{"index": False, **how})
     out = ["--out", str(folder / "sub.csv"), "--folds", "2", "--n-jobs", "1"]
-    return [*paths, "--target", "y", *out, "--device", "cpu"]
+    # Without a time limit the user's models are trained in this process, not in another one.
+    return [*paths, "--target", "y", *out, "--device", "cpu", "--time-limit", "none"]
 
 
 def tables(train, test, metric="auc", target="y", **more):

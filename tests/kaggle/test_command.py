@@ -120,6 +120,10 @@ def test_every_space_gives_parameters_that_a_model_has():
         (["--out", "{folder}/../{name}.csv"], "would write over"),  # the folder of the reports
         (["--out", "{folder}/test.csv/sub.csv"], "nothing can be written to"),
         (["--target", "y", "a"], "metric auc needs"),
+        (["--target", "y", "y"], "--target y: the column is given more than once"),
+        (["--groups", "y"], "--target y: the column is given more than once"),
+        (["--time", "y"], "--target y: the column is given more than once"),
+        (["--device", "cpu,cuda:77"], "--device cpu,cuda:77: this machine has no such device"),
         (["--groups", "shop"], "has no column 'shop'"),
         (["--folds", "70"], "there are only 60 training rows"),
     ],
@@ -136,7 +140,10 @@ def test_options_that_cannot_work(tmp_path, more, message):
         ["--folds", "1"],
         ["--time-limit", "0"],
         ["--n-jobs", "0"],
-        ["--tune", "30"],
+        ["--features", "-1"],
+        ["--time-limit", "nan"],
+        ["--repeats", "0"],
+        ["--tune", "3", "--time-limit", "3"],
         ["--metric-file", "nowhere.py"],
     ],
 )
@@ -149,7 +156,14 @@ def test_numbers_out_of_range(tmp_path, option, capsys):
 def test_files_of_the_user(tmp_path):
     path = tmp_path / "m.py"
     write_models(tmp_path)
-    for text, message in [("MODELS = 3", "must define MODELS"), ("x", "cannot be run: NameError")]:
+    ridge = "from sklearn.linear_model import Ridge\n"
+    for text, message in [
+        ("MODELS = 3", "must define MODELS"),
+        ("MODELS = {}", "must define MODELS"),
+        (ridge + "MODELS = {'a': Ridge}", "must define MODELS"),
+        (ridge + "MODELS = {1: Ridge()}", "the name 1 in MODELS is no text"),
+        ("x", "cannot be run: NameError"),
+    ]:
         path.write_text(text)
         more = ["--model-file", str(path)]
         assert message in refusal(tmp_path, TABLE.assign(y=Y), TABLE, *more)

@@ -70,6 +70,9 @@ def test_a_file_of_folds(tmp_path):
         (table[10:], "lacks 9 of the training ids"),
         (table[["fold"]][10:], "has 50 rows"),
         (table.assign(fold=1), "two folds or more"),
+        (table.assign(fold=table["fold"] / 2), "must hold whole numbers"),
+        (table.assign(fold=np.inf), "must hold whole numbers"),
+        (table.assign(fold="first"), "two folds or more"),
     ]:
         broken.to_csv(path, index=False)
         with pytest.raises(CompetitionError, match=message):
@@ -89,3 +92,21 @@ def test_extra_rows_train_in_every_fold():
     folds = make_folds(tables(IDS.assign(y=Y), IDS, extra=extra), 4, 1, seed=0)
     check_partition(folds)
     assert all(train[-3:].tolist() == [N, N + 1, N + 2] for train, _ in folds)
+
+
+def test_options_that_folds_would_not_heed(tmp_path):
+    path = tmp_path / "folds.csv"
+    IDS[["id"]].assign(fold=np.arange(N) % 2).to_csv(path, index=False)
+    day = IDS.assign(y=A, day=np.arange(N), shop=np.arange(N) % 9)
+    test = IDS.assign(day=0)
+    timed = tables(day, test, metric="rmse", time="day")
+    both = tables(day, test, metric="rmse", time="day", groups="shop")
+    for found, n_folds, n_repeats, file, message in [
+        (timed, 3, 2, None, "--repeats: the folds of --time"),
+        (timed, 3, 2, path, "--repeats: the folds of --folds-file"),
+        (both, 3, 1, None, "--groups and --time: give one"),
+        (timed, 1, 1, None, "--folds must be 2 or more"),
+        (timed, 3, 0, None, "--repeats must be 1 or more"),
+    ]:
+        with pytest.raises(CompetitionError, match=message):
+            make_folds(found, n_folds, n_repeats, 0, file)

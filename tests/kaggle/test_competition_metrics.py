@@ -82,7 +82,7 @@ def test_labels_by_weighted_probabilities():
     assert metric.labels(np.array([[0.7, 0.3]]), np.array([1.0, 3.0])).tolist() == [1]
 
 
-@pytest.mark.parametrize("name", ["nonsense", "map", "map@x", "pinball@2", "fbeta@"])
+@pytest.mark.parametrize("name", ["nonsense", "map", "map@x", "map@2.5", "pinball@2", "fbeta@"])
 def test_unknown_names(name):
     with pytest.raises(CompetitionError, match=f"--metric {name} is unknown; there are logloss"):
         find_metric(name)
@@ -107,6 +107,7 @@ def test_a_metric_of_a_file(tmp_path):
         ("x = 1", "defines no score"),
         ("def score(y, p): ...\nANSWER = 3", "must be one of"),
         ("1 / 0", "cannot be run: ZeroDivisionError"),
+        ("import sys; sys.exit()", "cannot be run: SystemExit"),
     ]:
         path.write_text(text)
         with pytest.raises(CompetitionError, match=message):

@@ -159,6 +159,13 @@ def test_extra_rows():
     assert found.X["c"].tolist()[-2:] == ["u", "w"] and found.X["b"].isna().sum() == 2
     with pytest.raises(CompetitionError, match="shares no column"):
         tables(test.assign(y=Y), test, extra=extra[["more"]])
+    again = tables(test.assign(y=Y), test, extra=test.assign(y=Y)[:7])
+    assert any("7 extra rows are training rows, too" in note for note in again.notes)
+
+
+def test_which_class_a_probability_is_of(capsys):
+    tables(TABLE.assign(y=np.where(Y, "gone", "stays")), TABLE)
+    assert "Probabilities are those of 'y' = stays." in capsys.readouterr().out
 
 
 # --- files

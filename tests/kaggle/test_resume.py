@@ -10,7 +10,7 @@ import pytest
 from competition_files import TABLE, A, N, Y, refusal, run, write, write_models
 from filelock import FileLock
 
-from tabdl.kaggle import Competition, schedule
+from tabdl.kaggle import Competition, CompetitionError, schedule
 
 ROOT = Path(__file__).parents[2]
 FOLDS = ["sub/models/linear/fold_00.npz", "sub/models/linear/fold_01.npz"]
@@ -104,7 +104,7 @@ def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tabdl.kaggle.files.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     said = refusal(tmp_path, TABLE.assign(y=Y), TABLE)
     assert "No space left on device" in said
     assert sorted(p.name for p in (tmp_path / "sub").rglob("*")) == [".lock"]
@@ -125,7 +125,7 @@ def start(out):
     return process
 
 def count():
-    return len(list(Path("killed/models").rglob("*.npz")))
+    return len(list(Path("killed/models").rglob("fold_*.npz")))
 
 assert os.waitpid(start("whole.csv"), 0)[1] == 0
 random.seed(0)
@@ -171,7 +171,12 @@ def test_cell_by_cell(tmp_path):
     assert board["model"].tolist() == ["linear"] and board["folds"].tolist() == ["3 of 3"]
     competition.train(["neighbors"], model_file=write_models(tmp_path))
     assert set(competition.leaderboard()["model"]) == {"linear", "neighbors"}
-    blend = competition.blend(["linear"])
+    with pytest.raises(CompetitionError, match="lin: no such model is trained; there are linear"):
+        competition.blend(["lin"])
+    for wrong in ({"seeds": 0}, {"time_limit": 0}, {"features": -1}):
+        with pytest.raises(CompetitionError, match=f"{next(iter(wrong))} must be"):
+            competition.train(["linear"], model_file=write_models(tmp_path), **wrong)
+    blend = competition.blend("linear")
     assert blend.weights == {"linear": 1} and 0.5 < blend.score < 1
     assert set(competition.blend().weights) == {"linear", "neighbors"}
     answer = pd.read_csv(competition.submit(tmp_path / "answer.csv"))
