@@ -6,7 +6,7 @@ rows come from the other parts.
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,6 +115,23 @@ def blend_models(
     names = [model.name for model in models]
     weights = dict(zip(names, final.weights.tolist(), strict=True))
     return Blend(best, by_part, by_row, weights, whole, final.predict(test), class_weights)
+
+
+def greedy_weights_of(
+    predictions: Mapping[str, np.ndarray], y: np.ndarray, metric: Metric
+) -> dict[str, float]:
+    """Return the weights that a greedy blend gives to models on the same rows.
+
+    Parameters
+    ----------
+    predictions : dict from model to ndarray of shape (n,) or (n, C)
+    y : ndarray of shape (n,) or (n, targets)
+    metric : Metric
+    """
+    if not predictions:
+        return {}
+    blend = _Greedy(metric).fit(list(predictions.values()), y, np.zeros(len(y), np.int8))
+    return dict(zip(predictions, blend.weights.tolist(), strict=True))
 
 
 def _some(rows):

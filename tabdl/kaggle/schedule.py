@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tabdl.kaggle.blending import greedy_weights_of
 from tabdl.kaggle.devices import find_devices
 from tabdl.kaggle.errors import CompetitionError
 from tabdl.kaggle.models import ModelSpec
@@ -29,6 +30,7 @@ from tabdl.kaggle.tuning import tune_models
 from tabdl.kaggle.worker import TimeIsOver, Worker
 
 _MOST_TIME_OF_FEATURES = 0.5  # share of the time
+_MUCH_LONGER = 2.0  # with so many times the seconds, a network is no longer what it was
 _NOT_REFITTED = "not refitted on all rows"
 
 
@@ -97,6 +99,7 @@ class Schedule:
         self.todo: list[tuple[str, int]] = []
         self.running: dict[Lane, tuple[str, int, float]] = {}  # and when it ends at the latest
         self.lengths: dict[str, dict[int, list[int]]] = {spec.name: {} for spec in specs}
+        self.first: dict[str, TrainedFold] = {}  # the first fold of each model
         self.n_folds = len(setting.folds)
         for spec in specs:
             self._find_what_is_left(spec)
@@ -125,6 +128,8 @@ class Schedule:
 
     def _note(self, name, number, fold, limit=None):
         self.plan.record(name, fold.seconds, fold.was_cut, limit)
+        if number == 0:
+            self.first[name] = fold
         # Where the time ended a training, its length says nothing.
         if number < self.n_folds:
             self.lengths[name][number] = [] if fold.was_cut else fold.lengths
@@ -259,6 +264,30 @@ class Schedule:
         self._leave_out(last, f"only {max(share, 0):.1f} s are left for a fold of each model")
         return True
 
+    def _leave_out_what_adds_nothing(self) -> None:
+        """Leave out models that are cut short and that a blend of the first folds has no use for.
+
+        The worst goes first: the others get its time. One that now has much more of it than in its
+        first fold may become another, and stays.
+        """
+        first = {name: fold for name, fold in self.first.items() if np.isfinite(fold.score)}
+        rows = self.setting.folds[0][1]
+        weights = greedy_weights_of(
+            {name: fold.oof for name, fold in first.items()},
+            self.setting.tables.y[rows],
+            self.setting.metric,
+        )
+        useless = [name for name, weight in weights.items() if weight == 0 and first[name].was_cut]
+        for name in sorted(useless, key=lambda name: first[name].score):
+            lane = next(lane for lane in self.lanes if lane.takes(self.specs[name]))
+            names = self._names(lane)
+            if name in names and self._share(name, lane) < _MUCH_LONGER * first[name].seconds:
+                self._leave_out(
+                    name,
+                    f"cut short in its first fold, it scores {first[name].score:.5f} and adds "
+                    f"nothing to the other models",
+                )
+
     def _leave_out(self, name, reason):
         self.todo = [task for task in self.todo if task[0] != name]
         done = len(self.lengths[name])
@@ -273,6 +302,7 @@ class Schedule:
         self._is_planned = True
         if not np.isfinite(self.plan.left()):
             return
+        self._leave_out_what_adds_nothing()
         parts = []
         for name in dict.fromkeys(name for name, _ in self.todo):
             lane = next(lane for lane in self.lanes if lane.takes(self.specs[name]))

@@ -2,9 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
+from competition_files import TABLE, Y, tables
 
+from tabdl.kaggle.folds import make_folds
+from tabdl.kaggle.metrics import find_metric
+from tabdl.kaggle.models import find_models
 from tabdl.kaggle.plan import Plan, level
+from tabdl.kaggle.schedule import Schedule
+from tabdl.kaggle.store import TrainedFold, path_of_fold, write_fold
+from tabdl.kaggle.training import Setting
 
 
 class Watch:
@@ -74,3 +82,27 @@ def test_no_limit():
     assert plan.share("a", ["a", "b"]) == math.inf
     plan.record("a", 1, was_cut=False)
     assert plan.share("a", ["a", "b"]) == math.inf
+
+
+@pytest.mark.parametrize("seconds, is_left_out", [(4.0, True), (40.0, False)])
+def test_a_network_that_adds_nothing_leaves_its_time_to_others(
+    tmp_path, capsys, seconds, is_left_out
+):
+    """Both networks were cut in their first folds, and one of them guesses."""
+    short = {"model": "mlp", "max_epochs": 1, "d_block": 4}
+    specs = find_models(["learns", "guesses"], None, {"learns": short, "guesses": short}, 1)
+    read = tables(TABLE.assign(y=Y), TABLE)
+    metric = find_metric("auc")
+    setting = Setting(read, metric, make_folds(read, 2, 1, 0, None), 0, "cpu", 1)
+    rows = setting.folds[0][1]
+    for spec, truth in zip(specs, (read.y[rows], np.zeros(len(rows))), strict=True):
+        oof = np.stack([0.6 - 0.2 * truth, 0.4 + 0.2 * truth], axis=1)
+        test = np.full((len(TABLE), 2), 0.5)
+        score = metric.score(read.y[rows], oof)
+        fold = TrainedFold(oof, test, score, 2.0, was_cut=True, curve=[], importances=None)
+        write_fold(path_of_fold(tmp_path, spec.name, 0), fold, setting.identity(spec))
+    Schedule(specs, setting, tmp_path, Plan(seconds, Watch())).run()
+    said = capsys.readouterr().out
+    assert ("guesses is left out (1 of 2 folds done): cut short in its" in said) == is_left_out
+    assert "learns, fold 2 of 2" in said
+    assert path_of_fold(tmp_path, "guesses", 1).exists() != is_left_out
