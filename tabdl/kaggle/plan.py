@@ -47,8 +47,8 @@ class Plan:
         self._costs.setdefault(model, []).append(seconds)
         self._is_cut[model] = self._is_cut.get(model, False) or was_cut
         if was_cut and limit is not None:
-            overhead = max(0.0, seconds - limit)
-            self._overheads[model] = max(self._overheads.get(model, 0.0), overhead)
+            # The first network of a process pays for what is imported then: the latest fold counts.
+            self._overheads[model] = max(0.0, seconds - limit)
 
     def expected(self, model: str) -> float:
         """Return the seconds that a fold of a model takes; infinity where that is not known."""
