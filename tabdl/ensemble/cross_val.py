@@ -265,7 +265,12 @@ class CrossValEnsemble(FittedCrossVal, BaseEnsemble):
         return sample_weight is not None
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Return the routes of metadata: weights to the estimator, groups to the splitter."""
+        """Return the routes of metadata: weights to the estimator, groups to the splitter.
+
+        Returns
+        -------
+        MetadataRouter
+        """
         router = MetadataRouter(owner=self).add(
             estimator=self.estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit")
         )
