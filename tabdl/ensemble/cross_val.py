@@ -179,6 +179,7 @@ class CrossValEnsemble(FittedCrossVal, BaseEnsemble):
         ----------
         X : {array-like, data frame} of shape (N, F)
         y : array-like of shape (N,) or (N, C)
+            Labels, or values; (N, C) for several targets of numbers.
         sample_weight : array-like of shape (N,), optional
             Weights of the rows, for estimators that take them, and for a score that does.
         groups : array-like of shape (N,), optional
