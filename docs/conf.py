@@ -82,7 +82,8 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = dict.fromkeys(("index", "getting-started", "choosing", "changelog", "glossary"), [])
+PAGES_ALONE = ("index", "getting-started", "choosing", "changelog", "glossary")
+html_sidebars = {page: [] for page in PAGES_ALONE}
 
 
 def copy_reports(app):
