@@ -82,12 +82,18 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"index": [], "changelog": [], "glossary": [], "choosing": []}
+PAGES_ALONE = ("index", "getting-started", "choosing", "changelog", "glossary")
+html_sidebars = {page: [] for page in PAGES_ALONE}
 
 
 def copy_reports(app):
-    """Copy the generated reports, so that their links to each other stay right."""
+    """Copy the generated reports, so that their links to each other stay right.
+
+    A figure and its deviation stay on one line.
+    """
     shutil.copytree(HERE.parent / "benchmarks" / "reports", REPORTS, dirs_exist_ok=True)
+    for path in REPORTS.rglob("*.md"):
+        path.write_text(path.read_text().replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"))
 
 
 def skip_scikit_learn(app, what, name, obj, skip, options):

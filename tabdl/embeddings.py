@@ -52,8 +52,14 @@ class _Settings:
         train_table : Table
             On the CPU.
         is_classification : bool
+            Whether the target has classes; trees of the target need it.
         d_embedding : int or None
-            Width of the vector of a number, where the architecture prescribes it.
+            Width D of the vector of a number, where the architecture prescribes it.
+
+        Returns
+        -------
+        Module
+            From numbers (B, Fn) to vectors (B, Fn, D).
         """
         raise NotImplementedError(f"{type(self).__name__} has no module")
 
@@ -77,7 +83,6 @@ class Linear(_Settings):
     bias: bool = param(OneOf(True, False), default=True, doc="Whether there is b_j.")
 
     def build(self, train_table: Table, is_classification: bool, d_embedding: int | None) -> Any:
-        """Return the module for the training rows, a Table."""
         sizes = (train_table.x_num.shape[1], d_embedding or self.d_embedding or 32)
         return (LinearReLUEmbedding if self.activation else LinearEmbedding)(*sizes, self.bias)
 
@@ -112,7 +117,6 @@ class Periodic(_Settings):
     activation: bool = param(OneOf(True, False), default=True, doc="A ReLU at the end.")
 
     def build(self, train_table: Table, is_classification: bool, d_embedding: int | None) -> Any:
-        """Return the module for the training rows, a Table."""
         sizes = (
             train_table.x_num.shape[1],
             self.n_frequencies,
@@ -145,7 +149,6 @@ class PBLD(_Settings):
     )
 
     def build(self, train_table: Table, is_classification: bool, d_embedding: int | None) -> Any:
-        """Return the module for the training rows, a Table."""
         width = d_embedding or self.d_embedding or 4
         n_features = train_table.x_num.shape[1]
         return PBLDEmbedding(n_features, self.n_frequencies, width, self.frequency_scale)
@@ -193,7 +196,6 @@ class PiecewiseLinear(_Settings):
         return self.bins == "tree"
 
     def build(self, train_table: Table, is_classification: bool, d_embedding: int | None) -> Any:
-        """Return the module for the training rows, a Table; its bins come from them."""
         # Bins are numbers, also where modules are made without memory.
         with torch.device("cpu"):
             edges = self._edges(train_table, is_classification)

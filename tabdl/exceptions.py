@@ -7,8 +7,10 @@ import warnings
 class NonFiniteLossError(FloatingPointError):
     """A loss or a validation score became infinite or NaN.
 
-    Attributes
+    Parameters
     ----------
+    message : str
+        The message.
     what : str
         Which number became what in which epoch.
     member : int
@@ -28,10 +30,17 @@ class FitInterruptedWarning(UserWarning):
 class InconsistentVersionWarning(UserWarning):
     """A pickle comes from another version of tabdl.
 
-    Attributes
+    Parameters
     ----------
     estimator_name : str
-    current_tabdl_version, original_tabdl_version : str
+        Class of the estimator.
+    original_tabdl_version : str
+        Version that wrote the pickle.
+
+    Attributes
+    ----------
+    current_tabdl_version : str
+        Version that reads it.
     """
 
     def __init__(self, *, estimator_name: str, original_tabdl_version: str) -> None:

@@ -14,6 +14,7 @@ import tabdl
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES_THAT_RUN = [
+    "development/adding-an-architecture",
     "index",
     "getting-started",
     "guide/embeddings",

@@ -100,6 +100,7 @@ class TabularEstimator(FittedNetwork):
         X : {array-like, data frame} of shape (N, F)
             Numbers, strings, booleans, categories and dates; missing values anywhere.
         y : array-like of shape (N,) or (N, C)
+            Labels, or values. (N, C): 0 or 1 for each of several labels, or several targets.
         sample_weight : array-like of shape (N,), optional
             Non-negative weights of the rows in the loss. A row of weight 0 takes no part at all.
         X_val, y_val : like X and y, optional

@@ -180,6 +180,7 @@ temperature_ : float, or ndarray of shape (C,)
             In later calls the columns of the first, of the same kinds. Categories that the first
             call has not are unknown, as in ``predict``.
         y : array-like of shape (N,) or (N, C)
+            Labels. (N, C): 0 or 1 for each of several labels.
         classes : array-like of shape (C,), optional
             All classes that will come. The first call needs them, later calls may repeat them.
             Not needed with several labels a row.

@@ -110,6 +110,7 @@ class BaseEnsemble(BaseEstimator):
         Parameters
         ----------
         device : str or torch.device
+            Such as "cpu" or "cuda:1".
 
         Returns
         -------
@@ -254,12 +255,31 @@ class EnsembleClassifierMixin(ClassifierMixin, BaseEnsemble):
         return self._prediction(self._read_X(X))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Return the logarithm of ``predict_proba``, (N, C); minus infinity for probability 0."""
+        """Return the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+
+        Returns
+        -------
+        float64 ndarray of shape (N, C), in the order of ``classes_``; minus infinity for
+        probability 0
+        """
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class of each row, (N,)."""
+        """Return the most probable class of each row.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+
+        Returns
+        -------
+        ndarray of shape (N,), of the type of ``classes_``
+        """
         codes = self.predict_proba(X).argmax(1)
         return self.classes_[codes]
 
@@ -279,10 +299,14 @@ class EnsembleRegressorMixin(RegressorMixin, BaseEnsemble):
         return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the mean over the values of the members, (N,) or (N, C).
+        """Return the mean over the values of the members, in the units of y.
 
         Parameters
         ----------
         X : {array-like, data frame} of shape (N, F)
+
+        Returns
+        -------
+        float64 ndarray of shape (N,) or (N, C), as y was at fit
         """
         return self._prediction(self._read_X(X))

@@ -179,6 +179,7 @@ class CrossValEnsemble(FittedCrossVal, BaseEnsemble):
         ----------
         X : {array-like, data frame} of shape (N, F)
         y : array-like of shape (N,) or (N, C)
+            Labels, or values; (N, C) for several targets of numbers.
         sample_weight : array-like of shape (N,), optional
             Weights of the rows, for estimators that take them, and for a score that does.
         groups : array-like of shape (N,), optional
@@ -265,7 +266,12 @@ class CrossValEnsemble(FittedCrossVal, BaseEnsemble):
         return sample_weight is not None
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Return the routes of metadata: weights to the estimator, groups to the splitter."""
+        """Return the routes of metadata: weights to the estimator, groups to the splitter.
+
+        Returns
+        -------
+        MetadataRouter
+        """
         router = MetadataRouter(owner=self).add(
             estimator=self.estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit")
         )

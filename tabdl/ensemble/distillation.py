@@ -130,6 +130,7 @@ class Distilled(FittedStudent, BaseEnsemble):
         ----------
         X : {array-like, data frame} of shape (N, F)
         y : array-like of shape (N,) or (N, C)
+            Labels, or values; (N, C) for several targets of numbers.
         sample_weight : array-like of shape (N,), optional
             Weights of the rows, for teacher and student.
         groups : array-like of shape (N,), optional

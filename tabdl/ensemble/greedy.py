@@ -152,6 +152,7 @@ n_features_in_ : int"""
         ----------
         X : {array-like, data frame} of shape (N, F)
         y : array-like of shape (N,) or (N, C)
+            Labels, or values; (N, C) for several targets of numbers.
         sample_weight : array-like of shape (N,), optional
             Weights of the rows, for members that take them, and for a score that does.
         groups : array-like of shape (N,), optional
@@ -241,15 +242,30 @@ n_features_in_ : int"""
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters.
 
-        With ``deep``, and where all members have names, also the members and their parameters, as
-        ``name__parameter``.
+        Parameters
+        ----------
+        deep : bool, default=True
+            Where all members have names: also the members and their parameters, as
+            ``name__parameter``.
+
+        Returns
+        -------
+        dict from str to object
         """
         return self._get_params("estimators", deep=deep and self._has_names)
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters.
 
-        Where all members have names, also members and their parameters, as ``name__parameter``.
+        Parameters
+        ----------
+        **params : object
+            Parameters by name. Where all members have names: also members and their parameters, as
+            ``name__parameter``.
+
+        Returns
+        -------
+        self
         """
         if "estimators" in params:
             self.estimators = params.pop("estimators")
@@ -337,7 +353,12 @@ n_features_in_ : int"""
         return {key: value for key, value in given.items() if key in asked}
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Return the routes of metadata: weights to the members, groups to the splitter."""
+        """Return the routes of metadata: weights to the members, groups to the splitter.
+
+        Returns
+        -------
+        MetadataRouter
+        """
         router = MetadataRouter(owner=self)
         for name, estimator in named_estimators(self.estimators).items():
             router.add(
@@ -528,23 +549,50 @@ class GreedyEnsembleClassifier(EnsembleClassifierMixin, GreedyEnsemble):
     """
 
     def predict_proba(self, X: Any, *, predictions: dict[str, Any] | None = None) -> np.ndarray:
-        """Return the probability of each class, (N, C).
+        """Return the probability of each class.
 
         Parameters
         ----------
         X : {array-like, data frame} of shape (N, F)
         predictions : dict from name to array-like, optional
             What the members from elsewhere predict for X; see ``oof_predictions`` of fit.
+
+        Returns
+        -------
+        float64 ndarray of shape (N, C), in the order of ``classes_``
         """
         return self._prediction(self._read_X(X), predictions)
 
     def predict_log_proba(self, X: Any, *, predictions: dict[str, Any] | None = None) -> np.ndarray:
-        """Return the logarithm of ``predict_proba``, (N, C); minus infinity for probability 0."""
+        """Return the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+        predictions : dict from name to array-like, optional
+            See ``predict_proba``.
+
+        Returns
+        -------
+        float64 ndarray of shape (N, C), in the order of ``classes_``; minus infinity for
+        probability 0
+        """
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X, predictions=predictions))
 
     def predict(self, X: Any, *, predictions: dict[str, Any] | None = None) -> np.ndarray:
-        """Return the most probable class of each row, (N,); see ``predict_proba``."""
+        """Return the most probable class of each row.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+        predictions : dict from name to array-like, optional
+            See ``predict_proba``.
+
+        Returns
+        -------
+        ndarray of shape (N,), of the type of ``classes_``
+        """
         codes = self.predict_proba(X, predictions=predictions).argmax(1)
         return self.classes_[codes]
 
@@ -581,12 +629,16 @@ class GreedyEnsembleRegressor(EnsembleRegressorMixin, GreedyEnsemble):
     """
 
     def predict(self, X: Any, *, predictions: dict[str, Any] | None = None) -> np.ndarray:
-        """Return the values of each row, (N,) or (N, C).
+        """Return the weighted mean of the values of the members, in the units of y.
 
         Parameters
         ----------
         X : {array-like, data frame} of shape (N, F)
         predictions : dict from name to array-like, optional
             What the members from elsewhere predict for X; see ``oof_predictions`` of fit.
+
+        Returns
+        -------
+        float64 ndarray of shape (N,) or (N, C), as y was at fit
         """
         return self._prediction(self._read_X(X), predictions)

@@ -29,6 +29,7 @@ def greedy_weights(
     predictions : sequence of M array-likes of one shape, (N,) or (N, C)
         Out-of-fold predictions: values, or probabilities.
     y : array-like of shape (N,) or (N, C)
+        Labels, or values.
     score : callable or str
         ``(y, prediction) -> float``, higher is better; or the name of a scikit-learn scorer, for
         which predictions of classes are (N, C) with a column for each class of y in order.

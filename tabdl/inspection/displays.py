@@ -80,7 +80,17 @@ class HistoryDisplay:
         return display.plot(ax=ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw on the axes that are given, or on a new figure; return the display."""
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : sequence of Axes, optional
+            As many as :attr:`ax_` has. None: a new figure.
+
+        Returns
+        -------
+        self
+        """
         has_score = any(record["val_score"] is not None for record in self.histories[0])
         panels = ["loss", *(["val_score"] if has_score else []), "lr"]
         axes = new_axes(ax, "HistoryDisplay", (len(panels), 1), (7, 2.4 * len(panels)))
@@ -169,6 +179,7 @@ class ImportanceDisplay:
         Parameters
         ----------
         estimator : fitted estimator
+            One that :func:`tabdl.inspection.importances` takes.
         X : {array-like, data frame} of shape (N, F)
             The rows to look at.
         y : array-like of shape (N,) or (N, C), optional
@@ -204,7 +215,19 @@ class ImportanceDisplay:
         return display.plot(ax=ax, max_columns=max_columns)
 
     def plot(self, ax: Any = None, *, max_columns: int = 20) -> Self:
-        """Draw on the axes that are given, or on a new figure; return the display."""
+        """Draw the bars.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            None: a new figure.
+        max_columns : int
+            How many columns are shown.
+
+        Returns
+        -------
+        self
+        """
         values = self.importances.values
         chosen = np.argsort(-values, kind="stable")[:max_columns][::-1]
         [ax] = new_axes(ax, "ImportanceDisplay", size=(7, 1.2 + 0.28 * len(chosen)))
@@ -229,9 +252,11 @@ class EnsembleDisplay:
     Parameters
     ----------
     weights : dict from name to float
+        The weight of each member.
     member_scores : dict from name to float
         The score of each member alone.
     score_path : list of float
+        The score of the ensemble after each round.
 
     Attributes
     ----------
@@ -254,6 +279,7 @@ class EnsembleDisplay:
         Parameters
         ----------
         estimator : fitted GreedyEnsembleClassifier or GreedyEnsembleRegressor
+            Its weights and scores are drawn.
         ax : sequence of two Axes, optional
             None: a new figure.
 
@@ -293,7 +319,17 @@ class EnsembleDisplay:
         return cls(*parts).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw on the axes that are given, or on a new figure; return the display."""
+        """Draw the weights and the scores.
+
+        Parameters
+        ----------
+        ax : sequence of two Axes, optional
+            None: a new figure.
+
+        Returns
+        -------
+        self
+        """
         axes = new_axes(ax, "EnsembleDisplay", (1, 2), (10, 3 + 0.2 * len(self.weights)))
         self._draw_weights(axes[0])
         self._draw_path(axes[1])

@@ -27,7 +27,7 @@ from tabdl.training.devices import isolated_torch
 class Importances:
     """How much each column of a table counts.
 
-    Attributes
+    Parameters
     ----------
     names : tuple of str, length F
         The columns of the user's table.

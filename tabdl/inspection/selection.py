@@ -86,7 +86,9 @@ class WithImportances(MetaEstimatorMixin, BaseEstimator):
     Parameters
     ----------
     estimator : estimator
+        Is cloned and fitted.
     method : {"gradient", "attention", "permutation"}
+        As for :func:`tabdl.inspection.importances`.
     max_rows : int or None, default=1000
         So many training rows are looked at, drawn at random; None: all.
 
@@ -117,7 +119,20 @@ class WithImportances(MetaEstimatorMixin, BaseEstimator):
         self.max_rows = max_rows
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
-        """Fit the estimator, and take the importances; ``fit_params`` go to its ``fit``."""
+        """Fit the estimator, and take the importances.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+        y : array-like of shape (N,) or (N, C)
+            The target.
+        **fit_params : object
+            Go to the estimator's ``fit``.
+
+        Returns
+        -------
+        self
+        """
         unfitted: Any = clone(self.estimator)
         self.estimator_ = unfitted.fit(X, y, **fit_params)
         # Shares of the loss may cancel out; those of the outputs rank the columns better.
@@ -127,18 +142,49 @@ class WithImportances(MetaEstimatorMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return what the fitted estimator predicts."""
+        """Return what the fitted estimator predicts.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+
+        Returns
+        -------
+        ndarray of shape (N,) or (N, C)
+        """
         check_is_fitted(self)
         return self.estimator_.predict(X)
 
     @_is_there("predict_proba")
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probabilities of the fitted estimator."""
+        """Return the probabilities of the fitted estimator.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+
+        Returns
+        -------
+        ndarray of shape (N, C), in the order of ``classes_``
+        """
         check_is_fitted(self)
         return self.estimator_.predict_proba(X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the score of the fitted estimator."""
+        """Return the score of the fitted estimator.
+
+        Parameters
+        ----------
+        X : {array-like, data frame} of shape (N, F)
+        y : array-like of shape (N,) or (N, C)
+            The target.
+        sample_weight : array-like of shape (N,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+        """
         check_is_fitted(self)
         return self.estimator_.score(X, y, sample_weight)
 

@@ -50,14 +50,21 @@ class Competition:
 
     All that is trained is a file in the folder: a second start goes on where the first ended.
 
-    Attributes
+    Parameters
     ----------
     tables : Tables
+        Training and test rows, as :func:`tabdl.kaggle.reading.read_tables` returns them.
     metric : Metric
+        What scores a prediction.
     folds : list of (int ndarray, int ndarray)
         Training and test rows, the same for every model.
     folder : Path
+        Where everything is kept.
     seed : int
+        Of models and their averages.
+
+    Attributes
+    ----------
     n_jobs : int or None
         Threads of the latest training, and of the report.
     """
@@ -112,6 +119,7 @@ class Competition:
         extra : path or DataFrame, optional
             More training rows, which no fold tests.
         folds, repeats : int
+            How many folds, and how often all of them are made.
         groups : str, optional
             A column whose rows of one value stay in one fold.
         time : str, optional
@@ -119,6 +127,11 @@ class Competition:
         folds_file : path, optional
             A table with the fold of each training row.
         seed : int
+            Seed of the folds and of the models.
+
+        Returns
+        -------
+        Competition
 
         Raises
         ------
@@ -197,7 +210,7 @@ class Competition:
         models : list of str, optional
             Names of :data:`tabdl.kaggle.models.MODELS`, of ``variants`` or of ``model_file``.
         time_limit : float, optional
-            Minutes.
+            Minutes for all models together. None: each trains to its end.
         seeds : int
             How many of each are trained on a fold, and averaged.
         variants : path or dict, optional
@@ -218,6 +231,11 @@ class Competition:
             side, and trees on the CPU meanwhile. "auto" and "cuda" take all CUDA devices.
         n_jobs : int, optional
             Threads.
+
+        Returns
+        -------
+        DataFrame
+            See :meth:`leaderboard`.
 
         Raises
         ------
@@ -247,7 +265,12 @@ class Competition:
         return self.leaderboard()
 
     def trained(self) -> list[TrainedModel]:
-        """Return the models that have a trained fold in the folder, in the order of their names."""
+        """Return the models that have a trained fold in the folder, in the order of their names.
+
+        Returns
+        -------
+        list of TrainedModel
+        """
         root = self.folder / "models"
         names = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
         found = [self._trained(name) for name in names]
@@ -288,9 +311,12 @@ class Competition:
     def leaderboard(self) -> pd.DataFrame:
         """Return a row for each model, the best first.
 
-        Its columns: "score" (mean of the folds) and "sd"; "all_rows" (score of all out-of-fold
-        predictions at once); "folds"; "seconds"; "cut" (folds that the time limit ended); "refit"
-        (whether a training on all rows has a part in the predictions).
+        Returns
+        -------
+        DataFrame
+            With the columns "model"; "score" (mean of the folds) and "sd"; "all_rows" (score of all
+            out-of-fold predictions at once); "folds"; "seconds"; "cut" (folds that the time limit
+            ended); "refit" (whether a training on all rows has a part in the predictions).
         """
         rows = [
             {
@@ -318,6 +344,11 @@ class Competition:
         models : list of str, optional
             Only these.
 
+        Returns
+        -------
+        Blend
+            With ``scores``, ``weights``, and the predictions ``oof`` and ``test``.
+
         Raises
         ------
         CompetitionError
@@ -342,6 +373,15 @@ class Competition:
 
         These are the models of all folds; where there is none, those of the most folds.
 
+        Parameters
+        ----------
+        models : list of str, optional
+            Only these.
+
+        Returns
+        -------
+        list of TrainedModel
+
         Raises
         ------
         CompetitionError
@@ -364,8 +404,18 @@ class Competition:
         return [model for model in trained if len(model.folds) == most]
 
     def seconds_to_finish(self, n_models: int) -> float:
-        """Return about how long the blend of so many models, the files and the report take, without
-        :attr:`shift`."""
+        """Return about how long the blend, the files and the report take, without :attr:`shift`.
+
+        Parameters
+        ----------
+        n_models : int
+            How many models are blended.
+
+        Returns
+        -------
+        float
+            Seconds.
+        """
         tables, metric = self.tables, self.metric
         y = tables.y[: tables.n_rows]
         blend = seconds_to_blend(y, tables.classes, metric, n_models)
@@ -384,7 +434,17 @@ class Competition:
         return find_shift(self.tables, self.n_jobs)
 
     def submit(self, path: str | Path = "submission.csv") -> Path:
-        """Write the submission of the latest blend, and beside it every model's predictions.
+        """Write the submission of the latest blend, and in the folder every model's predictions.
+
+        Parameters
+        ----------
+        path : path
+            The submission.
+
+        Returns
+        -------
+        Path
+            The same.
 
         Raises
         ------
@@ -414,12 +474,17 @@ class Competition:
         return pd.concat([ids.reset_index(drop=True), table], axis=1).to_csv(index=False)
 
     def report(self, path: str | Path | None = None) -> Path:
-        """Write the report of the latest blend, one page of HTML, and return its path.
+        """Write the report of the latest blend, one page of HTML.
 
         Parameters
         ----------
         path : path, optional
             Default: ``report.html`` in the folder.
+
+        Returns
+        -------
+        Path
+            The same, or the default.
 
         Raises
         ------

@@ -97,6 +97,7 @@ def load(
     Parameters
     ----------
     file : str, PathLike or binary file
+        What is read.
     classes : list of class
         Classes of yours that the file may hold: subclasses of ``tabdl.base.TabularEstimator``.
     foreign : bool

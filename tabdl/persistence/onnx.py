@@ -76,7 +76,8 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str], X_sample: Any) -> None
 
     Parameters
     ----------
-    estimator : fitted network of tabdl, CrossValEnsemble or GreedyEnsemble of such networks
+    estimator : fitted estimator
+        A network of tabdl, or a CrossValEnsemble or GreedyEnsemble of networks.
     path : str or path
         The file to write.
     X_sample : {array-like, data frame} of shape (n, F)
@@ -123,6 +124,7 @@ def onnx_inputs(estimator: Any, X: Any) -> dict[str, np.ndarray]:
     Parameters
     ----------
     estimator : fitted estimator
+        The one that was exported.
     X : {array-like, data frame} of shape (N, F)
 
     Returns

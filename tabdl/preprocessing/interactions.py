@@ -109,6 +109,7 @@ class InteractionFeatures(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         X : {array-like, data frame} of shape (N, F)
             Missing values anywhere.
         y : array-like of shape (N,)
+            Labels, or values.
 
         Returns
         -------

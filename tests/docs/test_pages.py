@@ -28,9 +28,11 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *(path for path in sorted((ROOT / "docs").rglob("*.md")) if not MADE & set(path.parts)),
 ]
-# numpydoc's checks that are not asked for: a section for every argument and result of methods whose
-# summary says it, longer summaries, examples of methods, and the order of generated parameters.
-NOT_CHECKED = {"ES01", "EX01", "PR01", "PR03", "PR07", "RT01", "RT03", "SA01"}
+# numpydoc's checks that are not asked for: longer summaries, examples of methods, the order of
+# generated parameters, and a text beside the type of a result, such as self.
+NOT_CHECKED = {"ES01", "EX01", "PR03", "RT03", "SA01"}
+# The bases of architectures: their parameters stand on the page of each estimator.
+BASES = {f"tabdl.base.{name}" for name in ("TabularEstimator", "ClassifierTask", "RegressorTask")}
 
 
 def public_names(module):
@@ -77,15 +79,27 @@ def test_every_parameter_is_described(name):
 
 
 def public_docstrings():
-    """Return the dotted names of all public functions, classes and methods."""
+    """Return the dotted names of all public functions, classes and methods.
+
+    A method has the name of the class whose docstring it shows.
+    """
+    found = set()
     for module in (*REEXPORT, *DEFINE):
-        for name in sorted(public_names(module)):
-            yield f"{module.__name__}.{name}"
+        for name in public_names(module):
+            found.add(f"{module.__name__}.{name}")
             value = getattr(module, name)
             for method, function in inspect.getmembers(value, inspect.isroutine):
                 own = getattr(function, "__module__", None) or ""
                 if inspect.isclass(value) and method[0] != "_" and own.startswith("tabdl"):
-                    yield f"{module.__name__}.{name}.{method}"
+                    owner = documented_in(value, method)
+                    found.add(f"{owner.__module__}.{owner.__qualname__}.{method}")
+    return sorted(found)
+
+
+def documented_in(cls, method):
+    """Return the class whose docstring a method has: an override without one inherits it."""
+    has_it = [base for base in cls.__mro__ if method in vars(base)]
+    return next((base for base in has_it if getattr(base, method).__doc__), has_it[0])
 
 
 def test_docstrings_keep_numpydocs_rules():
@@ -93,7 +107,7 @@ def test_docstrings_keep_numpydocs_rules():
         (name, code, message)
         for name in public_docstrings()
         for code, message in validate(name)["errors"]
-        if code not in NOT_CHECKED
+        if code not in NOT_CHECKED and not (code == "PR01" and name in BASES)
     }
     assert found == set()
 
