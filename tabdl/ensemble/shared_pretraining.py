@@ -36,6 +36,7 @@ def pretrain(estimator: Estimator, X: Any, *, sample_weight: Any = None) -> Esti
     X : {array-like, data frame} of shape (N, F)
         At least two rows, of which scales, categories and bins are learned too.
     sample_weight : array-like of shape (N,), optional
+        Non-negative weights of the rows in the loss of pretraining.
 
     Returns
     -------
