@@ -5,6 +5,7 @@ The module needs AutoGluon, in an environment of its own: see docs/guide/autoglu
 ``tabdl.kaggle`` does not load it.
 """
 
+import copy
 import itertools
 import math
 import time
@@ -42,7 +43,7 @@ class TabDLModel(AbstractTorchModel):
     network : str
         Name of the classifier and the regressor, without the task.
     search_space : dict of str to Space
-        What a search draws from; each default is that of the estimators.
+        What a search draws from; its first try are the defaults of the estimators.
     """
 
     network: ClassVar[str]
@@ -126,7 +127,11 @@ class TabDLModel(AbstractTorchModel):
         return StoppingScore(self.stopping_metric, self.problem_type)
 
     def _get_default_searchspace(self) -> dict[str, Space]:
-        return dict(self.search_space)
+        defaults = self.estimator_class(self.problem_type)().get_params()
+        return {
+            name: _beginning_with(space, defaults[name])
+            for name, space in self.search_space.items()
+        }
 
     def get_device(self) -> str:
         """Return the kind of the device that the network lies on."""
@@ -230,6 +235,15 @@ def epochs_learned(model: Any) -> int:
     return best["epoch"] + n_falling
 
 
+def _beginning_with(space, value):
+    """Return a space whose first try is ``value``."""
+    if isinstance(space, Categorical):
+        return Categorical(value, *(other for other in space if other != value))
+    space = copy.copy(space)
+    space.default = value
+    return space
+
+
 def _task_of(problem_type):
     return "Regressor" if problem_type == REGRESSION else "Classifier"
 
@@ -251,11 +265,11 @@ class TabMModel(TabDLModel):
     ag_name = "TabDL-TabM"
     network = "TabM"
     search_space: ClassVar = {
-        "lr": Real(1e-4, 1e-2, default=0.004, log=True),
-        "weight_decay": Real(1e-5, 1e-1, default=0.0003, log=True),
-        "dropout": Real(0.0, 0.5, default=0.1),
-        "n_blocks": Int(1, 4, default=3),
-        "d_block": Int(64, 512, default=128),
+        "lr": Real(1e-4, 1e-2, log=True),
+        "weight_decay": Real(1e-5, 1e-1, log=True),
+        "dropout": Real(0.0, 0.5),
+        "n_blocks": Int(1, 4),
+        "d_block": Int(64, 512),
     }
 
 
@@ -270,12 +284,12 @@ class FTTransformerModel(TabDLModel):
     network = "FTTransformer"
     _default_auxiliary_params_extra: ClassVar = {"ignored_type_group_special": [S_TEXT_NGRAM]}
     search_space: ClassVar = {
-        "lr": Real(1e-5, 1e-3, default=0.0001, log=True),
-        "weight_decay": Real(1e-6, 1e-3, default=1e-5, log=True),
-        "attention_dropout": Real(0.0, 0.5, default=0.2),
-        "ffn_dropout": Real(0.0, 0.5, default=0.1),
-        "n_blocks": Int(1, 4, default=3),
-        "d_block": Categorical(192, 64, 128, 256, 384),
+        "lr": Real(1e-5, 1e-3, log=True),
+        "weight_decay": Real(1e-6, 1e-3, log=True),
+        "attention_dropout": Real(0.0, 0.5),
+        "ffn_dropout": Real(0.0, 0.5),
+        "n_blocks": Int(1, 4),
+        "d_block": Categorical(64, 128, 192, 256, 384),
     }
 
 
@@ -286,12 +300,12 @@ class RealMLPModel(TabDLModel):
     ag_name = "TabDL-RealMLP"
     network = "RealMLP"
     search_space: ClassVar = {
-        "lr": Real(0.02, 0.3, default=0.04, log=True),
-        "weight_decay": Real(1e-3, 5e-2, default=0.02, log=True),
-        "dropout": Real(0.0, 0.5, default=0.15),
+        "lr": Real(0.02, 0.3, log=True),
+        "weight_decay": Real(1e-3, 5e-2, log=True),
+        "dropout": Real(0.0, 0.5),
         "activation": Categorical("selu", "mish", "relu"),
-        "n_blocks": Int(2, 4, default=3),
-        "d_block": Categorical(256, 128, 384, 512),
+        "n_blocks": Int(2, 4),
+        "d_block": Categorical(128, 256, 384, 512),
     }
 
 
@@ -302,12 +316,12 @@ class TabResNetModel(TabDLModel):
     ag_name = "TabDL-ResNet"
     network = "TabResNet"
     search_space: ClassVar = {
-        "lr": Real(1e-5, 1e-2, default=0.001, log=True),
-        "weight_decay": Real(1e-6, 1e-3, default=1e-5, log=True),
-        "hidden_dropout": Real(0.0, 0.5, default=0.3),
-        "d_hidden_multiplier": Real(1.0, 4.0, default=2.0),
-        "n_blocks": Int(1, 8, default=2),
-        "d_block": Int(64, 512, default=192),
+        "lr": Real(1e-5, 1e-2, log=True),
+        "weight_decay": Real(1e-6, 1e-3, log=True),
+        "hidden_dropout": Real(0.0, 0.5),
+        "d_hidden_multiplier": Real(1.0, 4.0),
+        "n_blocks": Int(1, 8),
+        "d_block": Int(64, 512),
     }
 
 
@@ -318,9 +332,9 @@ class TabMLPModel(TabDLModel):
     ag_name = "TabDL-MLP"
     network = "TabMLP"
     search_space: ClassVar = {
-        "lr": Real(1e-5, 1e-2, default=0.001, log=True),
-        "weight_decay": Real(1e-6, 1e-3, default=1e-5, log=True),
-        "dropout": Real(0.0, 0.5, default=0.1),
-        "n_blocks": Int(1, 8, default=3),
-        "d_block": Int(64, 512, default=384),
+        "lr": Real(1e-5, 1e-2, log=True),
+        "weight_decay": Real(1e-6, 1e-3, log=True),
+        "dropout": Real(0.0, 0.5),
+        "n_blocks": Int(1, 8),
+        "d_block": Int(64, 512),
     }
