@@ -40,6 +40,7 @@ from tabdl.base.going_on import (
     one_pass,
     seeds_after,
 )
+from tabdl.base.isolation import isolated_torch
 from tabdl.base.post_training import wanted_steps
 from tabdl.base.preparation import Preparation, split_off_validation
 from tabdl.base.pretraining import (
@@ -64,7 +65,6 @@ from tabdl.training.devices import (
     Precision,
     choose_compile,
     choose_precision,
-    isolated_torch,
     threads,
 )
 from tabdl.training.loop import train_with_float32_fallback

@@ -16,10 +16,10 @@ from torch.utils._pytree import tree_leaves
 
 from tabdl.base.estimator import TabularEstimator
 from tabdl.base.fitted import new_net
+from tabdl.base.isolation import isolated_torch
 from tabdl.data.statistics import statistic_names
 from tabdl.data.table import Schema, Table
 from tabdl.training.defaults import choose_batch_size
-from tabdl.training.devices import isolated_torch
 
 # What the first fit of a process loads beside the table, libraries and their buffers: in all, and
 # before the first step.
