@@ -154,7 +154,7 @@ class TabDLModel(AbstractTorchModel):
         """Return the peak of a process that fits, in bytes."""
         estimator = cls.estimator_class(problem_type)(**(hyperparameters or {}))
         categories = X.select_dtypes(exclude=["number", "bool"])
-        n_values = [X[name].nunique() for name in categories]
+        n_values = [column.nunique() for _, column in categories.items()]
         network = estimate_memory(
             estimator,
             len(X) + (0 if X_val is None else len(X_val)),
