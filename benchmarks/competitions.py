@@ -164,24 +164,32 @@ def _cell_of(opponent: dict | None) -> str:
     return f"{opponent['score']:.5f} ({opponent['seconds']:.0f})" if opponent else "–"
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    made.add_argument("folder", type=Path, help="with a Parquet file a table")
+    made.add_argument("--out", type=Path, default=Path("runs/competitions"))
+    made.add_argument("--tables", nargs="+", default=[task.table for task in TASKS])
+    made.add_argument("--models", nargs="+")
+    made.add_argument("--folds", type=int, default=8)
+    made.add_argument("--time-limit", type=float, default=10, help="minutes (default 10)")
+    made.add_argument("--n-jobs", type=int)
+    made.add_argument("--rows", type=int, default=MOST_ROWS, help="of a table, at most")
+    made.add_argument("--opponent", choices=["autogluon"])
+    return made
+
+
 def main(argv: list[str] | None = None) -> None:
     """Measure the competitions that have no result, and write the report after each."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, help="with a Parquet file a table")
-    parser.add_argument("--out", type=Path, default=Path("runs/competitions"))
-    parser.add_argument("--tables", nargs="+", default=[task.table for task in TASKS])
-    parser.add_argument("--models", nargs="+")
-    parser.add_argument("--folds", type=int, default=8)
-    parser.add_argument("--time-limit", type=float, default=10, help="minutes (default 10)")
-    parser.add_argument("--n-jobs", type=int)
-    parser.add_argument("--rows", type=int, default=MOST_ROWS, help="of a table, at most")
-    parser.add_argument("--opponent", choices=["autogluon"])
-    options = parser.parse_args(argv)
+    line = parser()
+    options = line.parse_args(argv)
     if options.opponent and (lacking := automl.missing()):
-        parser.error(f"--opponent {options.opponent}: {lacking}")
+        line.error(f"--opponent {options.opponent}: {lacking}")
     path = options.out / "competitions.json"
     results = read_json(path, dict) or {}
     command = f"python -m benchmarks.competitions FOLDER --time-limit {options.time_limit:g}"
+    if options.rows != MOST_ROWS:
+        command += f" --rows {options.rows}"
     if options.opponent:
         command += f" --opponent {options.opponent}"
     for task in [task for task in TASKS if task.table in options.tables]:
