@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.competitions FOLDER --out runs/competitions`` hides 30 % of each table,
 trains for ``--time-limit`` minutes on the rest, and scores the blend and each of its models on what
-is hidden. A competition whose result is there is not trained again.
+is hidden. ``--opponent autogluon`` gives AutoGluon's ``best_quality`` the same rows and minutes.
+Where it fails, the reason is printed. What has a result is not trained again.
 """
 
 import argparse
@@ -13,7 +14,9 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from benchmarks.errors import HarnessError
 from benchmarks.files import read_json, write_json, write_text
+from benchmarks.models import automl
 from tabdl.kaggle import Competition
 
 MOST_ROWS = 20_000
@@ -46,10 +49,10 @@ TASKS = [
 ]
 
 
-def split(path: Path, task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split(path: Path, task: Task, most_rows: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows to train on, and the hidden ones."""
     table = pd.read_parquet(path).drop(columns="split", errors="ignore")
-    table = table.sample(min(MOST_ROWS, len(table)), random_state=0)
+    table = table.sample(min(most_rows, len(table)), random_state=0)
     if task.metric == "qwk":
         table["target"] = table["target"].astype(int)
     if task.time is not None:
@@ -61,76 +64,144 @@ def split(path: Path, task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
     return tuple(train_test_split(table, test_size=HIDDEN, random_state=0))
 
 
-def measure(folder: Path, task: Task, options: argparse.Namespace) -> dict:
+@dataclass(frozen=True)
+class Rows:
+    """A competition, and the answers that it hides.
+
+    Attributes
+    ----------
+    competition : Competition
+    train, hidden : DataFrame
+        With the target.
+    """
+
+    competition: Competition
+    train: pd.DataFrame
+    hidden: pd.DataFrame
+
+    @classmethod
+    def of(cls, folder: Path, task: Task, options: argparse.Namespace) -> "Rows":
+        """Return a competition with nothing trained, or with what an earlier run has trained."""
+        train, hidden = split(folder / f"{task.table}.parquet", task, options.rows)
+        if task.metric in ("auc", "logloss"):
+            hidden = hidden[hidden["target"].isin(train["target"])]
+        train, hidden = train.reset_index(drop=True), hidden.reset_index(drop=True)
+        competition = Competition.read(
+            train,
+            hidden.drop(columns="target"),
+            target="target",
+            metric=task.metric,
+            folder=options.out / task.table,
+            time=None if task.time is None else "moment",
+            folds=options.folds,
+        )
+        return cls(competition, train, hidden)
+
+    def score(self, prediction: np.ndarray, class_weights: np.ndarray | None = None) -> float:
+        """Return the score of predictions of the hidden rows; higher is better."""
+        y, classes = self.hidden["target"].to_numpy(), self.competition.tables.classes
+        y = y.astype(float) if classes is None else np.searchsorted(classes, y)
+        return self.competition.metric.score(y, prediction, class_weights)
+
+
+def measure(rows: Rows, options: argparse.Namespace) -> dict:
     """Return the scores of the hidden rows, of the blend and of each model."""
-    train, hidden = split(folder / f"{task.table}.parquet", task)
-    if task.metric in ("auc", "logloss"):
-        hidden = hidden[hidden["target"].isin(train["target"])]
-    competition = Competition.read(
-        train.reset_index(drop=True),
-        hidden.drop(columns="target").reset_index(drop=True),
-        target="target",
-        metric=task.metric,
-        folder=options.out / task.table,
-        time=None if task.time is None else "moment",
-        folds=options.folds,
-    )
+    competition = rows.competition
     board = competition.train(options.models, time_limit=options.time_limit, n_jobs=options.n_jobs)
     blend = competition.blend()
     competition.report()
-    y, classes = hidden["target"].to_numpy(), competition.tables.classes
-    y = y.astype(float) if classes is None else np.searchsorted(classes, y)
-    score = competition.metric.score
     return {
-        "rows": [len(train), len(hidden)],
-        "metric": task.metric,
-        "blend": score(y, blend.test, blend.class_weights),
+        "rows": [len(rows.train), len(rows.hidden)],
+        "metric": competition.metric.name,
+        "blend": rows.score(blend.test, blend.class_weights),
         "kind": blend.used,
-        "models": {model.name: score(y, model.test) for model in competition.usable()},
+        "models": {model.name: rows.score(model.test) for model in competition.usable()},
         "seconds": float(board["seconds"].sum()),
         "cut": {row.model: int(row.cut) for row in board.itertuples()},
     }
 
 
+def measure_autogluon(rows: Rows, options: argparse.Namespace) -> dict:
+    """Return AutoGluon's score of the hidden rows, and facts of its training."""
+    fit = {
+        "presets": "best_quality",
+        "time_limit": 60 * options.time_limit,
+        "num_cpus": options.n_jobs or "auto",
+    }
+    folder = rows.competition.folder / "autogluon"
+    hidden = rows.hidden.drop(columns="target")
+    prediction, facts = automl.train(rows.competition, rows.train, hidden, folder, fit)
+    return {"score": rows.score(prediction), **facts}
+
+
 def report(results: dict, command: str) -> str:
     """Return the results as Markdown."""
+    heads = ["table", "rows (train, hidden)", "metric", "blend", "best model", "CatBoost"]
+    opponents = {name: result.get("autogluon") for name, result in results.items()}
+    heads += ["AutoGluon (its seconds)"] * any(opponents.values()) + ["folds cut"]
     lines = [
         "# Four competitions",
         "",
         f"Score of the hidden rows, higher is better. `{command}`",
         "",
-        "| table | rows (train, hidden) | metric | blend | best model | CatBoost | folds cut |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| {' | '.join(heads)} |",
+        f"|{' --- |' * len(heads)}",
     ]
     for name, result in results.items():
         models = result["models"]
         best = max(models, key=lambda model: models[model])
         catboost = f"{models['catboost']:.5f}" if "catboost" in models else "–"
-        lines.append(
-            f"| {name} | {', '.join(map(str, result['rows']))} | {result['metric']} | "
-            f"{result['blend']:.5f} ({result['kind']}) | {models[best]:.5f} ({best}) | "
-            f"{catboost} | {sum(result['cut'].values())} |"
-        )
+        cells = [name, ", ".join(map(str, result["rows"])), result["metric"]]
+        cells += [f"{result['blend']:.5f} ({result['kind']})", f"{models[best]:.5f} ({best})"]
+        cells.append(catboost)
+        if any(opponents.values()):
+            cells.append(_cell_of(opponents[name]))
+        lines.append(f"| {' | '.join([*cells, str(sum(result['cut'].values()))])} |")
     return "\n".join(lines) + "\n"
+
+
+def _cell_of(opponent: dict | None) -> str:
+    return f"{opponent['score']:.5f} ({opponent['seconds']:.0f})" if opponent else "–"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    made.add_argument("folder", type=Path, help="with a Parquet file a table")
+    made.add_argument("--out", type=Path, default=Path("runs/competitions"))
+    made.add_argument("--tables", nargs="+", default=[task.table for task in TASKS])
+    made.add_argument("--models", nargs="+")
+    made.add_argument("--folds", type=int, default=8)
+    made.add_argument("--time-limit", type=float, default=10, help="minutes (default 10)")
+    made.add_argument("--n-jobs", type=int)
+    made.add_argument("--rows", type=int, default=MOST_ROWS, help="of a table, at most")
+    made.add_argument("--opponent", choices=["autogluon"])
+    return made
 
 
 def main(argv: list[str] | None = None) -> None:
     """Measure the competitions that have no result, and write the report after each."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, help="with a Parquet file a table")
-    parser.add_argument("--out", type=Path, default=Path("runs/competitions"))
-    parser.add_argument("--tables", nargs="+", default=[task.table for task in TASKS])
-    parser.add_argument("--models", nargs="+")
-    parser.add_argument("--folds", type=int, default=8)
-    parser.add_argument("--time-limit", type=float, default=10, help="minutes (default 10)")
-    parser.add_argument("--n-jobs", type=int)
-    options = parser.parse_args(argv)
+    line = parser()
+    options = line.parse_args(argv)
+    if options.opponent and (lacking := automl.missing()):
+        line.error(f"--opponent {options.opponent}: {lacking}")
     path = options.out / "competitions.json"
     results = read_json(path, dict) or {}
     command = f"python -m benchmarks.competitions FOLDER --time-limit {options.time_limit:g}"
-    for task in TASKS:
-        if task.table in options.tables and task.table not in results:
-            results[task.table] = measure(options.folder, task, options)
+    if options.rows != MOST_ROWS:
+        command += f" --rows {options.rows}"
+    if options.opponent:
+        command += f" --opponent {options.opponent}"
+    for task in [task for task in TASKS if task.table in options.tables]:
+        rows = Rows.of(options.folder, task, options)
+        if task.table not in results:
+            results[task.table] = measure(rows, options)
+            write_json(path, results)
+        if options.opponent and options.opponent not in results[task.table]:
+            try:
+                results[task.table][options.opponent] = measure_autogluon(rows, options)
+            except HarnessError as error:
+                print(f"{task.table}: {error}", flush=True)
             write_json(path, results)
         write_text(options.out / "competitions.md", report(results, command))
 

@@ -40,6 +40,7 @@ from tabdl.base.going_on import (
     one_pass,
     seeds_after,
 )
+from tabdl.base.isolation import isolated_torch
 from tabdl.base.post_training import wanted_steps
 from tabdl.base.preparation import Preparation, split_off_validation
 from tabdl.base.pretraining import (
@@ -64,7 +65,6 @@ from tabdl.training.devices import (
     Precision,
     choose_compile,
     choose_precision,
-    isolated_torch,
     threads,
 )
 from tabdl.training.loop import train_with_float32_fallback
@@ -170,7 +170,7 @@ class TabularEstimator(FittedNetwork):
         callbacks: Sequence[Callable[[dict], bool | None]],
     ) -> TrainingConfig:
         """Return the :class:`TrainingConfig` for ``n_rows`` training rows."""
-        batch_size = self._batch_size(n_rows)
+        batch_size = rows_of_step(self, n_rows)
         n_steps = math.ceil(n_rows / batch_size)
         patience = (
             choose_patience(n_steps, self.lr_schedule)
@@ -259,9 +259,6 @@ class TabularEstimator(FittedNetwork):
                 train_pass(fit, callbacks)
         self._optimizer_states = (self.optimizer, [run.optimizer_state for run in fit.runs])
         return self
-
-    def _batch_size(self, n_rows: int) -> int:
-        return choose_batch_size(n_rows) if self.batch_size == "auto" else int(self.batch_size)
 
     def _given_or_held_out(
         self, dataset: Dataset, given: tuple[Any, Any, Any], seeds: MemberSeeds
@@ -549,7 +546,13 @@ def _n_rows(fits: list[Fit]) -> int:
     return min(run.n_rows for fit in fits for run in fit.runs)
 
 
+def rows_of_step(estimator: "TabularEstimator", n_rows: int) -> int:
+    """Return the batch size for ``n_rows`` training rows."""
+    size = estimator.batch_size
+    return choose_batch_size(n_rows) if size == "auto" else int(size)
+
+
 def are_faster_together(fits: list[Fit]) -> bool:
     """Return whether common steps are quicker than one fit after the other."""
     first = fits[0]
-    return is_faster_together(first.runs[0].net, first.estimator._batch_size(_n_rows(fits)))
+    return is_faster_together(first.runs[0].net, rows_of_step(first.estimator, _n_rows(fits)))

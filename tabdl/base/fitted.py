@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from tabdl.base.facts import facts_html
+from tabdl.base.isolation import isolated_torch
 from tabdl.base.mixins import Task
 from tabdl.base.params import NetworkParams
 from tabdl.base.preparation import numpy_dtype
@@ -33,7 +34,6 @@ from tabdl.training.devices import (
     choose_device,
     choose_dtype,
     choose_precision,
-    isolated_torch,
     predict_device,
     threads,
 )

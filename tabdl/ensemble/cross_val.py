@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from tabdl.base.estimator import are_faster_together, train_fits
+from tabdl.base.isolation import isolated_torch
 from tabdl.base.progress import FoldsProgress
 from tabdl.data.dataset import Dataset, Subset
 from tabdl.data.splitting import Fold, is_forward, make_folds
@@ -34,7 +35,6 @@ from tabdl.ensemble.shared_training import can_share, fits_of_folds
 from tabdl.exceptions import FitInterruptedWarning, NonFiniteLossError
 from tabdl.params import Float, Int, OneOf, Predicate, check_params, param
 from tabdl.tasks.scoring import Scorer, weight_for
-from tabdl.training.devices import isolated_torch
 
 ESTIMATOR = Predicate(
     "an estimator with fit and predict",

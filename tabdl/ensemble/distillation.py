@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from tabdl.base.isolation import isolated_torch
 from tabdl.data.dataset import Dataset, Subset, concat_rows, take_rows
 from tabdl.data.splitting import inner_split
 from tabdl.data.state import State
@@ -32,7 +33,6 @@ from tabdl.ensemble.fold import (
 )
 from tabdl.ensemble.predictions import predict_array
 from tabdl.params import Float, Int, OneOf, check_params, param
-from tabdl.training.devices import isolated_torch
 
 # A class that is less probable is left out of a row's targets.
 _LEAST_PROBABILITY = 0.01

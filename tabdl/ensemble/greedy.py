@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import _BaseComposition
 
+from tabdl.base.isolation import isolated_torch
 from tabdl.base.progress import PlainLines, is_live
 from tabdl.data.dataset import Dataset, Subset
 from tabdl.data.splitting import Fold, make_folds
@@ -29,7 +30,6 @@ from tabdl.ensemble.selection import select
 from tabdl.exceptions import FitInterruptedWarning
 from tabdl.params import Int, OneOf, Predicate, check_params, param
 from tabdl.tasks.scoring import Scorer, weight_for
-from tabdl.training.devices import isolated_torch
 
 
 def _is_member(item: Any) -> bool:

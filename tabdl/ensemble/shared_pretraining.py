@@ -8,13 +8,13 @@ from sklearn.base import clone
 
 from tabdl.base.estimator import Fit, TabularEstimator, prepare, read_training_data
 from tabdl.base.going_on import shape_params
+from tabdl.base.isolation import isolated_torch
 from tabdl.base.pretrained import Pretrained
 from tabdl.base.pretraining import check_pretraining, pretrain_networks
 from tabdl.base.seeds import MemberSeeds
 from tabdl.data.statistics import needs_target
 from tabdl.embeddings import uses_target
 from tabdl.params import check_params
-from tabdl.training.devices import isolated_torch
 from tabdl.training.swap_noise import is_supervised
 
 Estimator = TypeVar("Estimator", bound=TabularEstimator)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tabdl.base.isolation import isolated_torch
 from tabdl.inspection.gradients import GRADIENT_METHODS, attributions
 from tabdl.inspection.networks import (
     column_names,
@@ -20,7 +21,6 @@ from tabdl.inspection.networks import (
     networks_of,
     sum_by_column,
 )
-from tabdl.training.devices import isolated_torch
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,12 +14,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tabdl.base.estimator import TabularEstimator
+from tabdl.base.estimator import TabularEstimator, rows_of_step
 from tabdl.base.fitted import new_net
+from tabdl.base.isolation import isolated_torch
 from tabdl.data.statistics import statistic_names
 from tabdl.data.table import Schema, Table
-from tabdl.training.defaults import choose_batch_size
-from tabdl.training.devices import isolated_torch
 
 # What the first fit of a process loads beside the table, libraries and their buffers: in all, and
 # before the first step.
@@ -131,9 +130,7 @@ def _rows_like(estimator: Any, schema: Schema, n_rows: int, n_outputs: int) -> T
 
 def _step(estimator: Any, net: Any, schema: Schema, n_rows: int) -> int:
     """Return the most memory that a step takes at once."""
-    n_batch = estimator.batch_size
-    n_batch = choose_batch_size(n_rows) if n_batch == "auto" else int(n_batch)
-    n_batch = min(n_batch, n_rows) * net.n_batch_streams
+    n_batch = min(rows_of_step(estimator, n_rows), n_rows) * net.n_batch_streams
     n_step = min(n_batch, net.cpu_step_rows or n_batch)
     batch = n_batch * (4 * schema.n_num + len(schema.cardinalities) + 8)
     return batch + _peak(net.train(), schema, n_step, has_gradients=True)

@@ -12,13 +12,13 @@ import torch
 from conftest import make, numbers, people, some_rows
 
 import tabdl
+from tabdl.base.isolation import isolated_torch
 from tabdl.data.table import Schema
 from tabdl.training import devices
 from tabdl.training.devices import (
     Precision,
     ProcessSetting,
     choose_precision,
-    isolated_torch,
     multiplies_bfloat16,
     threads,
 )
