@@ -211,12 +211,14 @@ class Schedule:
     def _begin(self, lane: Lane) -> tuple[str, int, float] | None:
         """Return the next model of a lane, the fold and its seconds; None where nothing is left."""
         with self._changed:
-            while not self._stop.is_set() and (names := self._names(lane)):
+            while not self._stop.is_set():
+                self._say_plan_once()  # which may leave a model out
+                if not (names := self._names(lane)):
+                    break
                 task = next(filter(self._is_ready, self._tasks(lane)), None)
                 if task is None:
                     self._changed.wait()
                     continue
-                self._say_plan_once()
                 if self._leave_out_what_is_hopeless(task[0], names, lane):
                     continue
                 share = self._share(task[0], lane)

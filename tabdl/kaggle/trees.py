@@ -17,6 +17,8 @@ from sklearn.pipeline import make_pipeline
 TREES = ("catboost", "xgboost", "lightgbm")
 N_TREES = 2000
 PATIENCE = 50
+_TRIAL_TREES = 8  # whose time says how many there is time for
+_SAFETY = 0.9  # of the time that is left
 _MOMENTS = ["datetime", "datetimetz", "timedelta"]
 
 
@@ -226,21 +228,49 @@ def _timed(cls, clock, prepare):
 
     @wraps(cls.fit)  # whose signature says which words the library knows
     def fit(self, *args, **kwargs):
-        kwargs |= prepare(self, clock)
+        kwargs |= prepare(self, clock, args, kwargs)
         return cls.fit(self, *args, **kwargs)
 
     return type(cls.__name__, (cls,), {"fit": fit})
 
 
-def _for_catboost(model, clock):
-    class Stop:
-        def after_iteration(self, info):
-            return not clock.is_over()
+class _CatBoostWatch:
+    """Ends the training of CatBoost by a clock, or after the trees that there is time for."""
 
-    return {"callbacks": [Stop()]}
+    def __init__(self, clock: Clock, n_trees: float = math.inf) -> None:
+        self.clock = clock
+        self.n_trees = n_trees
+        self.moments: list[float] = []
+
+    def after_iteration(self, info: Any) -> bool:
+        """Return whether training goes on."""
+        self.moments.append(time.monotonic())
+        if len(self.moments) == self.n_trees:
+            self.clock.was_needed = True
+        return not self.clock.is_over()
 
 
-def _for_xgboost(model, clock):
+def _for_catboost(model, clock, args, kwargs):
+    """Ask for no more trees than there is time for: the learning rate that CatBoost chooses follows
+    from their number, and a training that is cut has learned too slowly."""
+    params = model.get_params()
+    if math.isinf(clock.end) or "learning_rate" in params:
+        return {"callbacks": [_CatBoostWatch(clock)]}
+    start, watch = time.monotonic(), _CatBoostWatch(clock)
+    plain: Any = type(model).__base__  # its fit has no clock
+    trial = plain(**(params | {"iterations": _TRIAL_TREES}))
+    trial.fit(*args, **kwargs, callbacks=[watch])
+    first, last = watch.moments[0], watch.moments[-1]
+    a_tree = max(last - first, 1e-6) / max(len(watch.moments) - 1, 1)
+    left = _SAFETY * (clock.end - last) - (first - start)  # to read the table takes time again
+    n_trees = max(_TRIAL_TREES, int(left / a_tree))
+    if n_trees >= params["iterations"]:
+        return {"callbacks": [_CatBoostWatch(clock)]}
+    model.set_params(iterations=n_trees)
+    return {"callbacks": [_CatBoostWatch(clock, n_trees)]}
+
+
+def _for_xgboost(model, clock, args, kwargs):
     from xgboost.callback import TrainingCallback
 
     class Stop(TrainingCallback):
@@ -251,7 +281,7 @@ def _for_xgboost(model, clock):
     return {}
 
 
-def _for_lightgbm(model, clock):
+def _for_lightgbm(model, clock, args, kwargs):
     from lightgbm.callback import EarlyStopException
 
     def stop(env):

@@ -1,12 +1,15 @@
 """Boosted trees on tables as people have them."""
 
+import math
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
 
 pytest.importorskip("lightgbm")
 
-from tabdl.kaggle.trees import Categories, Texts, boosted_trees, safe_names
+from tabdl.kaggle.trees import Categories, Clock, Texts, boosted_trees, safe_names
 
 TABLE = pd.DataFrame(
     {
@@ -73,3 +76,20 @@ def test_safe_names_stay_different():
     safe = safe_names(["a b", "a_b", "a:b", "plain"])
     assert safe["plain"] == "plain" and safe["a_b"] == "a_b"
     assert len(set(safe.values())) == 4 and all(name.isidentifier() for name in safe.values())
+
+
+@pytest.mark.parametrize("seconds, is_cut", [(1.5, True), (math.inf, False)])
+def test_catboost_asks_for_the_trees_that_there_is_time_for(seconds, is_cut):
+    """So its own learning rate grows, and the training ends by itself."""
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(3000, 40)))
+    y = X[0] + np.sin(3 * X[1])
+    clock = Clock(time.monotonic() + seconds)
+    [model] = boosted_trees(X, True, 1, ["catboost"], clock).values()
+    model[-1].set_params(depth=10 if is_cut else 2, **({} if is_cut else {"iterations": 20}))
+    model.fit(X, y, catboostregressor__eval_set=(X[:100], y[:100]))
+    assert clock.was_needed == is_cut
+    if is_cut:
+        assert 8 <= model[-1].get_params()["iterations"] < 1000
+        assert model[-1].get_all_params()["learning_rate"] > 0.1
+    else:
+        assert model[-1].get_params()["iterations"] == 20
