@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tabdl.base import estimator as base
+from tabdl.base import fitted as base
 
 FOLDER = Path(__file__).parent.parent / "docs" / "examples" / "serve"
 N_CLIENTS = 50

@@ -538,6 +538,7 @@ OTHER = {
     "cross_dropout": 0.0,
     "norm": "post",
     "token_bias": False,
+    "kv_compression": 0.5,
     "one_hot_max_size": 10,
     "numeric_embedding": "periodic",
     "clip_norm": 0.01,
