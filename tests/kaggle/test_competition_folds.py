@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from competition_files import TABLE, A, N, Y, tables
+from competition_files import TABLE, A, N, Y, tables, write_models
 
+from tabdl.kaggle import Competition
 from tabdl.kaggle.errors import CompetitionError
 from tabdl.kaggle.folds import make_folds, write_folds
 
@@ -52,6 +53,30 @@ def test_time_goes_forward_and_ties_stay_together():
         make_folds(found, 12, 1, seed=0)
     with pytest.raises(CompetitionError, match="must hold a number or a date"):
         tables(IDS.assign(y=A, day="x"), IDS.assign(day="x"), metric="rmse", time="day")
+
+
+def test_with_a_time_the_latest_fold_predicts(tmp_path):
+    """Later rows follow another rule than earlier ones."""
+    day = np.arange(N)
+    train = IDS.assign(day=day, y=np.where(day < N / 2, 0.0, 5.0) + 0.1 * A)
+    competition = Competition.read(
+        train,
+        IDS.assign(day=day + N),
+        target="y",
+        metric="rmse",
+        folder=tmp_path,
+        time="day",
+        folds=3,
+    )
+    models = write_models(tmp_path, "Regressor")
+    competition.train(["neighbors"], model_file=models, time_limit=None)
+    [model] = competition.trained()
+    assert len(model.folds) == 3
+    np.testing.assert_array_equal(model.test, model.folds[-1].test)
+    assert abs(model.test - model.folds[0].test).min() > 1
+    competition.train(["neighbors"], model_file=models, time_limit=None, refit=True)
+    [model] = competition.trained()
+    assert model.is_refitted and not np.array_equal(model.test, model.folds[-1].test)
 
 
 def test_a_file_of_folds(tmp_path):
