@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 
 import tabdl
 from tabdl.kaggle.errors import CompetitionError
+from tabdl.kaggle.forest import FOREST, extra_trees
 from tabdl.kaggle.metrics import load_module
 from tabdl.kaggle.trees import TREES, Clock, boosted_trees, n_trees, with_length
 
@@ -25,9 +26,9 @@ NETWORKS = {
     "gmlp": "GMLP",
     "ft_transformer": "FTTransformer",
 }
-MODELS = (*TREES, *NETWORKS)
+MODELS = (*TREES, FOREST, *NETWORKS)
 """Names of models, those first that need less time."""
-DEFAULT_MODELS = (*TREES, "tabm", "realmlp", "resnet", "ft_transformer")
+DEFAULT_MODELS = (*TREES, FOREST, "tabm", "realmlp", "resnet", "ft_transformer")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,60}")  # also the name of a folder
 
 
@@ -116,7 +117,10 @@ class ModelSpec:
                 cls = getattr(tabdl, NETWORKS[self.base] + task)
                 fixed = {} if length is None else {"early_stopping": False, "max_epochs": length}
                 return cls(**({"device": device, "n_jobs": n_jobs} | self.parameters | fixed))
-            model = boosted_trees(X, is_regression, n_jobs or -1, [self.base], clock)[self.base]
+            if self.base == FOREST:
+                model = extra_trees(X, is_regression, n_jobs or -1, clock)
+            else:
+                model = boosted_trees(X, is_regression, n_jobs or -1, [self.base], clock)[self.base]
             trees = model[-1].set_params(**self.parameters)
             if length is not None:
                 trees = with_length(self.base, trees, length)
@@ -128,7 +132,7 @@ class ModelSpec:
         """Return how many epochs or trees a fitted estimator keeps; None where it has no length."""
         if self.is_network:
             return fitted.best_epoch_
-        return None if self.base is None else n_trees(self.base, fitted[-1])
+        return n_trees(self.base, fitted[-1]) if self.base in TREES else None
 
     def estimator_of_file(self) -> Any:
         """Return the estimator of the user, from a new run of its file."""

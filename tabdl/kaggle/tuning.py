@@ -47,6 +47,13 @@ def _lightgbm(trial):
     }
 
 
+def _forest(trial):
+    return {
+        "min_samples_leaf": trial.suggest_int("min_samples_leaf", 1, 20, log=True),
+        "max_features": trial.suggest_float("max_features", 0.2, 1.0),
+    }
+
+
 def _network(trial, low, high, dropout):
     return {
         "lr": trial.suggest_float("lr", low, high, log=True),
@@ -59,6 +66,7 @@ SPACES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "catboost": _catboost,
     "xgboost": _xgboost,
     "lightgbm": _lightgbm,
+    "extra_trees": _forest,
     "tabm": lambda trial: _network(trial, 5e-4, 5e-3, "dropout"),
     "mlp": lambda trial: _network(trial, 3e-5, 3e-3, "dropout"),
     "realmlp": lambda trial: _network(trial, 0.02, 0.3, "dropout"),

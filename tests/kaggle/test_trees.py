@@ -6,9 +6,11 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
 pytest.importorskip("lightgbm")
 
+from tabdl.kaggle.forest import extra_trees
 from tabdl.kaggle.trees import Categories, Clock, Texts, boosted_trees, safe_names
 
 TABLE = pd.DataFrame(
@@ -93,3 +95,17 @@ def test_catboost_asks_for_the_trees_that_there_is_time_for(seconds, is_cut):
         assert model[-1].get_all_params()["learning_rate"] > 0.1
     else:
         assert model[-1].get_params()["iterations"] == 20
+
+
+@pytest.mark.parametrize("is_regression", [True, False])
+def test_a_forest_takes_the_table_and_ends_with_the_clock(is_regression):
+    table = pd.concat([TABLE] * 20, ignore_index=True)
+    y = np.tile([0, 1, 0], 20)
+    whole = extra_trees(table, is_regression, 1, Clock()).fit(table, y)
+    assert len(whole[-1].estimators_) == 300 and whole.score(table, y) > 0.99
+    unseen = TABLE.assign(kind="new", text=None)
+    assert np.isfinite(whole.predict(unseen)).all()
+    clock = Clock(time.monotonic())
+    cut = clone(extra_trees(table, is_regression, 1, clock)).fit(table, y)
+    assert len(cut[-1].estimators_) == 20 and clock.was_needed
+    assert cut[-1].n_estimators == 300
