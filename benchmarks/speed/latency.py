@@ -192,7 +192,7 @@ def report(way, n_rows):
     line = Line(way.dataset, way.model, way.form, n_rows, *milliseconds, memory)
     print(
         f"| {' | '.join(way[:3])} | {n_rows:,} | {line.low:.2f} | {line.median:.2f} | "
-        f"{'' if memory is None else f'{memory:.0f}'} |",
+        f"{'' if memory is None else f'{memory:z.0f}'} |",
         flush=True,
     )
     return line
@@ -246,7 +246,7 @@ def _memory(lines):
         f"| --- | --- | --- | {' | '.join('---' for _ in sizes)} |",
         *(
             f"| {' | '.join(row)} | "
-            f"{' | '.join(f'{found[*row, n]:.0f}' if (*row, n) in found else '' for n in sizes)} |"
+            f"{' | '.join(f'{found[*row, n]:z.0f}' if (*row, n) in found else '' for n in sizes)} |"
             for row in rows
         ),
     ]
