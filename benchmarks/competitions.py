@@ -49,10 +49,10 @@ TASKS = [
 ]
 
 
-def split(path: Path, task: Task, most_rows: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split(path: Path, task: Task, most_rows: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows to train on, and the hidden ones."""
     table = pd.read_parquet(path).drop(columns="split", errors="ignore")
-    table = table.sample(min(most_rows, len(table)), random_state=0)
+    table = table.sample(min(most_rows, len(table)), random_state=seed)
     if task.metric == "qwk":
         table["target"] = table["target"].astype(int)
     if task.time is not None:
@@ -61,7 +61,7 @@ def split(path: Path, task: Task, most_rows: int) -> tuple[pd.DataFrame, pd.Data
         table["moment"] = table[moments] @ [100, 1][: len(moments)]
         n_train = round((1 - HIDDEN) * len(table))
         return table[:n_train], table[n_train:]
-    return tuple(train_test_split(table, test_size=HIDDEN, random_state=0))
+    return tuple(train_test_split(table, test_size=HIDDEN, random_state=seed))
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Rows:
     @classmethod
     def of(cls, folder: Path, task: Task, options: argparse.Namespace) -> "Rows":
         """Return a competition with nothing trained, or with what an earlier run has trained."""
-        train, hidden = split(folder / f"{task.table}.parquet", task, options.rows)
+        train, hidden = split(folder / f"{task.table}.parquet", task, options.rows, options.seed)
         if task.metric in ("auc", "logloss"):
             hidden = hidden[hidden["target"].isin(train["target"])]
         train, hidden = train.reset_index(drop=True), hidden.reset_index(drop=True)
@@ -111,6 +111,7 @@ def measure(rows: Rows, options: argparse.Namespace) -> dict:
     blend = competition.blend()
     competition.report()
     return {
+        "seed": options.seed,
         "rows": [len(rows.train), len(rows.hidden)],
         "metric": competition.metric.name,
         "blend": rows.score(blend.test, blend.class_weights),
@@ -175,6 +176,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--time-limit", type=float, default=10, help="minutes (default 10)")
     made.add_argument("--n-jobs", type=int)
     made.add_argument("--rows", type=int, default=MOST_ROWS, help="of a table, at most")
+    made.add_argument("--seed", type=int, default=0, help="draws the rows that are hidden")
     made.add_argument("--opponent", choices=["autogluon"])
     return made
 
@@ -187,9 +189,13 @@ def main(argv: list[str] | None = None) -> None:
         line.error(f"--opponent {options.opponent}: {lacking}")
     path = options.out / "competitions.json"
     results = read_json(path, dict) or {}
+    if any(result.get("seed", 0) != options.seed for result in results.values()):
+        line.error(f"{path} has results of another --seed: name another folder as --out")
     command = f"python -m benchmarks.competitions FOLDER --time-limit {options.time_limit:g}"
     if options.rows != MOST_ROWS:
         command += f" --rows {options.rows}"
+    if options.seed:
+        command += f" --seed {options.seed}"
     if options.opponent:
         command += f" --opponent {options.opponent}"
     for task in [task for task in TASKS if task.table in options.tables]:

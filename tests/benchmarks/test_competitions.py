@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import competitions
+from benchmarks.files import write_json
 from benchmarks.models import automl
 
 RESULT = {
@@ -48,3 +49,10 @@ def test_autogluon_predicts_the_hidden_rows(tmp_path):
     found, facts = automl.train(rows.competition, rows.train, hidden, tmp_path / "ag", fit)
     assert found.shape == (60, 3) and set(np.unique(found)) == {0, 1}
     assert rows.score(found) > 0.7 and facts["n_models"] >= 1
+
+
+def test_results_of_other_hidden_rows_are_not_taken_for_these(tmp_path, capsys):
+    write_json(tmp_path / "competitions.json", {"fars": RESULT})
+    with pytest.raises(SystemExit):
+        competitions.main([str(tmp_path), "--out", str(tmp_path), "--seed", "1"])
+    assert "name another folder" in capsys.readouterr().err
