@@ -77,6 +77,7 @@ def _run(options: argparse.Namespace, start: float) -> None:
     competition.train(
         options.models, time_limit=minutes, **{name: getattr(options, name) for name in _OF_MODELS}
     )
+    print("Blending, and writing the report.", flush=True)
     blend = competition.blend()
     path = competition.submit(options.out)
     _report(competition)
