@@ -243,7 +243,7 @@ def changes_of(frame, base):
     first = frame[frame["name"] == base].set_index(keys)
     lines = []
     for name, group in frame[frame["name"] != base].groupby("name", sort=False):
-        both = group.set_index(keys).join(first, suffixes=("", "_base"), how="inner")
+        both = group.set_index(keys).join(first, rsuffix="_base", how="inner")
         relative = both["error"] / both["error_base"] - 1
         tables = relative.groupby(level=["table", "rows", "change"], dropna=False)
         change, error = tables.mean(), tables.sem().fillna(0)
