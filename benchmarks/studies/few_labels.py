@@ -7,9 +7,15 @@ import pandas as pd
 from benchmarks.studies import Study, changes_of, entries, markdown
 
 LABELS = (100, 300, 1000)
-PRETRAININGS = (None, "reconstruction", "mask", "both")
+PRETRAININGS = {
+    "plain": {},
+    **{how: {"pretrain": how} for how in ("reconstruction", "mask", "both")},
+    "reconstruction_supervised": {"pretrain": "reconstruction+supervised"},
+    "mask_supervised": {"pretrain": "mask+supervised"},
+    **{f"mask_{n}": {"pretrain": "mask", "pretrain_epochs": n} for n in (60, 180)},
+}
 VARIANTS = {
-    f"{n}-{how or 'plain'}": {"n_labelled": n, "pretrain": how}
+    f"{n}-{how}": {"n_labelled": n} | PRETRAININGS[how]
     for n, how in itertools.product(LABELS, PRETRAININGS)
 }
 
