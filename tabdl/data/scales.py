@@ -25,6 +25,10 @@ class QuantileNormal:
     equal values. Here the quantiles of a noise are computed: where a value holds a share of the
     rows, the share is spread over the normal distribution around it. So nothing is random, and a
     weight of 2 is the same as a row that stands twice.
+
+    A number beyond the training values has the quantile of the last one on its side. The paper's has
+    probability 0 or 1 there, which is +-5.2: where many rows have the largest value, as in a column
+    of years, no training row is near that, and networks are wrong by far in the next year.
     """
 
     middle = 0.0
@@ -45,7 +49,10 @@ class QuantileNormal:
         quantiles = np.maximum.accumulate(
             unique[at] + noise * normal_quantile(inside.clip(0.01, 0.99))
         )
-        self.quantiles, self.levels = _with_middles(quantiles, levels)
+        # DIFF: the paper's goes on to the ends of the noise.
+        self.quantiles, self.levels = _between(
+            unique[0], unique[-1], *_with_middles(quantiles, levels)
+        )
         return self
 
     def transform(self, values: np.ndarray) -> np.ndarray:
@@ -100,6 +107,17 @@ def _with_middles(quantiles, levels):
     return np.maximum.accumulate(points[needed]), np.column_stack([low, (low + high) / 2, high])[
         needed
     ]
+
+
+def _between(low, high, quantiles, levels):
+    """Return the same points between two numbers, with these two as the first and the last."""
+    ends = np.array([low, high])
+    inside = (quantiles > low) & (quantiles < high)
+    first, last = np.interp(ends, quantiles, levels)
+    return (
+        np.concatenate([ends[:1], quantiles[inside], ends[1:]]),
+        np.concatenate([[first], levels[inside], [last]]),
+    )
 
 
 class Standard:

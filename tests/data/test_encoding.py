@@ -49,6 +49,20 @@ def test_quantile_is_the_authors_noisy_one_on_ties():
     np.testing.assert_allclose(x_num, np.mean(draws, axis=0), atol=0.1)
 
 
+@pytest.mark.parametrize("n_values", [12, 3000])
+def test_quantiles_end_where_the_training_values_do(n_values):
+    """Later months are the last month, not a number that no training row has."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, n_values, (3000, 1)).astype(float)
+    low, high = X.min(), X.max()
+    later = np.array([[low], [low - 1], [-1e9], [high], [high + 1e-9], [high + 1], [1e9]])
+    _, x_num, _ = encode(X, later=later)
+    assert (x_num[:3] == x_num[0]).all() and (x_num[3:] == x_num[3]).all()
+    assert x_num[3] == pytest.approx(encode(X)[1].max(), abs=1e-12)
+    paper = encode(X, "quantile_noise", later=later)[1]
+    assert paper[[2, 6]].ravel() == pytest.approx([-5.2, 5.2], abs=0.01)
+
+
 def test_standard_is_scikit_learns():
     X = np.random.default_rng(0).lognormal(size=(500, 2))
     np.testing.assert_allclose(encode(X, "standard")[1], StandardScaler().fit_transform(X))
