@@ -26,9 +26,9 @@ class QuantileNormal:
     rows, the share is spread over the normal distribution around it. So nothing is random, and a
     weight of 2 is the same as a row that stands twice.
 
-    A number beyond the training values has the quantile of the last one on its side. The paper's has
-    probability 0 or 1 there, which is +-5.2: where many rows have the largest value, as in a column
-    of years, no training row is near that, and networks are wrong by far in the next year.
+    A number beyond the training values has the quantile of the nearest. The paper's has probability
+    0 or 1 there, which is +-5.2: where many rows have the largest value, as in a column of years,
+    no training row is near that, and networks are wrong by far in the next year.
     """
 
     middle = 0.0
