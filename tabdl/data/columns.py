@@ -42,7 +42,7 @@ _latest_labels: tuple[Any, list[Any]] = (None, [])  # see labels_of
 _SAMPLE = 200  # rows that say whether a closer look at a column of text is worth its time
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Column:
     """One column of a table.
 

@@ -81,9 +81,10 @@ def _cpu_chunk_rows(net, table, precision):
     known = _SMALL_IS_EXACT.setdefault(net, {})
     while n_small < n_usual:
         conditions = n_small, n_usual, precision
-        if conditions not in known:
-            known[conditions] = _gives_same_bits(net, table, precision, n_small)
-        if known[conditions]:
+        is_exact = known.get(conditions)
+        if is_exact is None:
+            is_exact = known[conditions] = _gives_same_bits(net, table, precision, n_small)
+        if is_exact:
             return n_small
         n_small *= 2
     return n_usual
