@@ -50,7 +50,7 @@ class SeparateLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs of the layer of each feature."""
-        x = torch.bmm(x.transpose(0, 1), self.weight).transpose(0, 1)
+        x = (x.transpose(0, 1) @ self.weight).transpose(0, 1)
         return x if self.bias is None else x + self.bias
 
 
