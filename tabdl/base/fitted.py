@@ -141,16 +141,20 @@ class FittedNetwork(Task, FittedAttributes, NetworkParams):
         with isolated_torch():
             X = check_X(self, X, reset=False)
             device = predict_device(self.device)
-            net = self.module_
-            # As many numbers as this are some 30 MB of float64.
-            n_vectors = sum(one.n_vectors_per_row for one in getattr(net, "nets", [net]))
-            n_block = 2**22 // (n_vectors * self._target.n_outputs)
-            n_block = min(max(n_block, _FEWEST_BLOCK_ROWS), _MOST_BLOCK_ROWS)
-            if X.shape[0] <= n_block:
+            n_rows = X.shape[0]
+            if n_rows <= _FEWEST_BLOCK_ROWS or n_rows <= (n_block := self._block_rows()):
                 return decode(self._outputs(self._encoded(X, device), device))
-            starts = range(0, X.shape[0], n_block)
+            starts = range(0, n_rows, n_block)
             tables = (self._encoded_block(X, slice(at, at + n_block), device) for at in starts)
             return np.concatenate([decode(self._outputs(table, device)) for table in tables])
+
+    def _block_rows(self) -> int:
+        """Return the rows that are predicted at once."""
+        net = self.module_
+        # As many numbers as this are some 30 MB of float64.
+        n_vectors = sum(one.n_vectors_per_row for one in getattr(net, "nets", [net]))
+        n_block = 2**22 // (n_vectors * self._target.n_outputs)
+        return min(max(n_block, _FEWEST_BLOCK_ROWS), _MOST_BLOCK_ROWS)
 
     def _encoded_block(self, X: Any, rows: slice, device: torch.device) -> Table:
         try:
@@ -180,7 +184,7 @@ class FittedNetwork(Task, FittedAttributes, NetworkParams):
         has_threads = torch.get_num_threads() > 1
         work = net.n_macs * min(net.cpu_chunk_rows, len(table)) if has_threads else 0
         with threads(self.n_jobs, work):
-            return net_outputs(net, table, choose_precision(self.precision, device, net))
+            return net_outputs(net, table, choose_precision(self.precision, device, net), device)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")

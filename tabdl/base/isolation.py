@@ -39,7 +39,7 @@ def _changes() -> list[contextlib.AbstractContextManager]:
     for kind in ("cpu", "cuda", "mps"):
         if torch.is_autocast_enabled(kind):
             changes.append(torch.autocast(kind, enabled=False))
-    if torch.get_default_device().type != "cpu":
+    if torch.empty(0).device.type != "cpu":  # torch's own function takes twice as long
         changes.append(torch.device("cpu"))
     return changes
 

@@ -162,6 +162,8 @@ class CategoryEncoder:
             self._check_forms(distinct)
         # The last one is that of missing values, whose code is -1.
         found.append(len(self.codes) if self.has_missing else unknown)
+        if isinstance(places, list):  # few; to choose by a list takes numpy longer than a loop
+            return [np.array([found[place] for place in places])]
         return [np.array(found)[places]]
 
     def label(self, value: Any) -> Any:

@@ -4,6 +4,7 @@
 ``forms.py``, and when two categories are the same in ``categories.py``.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ _latest_labels: tuple[Any, list[Any]] = (None, [])  # see labels_of
 _SAMPLE = 200  # rows that say whether a closer look at a column of text is worth its time
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Column:
     """One column of a table.
 
@@ -507,22 +508,24 @@ def check_listed_kinds(
 def _plain(arrays, kinds, names) -> dict[int, Column]:
     """Return, by position, the columns of few rows that need no closer look.
 
-    They hold floats or integers and no infinity, or categories that are ASCII text. The numbers of
-    all columns are looked at together: calls of numpy take longer than the numbers of a row.
+    They hold floats or integers and no infinity, or categories that are ASCII text. Values are
+    looked at in Python: calls of numpy take longer than the numbers of a row.
     """
     if len(arrays[0].values) > FEW_ROWS:
         return {}
     plain: dict[int, Column] = {}
-    numbers = []
     for j, (kind, array) in enumerate(zip(kinds, arrays, strict=True)):
-        if kind == "number" and array.values.dtype.char in _PLAIN:
-            numbers.append(j)
-        elif kind == "category" and _is_ascii(array.values):
-            plain[j] = Column(names[j], "category", array.values)
-    if numbers and not np.isinf([arrays[j].values for j in numbers]).any():
-        for j in numbers:
-            plain[j] = Column(names[j], "number", _as_floats(arrays[j].values), "number")
+        values = array.values
+        if kind == "number" and _is_finite(values):
+            plain[j] = Column(names[j], "number", _as_floats(values), "number")
+        elif kind == "category" and _is_ascii(values):
+            plain[j] = Column(names[j], "category", values)
     return plain
+
+
+def _is_finite(values):
+    """Return whether values are numbers of a usual dtype, and none is infinite."""
+    return values.dtype.char in _PLAIN and not any(map(math.isinf, values.tolist()))
 
 
 def _is_ascii(values):

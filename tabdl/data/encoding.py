@@ -353,7 +353,8 @@ class FeatureEncoder:
 
         todo = list(zip(columns, self.encoders, self._starts, strict=True))
         if n <= FEW_ROWS and self._quantiles is not None:
-            values = [columns[j].values[_as_slice(chosen)] for j in self._quantiles.columns]
+            block = _as_slice(chosen)
+            values = [columns[j].values[block] for j in self._quantiles.columns]
             x_num[:, self._quantiles.features] = self._quantiles.transform(values)
             todo = [todo[j] for j in self._quantiles.others]
         _for_each(write, todo, n)
@@ -474,8 +475,10 @@ class _Quantiles(NamedTuple):
 
     Attributes
     ----------
-    columns, features : list of int
-        The positions of these columns and of their features.
+    columns : list of int
+        The positions of these columns.
+    features : slice or list of int
+        The positions of their features; a slice, which numpy writes to at once, where it is one.
     others : list of int
         The positions of the other columns.
     encoders : list of NumberEncoder
@@ -483,7 +486,7 @@ class _Quantiles(NamedTuple):
     """
 
     columns: list[int]
-    features: list[int]
+    features: slice | list[int]
     others: list[int]
     encoders: list[NumberEncoder]
     units: np.ndarray | None
@@ -497,7 +500,9 @@ class _Quantiles(NamedTuple):
         others = [j for j, encoder in enumerate(encoders) if not encoder.is_plain_quantile]
         plain = [encoders[j] for j in columns]
         units = np.array([[encoder.unit] for encoder in plain])
-        features = [starts[j] for j in columns]
+        places = [starts[j] for j in columns]
+        whole = range(places[0], places[-1] + 1)
+        features = slice(whole.start, whole.stop) if places == [*whole] else places
         return cls(columns, features, others, plain, None if (units == 1).all() else units)
 
     def transform(self, values: Sequence[np.ndarray]) -> np.ndarray:

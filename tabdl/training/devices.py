@@ -12,6 +12,7 @@ import torch
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "float64")
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_BY_PREFERENCE = torch.device("cuda"), torch.device("mps"), torch.device("cpu")
 
 
 _PID_AT_IMPORT = os.getpid()
@@ -43,7 +44,7 @@ def choose_device(device: str | torch.device, estimator_name: str) -> torch.devi
         When this machine does not have the device that was asked for.
     """
     if device == "auto":
-        return next(d for d in map(torch.device, ("cuda", "mps", "cpu")) if is_available(d))
+        return next(filter(is_available, _BY_PREFERENCE))
     chosen = torch.device(device)
     if not is_available(chosen):
         raise ValueError(

@@ -19,7 +19,12 @@ _TRIALS = 16
 _SMALL_IS_EXACT: weakref.WeakKeyDictionary[Any, dict[Any, bool]] = weakref.WeakKeyDictionary()
 
 
-def net_outputs(net: Any, table: Table | TableView, precision: Precision) -> Tensor:
+def net_outputs(
+    net: Any,
+    table: Table | TableView,
+    precision: Precision,
+    device: torch.device | None = None,
+) -> Tensor:
     """Return the outputs (N, K, C) for all rows of a table, in evaluation mode, on its device.
 
     Every chunk has the same size, the last one padded, and on a CPU one thread, so that the output
@@ -34,6 +39,8 @@ def net_outputs(net: Any, table: Table | TableView, precision: Precision) -> Ten
     table : Table or TableView
         On any device; its chunks are moved to the device of the network.
     precision : Precision
+    device : torch.device, optional
+        That of the network, which takes long to find beside a single row.
 
     Raises
     ------
@@ -42,7 +49,7 @@ def net_outputs(net: Any, table: Table | TableView, precision: Precision) -> Ten
     """
     if net.training:
         net.eval()
-    device = next(net.parameters()).device
+    device = device or next(net.parameters()).device
     is_cpu = device.type == "cpu"
     n_tasks = math.ceil(len(table) / net.cpu_chunk_rows) if is_cpu else 1
 
@@ -74,9 +81,10 @@ def _cpu_chunk_rows(net, table, precision):
     known = _SMALL_IS_EXACT.setdefault(net, {})
     while n_small < n_usual:
         conditions = n_small, n_usual, precision
-        if conditions not in known:
-            known[conditions] = _gives_same_bits(net, table, precision, n_small)
-        if known[conditions]:
+        is_exact = known.get(conditions)
+        if is_exact is None:
+            is_exact = known[conditions] = _gives_same_bits(net, table, precision, n_small)
+        if is_exact:
             return n_small
         n_small *= 2
     return n_usual
@@ -104,14 +112,13 @@ def _gives_same_bits(net, table, precision, n_small):
         return False
 
 
-@torch.inference_mode()
 def _chunk_outputs(net, rows, n_chunk, precision, device):
     """Return the outputs of up to ``n_chunk`` rows, on the device of the rows."""
-    chunk = rows.padded(n_chunk)
-    chunk = chunk if chunk.x_num.device == device else chunk.to(device)
-    with precision.autocast(device), precision.matmuls(device):
+    with torch.inference_mode(), precision.autocast(device), precision.matmuls(device):
+        chunk = rows.padded(n_chunk)
+        chunk = chunk if chunk.x_num.device == device else chunk.to(device)
         outputs = net(chunk.x_num, chunk.x_cat)[: len(rows)]
-    return outputs.to(rows.x_num.device, torch.promote_types(outputs.dtype, torch.float32))
+        return outputs.to(rows.x_num.device, torch.promote_types(outputs.dtype, torch.float32))
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
