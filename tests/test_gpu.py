@@ -217,9 +217,10 @@ def test_hidden_mix_is_recorded(architecture, recorded):
     assert recorded[0].graphs and recorded[0].can_record
 
 
-def test_noise_of_training_rows_is_recorded(architecture, recorded):
+@pytest.mark.parametrize("source", ["batch", "nearest"])
+def test_noise_of_training_rows_is_recorded(architecture, recorded, source):
     X, y = people(100)
-    options = {"mixup": 0.4, "swap_noise": 0.1, "feature_dropout": 0.1}
+    options = {"mixup": 0.4, "swap_noise": 0.1, "feature_dropout": 0.1, "swap_noise_from": source}
     parameters = {"device": "cuda", "batch_size": 32, "max_epochs": 8}
     make(architecture, "Regressor", **parameters | options).fit(X, y)
     assert recorded[0].graphs and recorded[0].can_record

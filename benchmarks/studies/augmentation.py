@@ -8,6 +8,8 @@ OPTIONS = {
     "mixup-1": {"mixup": 1.0},
     "swap-0.05": {"swap_noise": 0.05},
     "swap-0.15": {"swap_noise": 0.15},
+    "near-0.15": {"swap_noise": 0.15, "swap_noise_from": "nearest"},
+    "near-0.3": {"swap_noise": 0.3, "swap_noise_from": "nearest"},
     "hidden-0.05": {"feature_dropout": 0.05},
     "hidden-0.15": {"feature_dropout": 0.15},
 }

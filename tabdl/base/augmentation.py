@@ -3,9 +3,13 @@
 from typing import Any
 
 import torch
+from sklearn.base import is_classifier
 
+from tabdl.data.neighbours import MOST_DONORS, labels_of, with_neighbours
 from tabdl.data.table import Table
 from tabdl.training.augmentation import FeatureDropout
+from tabdl.training.devices import threads
+from tabdl.training.run import TrainingRun
 
 
 def check_mixing(estimator: Any, net: Any) -> None:
@@ -52,3 +56,33 @@ def feature_dropout_of(estimator: Any, encoder: Any, table: Table) -> FeatureDro
         torch.tensor(encoder.columns_of_features()),
         len(encoder.column_names),
     )
+
+
+def swaps_with_neighbours(estimator: Any) -> bool:
+    """Return whether swapped cells have the values of similar rows of the same label."""
+    return estimator.swap_noise > 0 and estimator.swap_noise_from == "nearest"
+
+
+def find_neighbours(estimator: Any, runs: list[TrainingRun], device: torch.device) -> Table | None:
+    """Give the rows of runs their neighbours, and return the donors; None where nobody asks.
+
+    Parameters
+    ----------
+    estimator : TabularEstimator
+    runs : list of TrainingRun
+        Those of one fit, which share a table on the CPU and train on all of its rows.
+    device : torch.device
+        It computes the distances.
+    """
+    if not swaps_with_neighbours(estimator):
+        return None
+    table = runs[0].table
+    assert table.y is not None
+    labels = labels_of(table.y, is_classifier(estimator))
+    n_features = table.x_num.shape[1] + table.x_cat.shape[1]
+    generator = torch.Generator().manual_seed(runs[0].seed)
+    with threads(estimator.n_jobs, len(table) * min(len(table), MOST_DONORS) * n_features):
+        table, donors = with_neighbours(table, labels, generator, device)
+    for run in runs:
+        run.table = table
+    return donors

@@ -23,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from tabdl.base.augmentation import check_mixing, feature_dropout_of
+from tabdl.base.augmentation import check_mixing, feature_dropout_of, find_neighbours
 from tabdl.base.checkpoint import checkpoint_of
 from tabdl.base.fitted import (
     FittedNetwork,
@@ -53,7 +53,7 @@ from tabdl.base.seeds import MemberSeeds
 from tabdl.data.dataset import Dataset, Subset
 from tabdl.data.encoding import FeatureEncoder
 from tabdl.data.statistics import needs_target
-from tabdl.data.table import TableView
+from tabdl.data.table import Table, TableView
 from tabdl.data.validation import read_dataset
 from tabdl.exceptions import FitInterruptedWarning
 from tabdl.network.contract import TabularNet, check_draws
@@ -366,6 +366,8 @@ class Fit:
     is_going_on : bool
         Whether its networks are those of an earlier fit.
     pretrain_history : list of dict
+    donors : Table or None
+        Rows whose cells swapped cells may take, see :meth:`find_neighbours`.
     """
 
     def __init__(
@@ -384,6 +386,7 @@ class Fit:
         self.is_trained = False
         self.is_going_on = kept is not None
         self.pretrain_history: list[dict[str, Any]] = []
+        self.donors: Table | None = None
         if train is preparation.train:
             self.encoder, table, index = preparation.encoder, preparation.table, None
             self.val = None if val is None else preparation.encode(val)
@@ -439,7 +442,11 @@ class Fit:
         device, precision = preparation.device, self.precision(net)
         config = estimator._training_config(n_rows, device, precision, callbacks)
         hidden = feature_dropout_of(estimator, preparation.encoder, preparation.table)
-        return replace(config, feature_dropout=hidden)
+        return replace(config, feature_dropout=hidden, donors=self.donors)
+
+    def find_neighbours(self) -> None:
+        """Find the neighbours of the training rows, where the estimator swaps cells with them."""
+        self.donors = find_neighbours(self.estimator, self.runs, self.preparation.device)
 
     def finish(self, results: list[TrainingResult]) -> None:
         """Give the estimator its fitted state, and take the post-training steps.
@@ -493,6 +500,8 @@ def train_fits(fits: list[Fit], callbacks: list[Callable[[dict], Any]]) -> None:
     """
     first = fits[0]
     pretrain_networks(fits)
+    for fit in fits:
+        fit.find_neighbours()
     runs = [run for fit in fits for run in fit.runs]
     config = _config_of(fits, callbacks)
     with threads(first.estimator.n_jobs, 3 * runs[0].net.n_macs * config.batch_size):
@@ -514,6 +523,7 @@ def train_pass(fit: Fit, callbacks: list[Callable[[dict], Any]]) -> None:
     callbacks : list of callable
         Each gets the record of the epoch, beside the callbacks of the estimator.
     """
+    fit.find_neighbours()
     estimator, net = fit.estimator, fit.runs[0].net
     config = one_pass(fit.config(fit.runs[0].n_rows, net, callbacks))
     with threads(estimator.n_jobs, 3 * net.n_macs * config.batch_size):

@@ -148,9 +148,17 @@ class NetworkParams(BaseEstimator):
     swap_noise: float = param(
         Float("[0, 1)"),
         default=0.0,
-        doc="The probability that a cell of a training row has the value of another row of its "
-        "batch, a draw from the values of its column. New cells are drawn in each step. Targets "
-        "stay.",
+        doc="The probability that a cell of a training row has the value of another row, see "
+        "``swap_noise_from``. New cells are drawn in each step. Targets stay.",
+    )
+    swap_noise_from: str = param(
+        OneOf("batch", "nearest"),
+        default="batch",
+        doc="Where the value of a swapped cell comes from. 'batch': another row of the batch, a "
+        "draw from the values of its column. 'nearest': one of the 10 nearest training rows of the "
+        "same class; for numbers, of the same tenth of the targets. Hot deck imputation fills "
+        "missing cells so (Andridge and Little 2010, 10.1111/j.1751-5823.2010.00103.x). The folds "
+        "of a CrossValEnsemble are trained one by one then.",
     )
     feature_dropout: float = param(
         Float("[0, 1)"),

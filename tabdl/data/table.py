@@ -43,12 +43,15 @@ class Table:
     x_cat : Tensor of shape (N, Fc), integer: the smallest type that holds the codes
     y : Tensor of shape (N,) int64 (classes) or (N, C) floating (labels, values), or None
     weight : Tensor of shape (N,), floating, mean 1, or None
+    neighbours : int32 Tensor of shape (N, neighbours of a row), or None
+        The numbers of similar rows in another table, see ``neighbours.py``.
     """
 
     x_num: Tensor
     x_cat: Tensor
     y: Tensor | None = None
     weight: Tensor | None = None
+    neighbours: Tensor | None = None
 
     def __len__(self) -> int:
         return self.x_num.shape[0]  # torch's len takes as long as a small operation

@@ -140,7 +140,8 @@ class CrossValEnsemble(FittedCrossVal, BaseEnsemble):
         doc="Whether the folds of a network of tabdl are trained at once. They then share one "
         "table on the device, and quantiles and categories are learned from all training rows. "
         "'auto': where one training is quicker. Folds whose embedding is made from the target "
-        "('piecewise_tree') are always trained one after the other.",
+        "('piecewise_tree'), or whose rows have neighbours (``swap_noise_from='nearest'``), are "
+        "always trained one after the other.",
     )
     scoring: Any = param(OneOf(None), SCORING, default=None, doc=SCORING_DOC)
     on_error: str = param(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 
+from tabdl.base.augmentation import swaps_with_neighbours
 from tabdl.base.estimator import Fit, TabularEstimator, prepare, read_training_data
 from tabdl.base.preparation import split_off_validation
 from tabdl.base.seeds import MemberSeeds
@@ -27,9 +28,12 @@ def can_share(estimator: Any, y: np.ndarray, folds: Sequence[Fold]) -> bool:
     # A callback of the user expects the epochs of one fit.
     if not isinstance(estimator, TabularEstimator) or estimator.callbacks:
         return False
-    # What is made from the target would know that of the test rows of a fold.
+    # What is made from the target would know that of the test rows of a fold, and the neighbours of
+    # a row would be among them.
     knows_target = uses_target(estimator) or needs_target(estimator.categorical_statistics)
-    return not knows_target and are_alike(folds, y if is_classifier(estimator) else None)
+    if knows_target or swaps_with_neighbours(estimator):
+        return False
+    return are_alike(folds, y if is_classifier(estimator) else None)
 
 
 def fits_of_folds(

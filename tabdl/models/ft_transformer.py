@@ -322,6 +322,7 @@ _PAPER = {
     "hidden_mix": False,
     "mixup": 0.0,
     "swap_noise": 0.0,
+    "swap_noise_from": "batch",
     "feature_dropout": 0.0,
     "early_stopping": True,
     "patience": 16,

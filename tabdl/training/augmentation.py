@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tabdl.data.table import Table
-from tabdl.training.swap_noise import swapped
+from tabdl.training.swap_noise import swapped, swapped_with_neighbours
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,15 @@ def augmented(
     feature_dropout: FeatureDropout | None,
     n_streams: int,
     generators: Sequence[torch.Generator],
+    donors: Table | None = None,
 ) -> Table:
-    """Return a batch of (M, B, ...) with swapped cells and hidden columns, and its own targets."""
-    if swap_noise:
+    """Return a batch of (M, B, ...) with swapped cells and hidden columns, and its own targets.
+
+    With donors, swapped cells have the values of its ``neighbours`` among them.
+    """
+    if donors is not None:
+        batch = swapped_with_neighbours(batch, swap_noise, donors, generators)
+    elif swap_noise:
         batch = swapped(batch, swap_noise, generators)
     if feature_dropout is not None:
         batch = feature_dropout.hide(batch, n_streams, generators)

@@ -72,6 +72,7 @@ class EpochRunner:
         self.n_channels = first.embedding.n_channels if config.hidden_mix else None
         hidden = config.feature_dropout
         self.feature_dropout = None if hidden is None else hidden.to(self.device)
+        self.donors = None if config.donors is None else config.donors.to(self.device)
         self.block_rows = first.cpu_step_rows if self.device.type == "cpu" else None
         # Rows of a part are mixed, with draws for the part.
         n_threads = 1 if config.mixes_rows or config.is_compiled else torch.get_num_threads()
@@ -270,7 +271,7 @@ class EpochRunner:
         if self.config.swap_rate is not None:
             batch = swap_cells(batch, self.config.swap_rate, self.noise)
         noise = self.config.swap_noise, self.feature_dropout, self.n_batch_streams
-        batch = augmented(batch, *noise, self.noise)
+        batch = augmented(batch, *noise, self.noise, self.donors)
         self.optimizer.zero_grad()
         self.parts.backward(self._losses, batch, self.total)
         parameters = list(self.networks.parameters.values())

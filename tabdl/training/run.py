@@ -50,6 +50,9 @@ class TrainingConfig:
         added, and their losses; 0: rows stay apart.
     swap_noise : float
         The probability that a cell of a batch has the value of another row; ``y`` stays.
+    donors : Table or None
+        Its rows are the ``neighbours`` of the tables, and swapped cells have their values. None:
+        those of other rows of the batch.
     feature_dropout : FeatureDropout or None
         Which columns a step hides, see ``augmentation.py``.
     swap_rate : float or None
@@ -103,6 +106,7 @@ class TrainingConfig:
     hidden_mix: bool = False
     mixup: float = 0.0
     swap_noise: float = 0.0
+    donors: Table | None = None
     feature_dropout: FeatureDropout | None = None
     swap_rate: float | None = None
     drop_last: bool = False

@@ -33,6 +33,7 @@ SIGNATURES = {
         "hidden_mix": False,
         "mixup": 0.0,
         "swap_noise": 0.0,
+        "swap_noise_from": "batch",
         "feature_dropout": 0.0,
         "batch_size": "auto",
         "max_epochs": 500,
@@ -549,6 +550,7 @@ OTHER = {
     "hidden_mix": True,
     "mixup": 0.4,
     "swap_noise": 0.3,
+    "swap_noise_from": "nearest",
     "feature_dropout": 0.3,
     "stochastic_depth": 0.5,
     "activation": "relu",
@@ -582,6 +584,7 @@ NEEDS = {
     "patience": {"lr": 0.1, "max_epochs": 40},
     "lr_decay_steps": {"lr_decay_rate": 0.5},
     "pretrain_epochs": {"pretrain": "mask"},
+    "swap_noise_from": {"swap_noise": 0.3},
 } | {"hidden_mix": {"numeric_embedding": "linear"}}
 ELSEWHERE = {
     "verbose": "test_progress",

@@ -1,12 +1,17 @@
 """Noise of training rows: swapped cells, hidden columns and mixed rows, in every network."""
 
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import make, numbers, people, some_rows, target
 
-from tabdl import CrossValEnsembleRegressor
+from tabdl import CrossValEnsembleClassifier, CrossValEnsembleRegressor
+from tabdl.base.augmentation import find_neighbours
+from tabdl.data.neighbours import N_NEIGHBOURS, labels_of
 from tabdl.data.table import Schema, Table
 from tabdl.data.validation import read_X
 from tabdl.network.contract import init_weights
@@ -15,7 +20,7 @@ from tabdl.training.devices import Precision
 from tabdl.training.epoch import EpochRunner
 from tabdl.training.loop import train
 from tabdl.training.run import TrainingConfig, TrainingRun
-from tabdl.training.swap_noise import swapped
+from tabdl.training.swap_noise import swapped, swapped_with_neighbours
 
 SCHEMA = Schema(("a", "b"), ("c", "d"), (3, 40))
 # The second number and the second category are of one column.
@@ -23,6 +28,7 @@ COLUMNS = torch.tensor([0, 1, 2, 1])
 BLANK = torch.tensor([7.0, 8.0]), torch.tensor([2, 39]).byte()
 HIDDEN = FeatureDropout(0.5, *BLANK, COLUMNS, n_columns=3)
 OPTIONS = {"mixup": 0.4, "swap_noise": 0.3, "feature_dropout": 0.3}
+NEAREST = {"swap_noise": 0.5, "swap_noise_from": "nearest"}
 
 
 def batch(n_networks=2, n_rows=60):
@@ -95,6 +101,64 @@ def test_shares_of_mixup_are_beta_distributed(alpha):
         assert share == pytest.approx({0.5: 0.2048, 1.0: 0.1}[alpha], abs=0.01)
 
 
+# --- cells of neighbours
+
+
+def known_neighbours(rows):
+    """Return a batch of (M, B, ...) whose rows know three of 50 donors, and the donors."""
+    generator = torch.Generator().manual_seed(3)
+    shape = (*rows.x_num.shape[:2], 3)
+    neighbours = torch.randint(50, shape, generator=generator).int()
+    donors = batch(1, 50)._map(lambda tensor: tensor[0])
+    return replace(rows, neighbours=neighbours), replace(donors, x_num=donors.x_num + 10)
+
+
+def test_swapped_cells_are_those_of_the_neighbours():
+    rows, donors = known_neighbours(batch(2, 2000))
+    noisy = augmented(rows, 0.3, None, 1, generators(), donors)
+    assert noisy.y is rows.y and noisy.weight is rows.weight
+    assert noisy.x_cat.dtype == rows.x_cat.dtype
+    is_swapped = noisy.x_num != rows.x_num
+    assert is_swapped.float().mean().item() == pytest.approx(0.3, abs=0.02)
+    for name in ("x_num", "x_cat"):
+        offered = getattr(donors, name)[rows.neighbours.long()]
+        taken = getattr(noisy, name).unsqueeze(2) == offered
+        kept = getattr(noisy, name) == getattr(rows, name)
+        assert (taken.any(2) | kept).all()
+    # Each of the three is drawn as often, and the cells of a row draw apart.
+    taken = noisy.x_num.unsqueeze(2) == donors.x_num[rows.neighbours.long()]
+    shares = taken[is_swapped.unsqueeze(2).expand_as(taken)].view(-1).float().mean().item()
+    assert shares == pytest.approx(1 / 3, abs=0.02)
+    both = is_swapped.all(2)
+    is_same = (taken[both].float().prod(2)).sum(1) > 0
+    assert is_same.float().mean().item() == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_each_network_draws_its_neighbours_as_alone():
+    rows, donors = known_neighbours(batch())
+    both = swapped_with_neighbours(rows, 0.5, donors, generators())
+    alone = rows._map(lambda tensor: tensor[1:])
+    alone = swapped_with_neighbours(alone, 0.5, donors, generators()[1:])
+    assert torch.equal(alone.x_num[0], both.x_num[1])
+    assert torch.equal(alone.x_cat[0], both.x_cat[1])
+
+
+@pytest.mark.parametrize("task", ["Classifier", "Regressor"])
+def test_swapped_rows_stay_with_their_label(task):
+    """The classes, or the tenths of the target, do not overlap: each cell says whose it is."""
+    y = torch.randn(200, 1, generator=torch.Generator().manual_seed(0)).double()
+    labels = labels_of(y, False)
+    rows = Table(labels.view(-1, 1) + torch.rand(200, 2) / 2, labels.view(-1, 1).byte(), y)
+    rows = replace(rows, y=labels) if task == "Classifier" else rows
+    run = TrainingRun(None, rows, None, None, 0)
+    donors = find_neighbours(make("TabMLP", task, **NEAREST), [run], torch.device("cpu"))
+    noisy = run.table._map(lambda tensor: tensor.unsqueeze(0))
+    noisy = augmented(noisy, 0.5, None, 1, generators(1), donors)
+    assert (noisy.x_num[0] != rows.x_num).any(0).all()
+    assert (noisy.x_num[0].int() == labels.view(-1, 1)).all()
+    assert torch.equal(noisy.x_cat[0], rows.x_cat)
+
+
 # --- mixed rows
 
 
@@ -114,7 +178,7 @@ def squared(outputs, y):
     return (outputs - y.unsqueeze(1)).square().mean((1, 2))
 
 
-def settings(**options):
+def settings(donors=None, **options):
     hidden = HIDDEN if "feature_dropout" in options else None
     return TrainingConfig(
         lr=0.01,
@@ -124,7 +188,7 @@ def settings(**options):
         patience=None,
         time_limit=None,
         precision=Precision(torch.float64),
-        **options | {"feature_dropout": hidden},
+        **options | {"feature_dropout": hidden, "donors": donors},
     )
 
 
@@ -154,16 +218,24 @@ def test_inputs_and_losses_of_mixup_have_the_same_shares():
     torch.testing.assert_close(losses, share * own + (1 - share) * other)
 
 
-def test_members_are_what_each_is_alone(architecture):
+@pytest.mark.parametrize(
+    "has_neighbours", [False, pytest.param(True, marks=pytest.mark.two_networks)]
+)
+def test_members_are_what_each_is_alone(architecture, has_neighbours):
+    rows, donors = table(), None
+    if has_neighbours:
+        neighbours = torch.arange(64 * 2).view(64, 2).int() % 50
+        rows, donors = replace(rows, neighbours=neighbours), rows.take(slice(50))
+
     def run(seeds, together):
         nets = [net_of(architecture, seed) for seed in seeds]
         pairs = zip(nets, seeds, strict=True)
-        members = [TrainingRun(net, table(), None, None, seed) for net, seed in pairs]
+        members = [TrainingRun(net, rows, None, None, seed) for net, seed in pairs]
         train(
             members,
             loss=squared,
             val_loss=squared,
-            config=settings(**OPTIONS),
+            config=settings(donors, **OPTIONS),
             together=together,
         )
         return nets
@@ -234,6 +306,80 @@ def test_folds_that_share_a_training_have_noise(name):
     first.set_params(random_state=0).fit(X, y)
     second.set_params(random_state=0).fit(X, y)
     assert not np.allclose(first.predict(X), second.predict(X))
+
+
+# --- estimators that swap with neighbours
+
+
+def near(task="Classifier", **options):
+    return make("TabMLP", task, **{"max_epochs": 2} | NEAREST | options)
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    X, y = people(120)
+    return X, target(y - 3, "Classifier")
+
+
+def test_a_fit_with_neighbours_repeats_itself_and_keeps_no_rows(labelled):
+    X, y = labelled
+    model, again, other = (near(**options).fit(X, y) for options in ({}, {}, {"random_state": 1}))
+    found = model.predict_proba(X)
+    np.testing.assert_array_equal(found, again.predict_proba(X))
+    assert not np.allclose(found, other.predict_proba(X))
+    plain = near(swap_noise_from="batch").fit(X, y)
+    assert not np.allclose(found, plain.predict_proba(X))
+    assert abs(len(pickle.dumps(model)) - len(pickle.dumps(plain))) < 20
+
+
+def test_rows_of_no_weight_are_no_neighbours(labelled):
+    X, y = labelled
+    weight = (np.arange(120) % 3 > 0).astype(float)
+    kept = weight > 0
+    options = {"early_stopping": False, "batch_size": 16}
+    found = near(**options).fit(X, y, sample_weight=weight).predict_proba(X)
+    expected = near(**options).fit(X[kept], y[kept]).predict_proba(X)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_fold_sees_no_neighbours_among_its_test_rows(labelled):
+    """Each network is that of its training rows alone."""
+    X, y = labelled
+    rows = np.arange(120)
+    folds = [(rows[rows % 2 != i], rows[rows % 2 == i]) for i in range(2)]
+    model = near(n_members=2)
+    ensemble = CrossValEnsembleClassifier(model, cv=folds, together=True, random_state=0).fit(X, y)
+    for (train_rows, _), own in zip(folds, ensemble.estimators_, strict=True):
+        alone = near(n_members=2, random_state=own.random_state)
+        alone.fit(X.iloc[train_rows], y[train_rows])
+        np.testing.assert_array_equal(own.predict_proba(X), alone.predict_proba(X))
+
+
+@pytest.mark.parametrize("case", ["targets", "labels", "members", "on", "stream", "pretrained"])
+def test_neighbours_of_any_fit(labelled, case):
+    X, y = labelled
+    both = np.stack([y, np.arange(120) % 2], 1)
+    model = near(
+        "Regressor" if case == "targets" else "Classifier",
+        n_members=2 if case == "members" else 1,
+        warm_start=case == "on",
+        pretrain="both" if case == "pretrained" else None,
+        pretrain_epochs=1,
+    )
+    if case == "stream":
+        model.partial_fit(X[:60], y[:60], classes=[0, 1]).partial_fit(X[60:], y[60:])
+    else:
+        model.fit(X, both if case in ("targets", "labels") else y)
+        model.fit(X, both if case in ("targets", "labels") else y)
+    assert np.isfinite(model.predict(X)).all()
+    assert N_NEIGHBOURS == 10  # as the documentation says
+
+
+def test_another_source_of_cells_is_refused():
+    X, y = numbers(40)
+    message = r"TabMLPRegressor: swap_noise_from must be 'batch', 'nearest', got 'any'"
+    with pytest.raises(ValueError, match=message):
+        near("Regressor", swap_noise_from="any").fit(X, y)
 
 
 def test_two_ways_of_mixing_are_refused():

@@ -16,6 +16,7 @@ def table(n_rows, first):
         numbers[:, None].to(torch.int16),
         numbers.float()[:, None],
         numbers.float() / 10,
+        numbers[:, None].int() + torch.arange(3).int(),
     )
 
 

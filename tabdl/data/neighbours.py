@@ -1,0 +1,114 @@
+"""For each row of a table the most similar rows of the same label: donors of its cells.
+
+The donors of a cell are those of nearest-neighbour hot deck imputation (Andridge and Little: "A
+Review of Hot Deck Imputation for Survey Non-response", 2010).
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tabdl.data.table import Table
+
+N_NEIGHBOURS = 10
+# The cost is the number of rows times this, at most, times the number of features.
+MOST_DONORS = 50_000
+# A rare label keeps so many donors: its rows have all their neighbours.
+_LEAST_DONORS = 10 * N_NEIGHBOURS
+_N_BINS = 10
+# Distances of so many pairs of rows are in memory at once.
+_N_PAIRS = 2**22
+
+
+def labels_of(y: Tensor, has_classes: bool) -> Tensor:
+    """Return the number of the label of each row, (N,) int64.
+
+    The label of a row with several targets is their combination.
+
+    Parameters
+    ----------
+    y : Tensor of shape (N,) or (N, C)
+        As in a ``Table``.
+    has_classes : bool
+        Whether y has classes, or 0 and 1. Else the label of a number is its bin between quantiles:
+        ten bins for one target, about as many combinations of bins for several.
+    """
+    columns = y.reshape(len(y), -1).numpy()
+    if not has_classes:
+        n_bins = max(2, round(_N_BINS ** (1 / columns.shape[1])))
+        shares = np.arange(1, n_bins) / n_bins
+        edges = np.quantile(columns, shares, axis=0)
+        pairs = zip(edges.T, columns.T, strict=True)
+        columns = np.stack([np.searchsorted(*pair, side="right") for pair in pairs], 1)
+    return torch.from_numpy(np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1))
+
+
+def with_neighbours(
+    table: Table,
+    labels: Tensor,
+    generator: torch.Generator,
+    device: torch.device,
+    most_donors: int = MOST_DONORS,
+) -> tuple[Table, Table]:
+    """Return a table whose rows know their nearest rows, and the donors: rows that may be these.
+
+    The distance is Euclidean, of numbers in standard deviations and of one-hot categories. A row is
+    not its own neighbour, unless it has a label for itself. With up to ``most_donors`` rows all are
+    donors, else a random sample of about as many, with the shares of the labels.
+
+    Parameters
+    ----------
+    table : Table
+        On the CPU.
+    labels : int64 Tensor of shape (N,)
+    generator : torch.Generator
+        It draws the sample.
+    device : torch.device
+        It computes the distances.
+    most_donors : int
+    """
+    x_num = table.x_num - table.x_num.mean(0)
+    std = x_num.square().mean(0).sqrt()
+    rows = Table((x_num / torch.where(std > 0, std, 1)).float(), table.x_cat)
+    share = most_donors / len(table)
+    neighbours = torch.empty(len(table), N_NEIGHBOURS, dtype=torch.int32)
+    donors: list[Tensor] = []
+    n_donors = 0
+    for own in labels.argsort(stable=True).split(labels.bincount().tolist()):
+        among = _sample(own, max(_LEAST_DONORS, round(share * len(own))), generator)
+        neighbours[own] = _nearest(rows, own, among, device) + n_donors
+        donors.append(among)
+        n_donors += len(among)
+    return replace(table, neighbours=neighbours), table.take(torch.cat(donors))
+
+
+def _sample(rows: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Return ``n`` of the rows; all of them where there are no more."""
+    return rows if len(rows) <= n else rows[torch.randperm(len(rows), generator=generator)[:n]]
+
+
+def _nearest(rows: Table, index: Tensor, donors: Tensor, device: torch.device) -> Tensor:
+    """Return for rows their nearest donors, (n, K) int32: numbers among the donors.
+
+    They repeat themselves where there are fewer than K.
+    """
+    n_nearest = min(N_NEIGHBOURS, max(1, len(donors) - 1))
+    to = rows.take(donors).to(device)
+    found = []
+    for part in index.split(max(1, _N_PAIRS // len(donors))):
+        distances = _squared_distances(rows.take(part).to(device), to)
+        is_itself = (part.unsqueeze(1) == donors).to(device)
+        distances.masked_fill_(is_itself, torch.inf)
+        found.append(distances.topk(n_nearest, largest=False).indices.int().cpu())
+    return torch.cat(found)[:, torch.arange(N_NEIGHBOURS) % n_nearest]
+
+
+def _squared_distances(rows: Table, to: Table) -> Tensor:
+    """Return the squared distances of n rows to m others, (n, m), up to a constant of each row."""
+    lengths = to.x_num.square().sum(1)
+    distances = torch.addmm(lengths, rows.x_num, to.x_num.T, alpha=-2)
+    for own, other in zip(rows.x_cat.unbind(1), to.x_cat.unbind(1), strict=True):
+        distances.add_(own.unsqueeze(1) != other, alpha=2)
+    return distances
