@@ -66,22 +66,16 @@ def swaps_with_neighbours(estimator: Any) -> bool:
 def find_neighbours(estimator: Any, runs: list[TrainingRun], device: torch.device) -> Table | None:
     """Give the rows of runs their neighbours, and return the donors; None where nobody asks.
 
-    Parameters
-    ----------
-    estimator : TabularEstimator
-    runs : list of TrainingRun
-        Those of one fit, which share a table on the CPU and train on all of its rows.
-    device : torch.device
-        It computes the distances.
+    The runs of a fit share a table on the CPU, and train on all of its rows. The device computes
+    the distances.
     """
     if not swaps_with_neighbours(estimator):
         return None
     table = runs[0].table
     assert table.y is not None
     labels = labels_of(table.y, is_classifier(estimator))
-    n_features = table.x_num.shape[1] + table.x_cat.shape[1]
     generator = torch.Generator().manual_seed(runs[0].seed)
-    with threads(estimator.n_jobs, len(table) * min(len(table), MOST_DONORS) * n_features):
+    with threads(estimator.n_jobs, len(table) * min(len(table), MOST_DONORS)):
         table, donors = with_neighbours(table, labels, generator, device)
     for run in runs:
         run.table = table

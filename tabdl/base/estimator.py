@@ -367,7 +367,7 @@ class Fit:
         Whether its networks are those of an earlier fit.
     pretrain_history : list of dict
     donors : Table or None
-        Rows whose cells swapped cells may take, see :meth:`find_neighbours`.
+        Rows whose cells others may take in training, see ``data/neighbours.py``.
     """
 
     def __init__(
@@ -444,10 +444,6 @@ class Fit:
         hidden = feature_dropout_of(estimator, preparation.encoder, preparation.table)
         return replace(config, feature_dropout=hidden, donors=self.donors)
 
-    def find_neighbours(self) -> None:
-        """Find the neighbours of the training rows, where the estimator swaps cells with them."""
-        self.donors = find_neighbours(self.estimator, self.runs, self.preparation.device)
-
     def finish(self, results: list[TrainingResult]) -> None:
         """Give the estimator its fitted state, and take the post-training steps.
 
@@ -501,7 +497,7 @@ def train_fits(fits: list[Fit], callbacks: list[Callable[[dict], Any]]) -> None:
     first = fits[0]
     pretrain_networks(fits)
     for fit in fits:
-        fit.find_neighbours()
+        fit.donors = find_neighbours(fit.estimator, fit.runs, fit.preparation.device)
     runs = [run for fit in fits for run in fit.runs]
     config = _config_of(fits, callbacks)
     with threads(first.estimator.n_jobs, 3 * runs[0].net.n_macs * config.batch_size):
@@ -523,8 +519,8 @@ def train_pass(fit: Fit, callbacks: list[Callable[[dict], Any]]) -> None:
     callbacks : list of callable
         Each gets the record of the epoch, beside the callbacks of the estimator.
     """
-    fit.find_neighbours()
     estimator, net = fit.estimator, fit.runs[0].net
+    fit.donors = find_neighbours(estimator, fit.runs, fit.preparation.device)
     config = one_pass(fit.config(fit.runs[0].n_rows, net, callbacks))
     with threads(estimator.n_jobs, 3 * net.n_macs * config.batch_size):
         # In turn, so that each network has an optimizer of its own, whatever the number of rows.

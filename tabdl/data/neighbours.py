@@ -23,23 +23,15 @@ _N_PAIRS = 2**22
 
 
 def labels_of(y: Tensor, has_classes: bool) -> Tensor:
-    """Return the number of the label of each row, (N,) int64.
+    """Return the number of the label of each row, (N,) int64; several targets are one label.
 
-    The label of a row with several targets is their combination.
-
-    Parameters
-    ----------
-    y : Tensor of shape (N,) or (N, C)
-        As in a ``Table``.
-    has_classes : bool
-        Whether y has classes, or 0 and 1. Else the label of a number is its bin between quantiles:
-        ten bins for one target, about as many combinations of bins for several.
+    ``y``, (N,) or (N, C), has classes, or 0 and 1. Else the label of a number is its bin between
+    quantiles: ten bins for one target, about as many combinations of bins for several.
     """
     columns = y.reshape(len(y), -1).numpy()
     if not has_classes:
         n_bins = max(2, round(_N_BINS ** (1 / columns.shape[1])))
-        shares = np.arange(1, n_bins) / n_bins
-        edges = np.quantile(columns, shares, axis=0)
+        edges = np.quantile(columns, np.arange(1, n_bins) / n_bins, axis=0)
         pairs = zip(edges.T, columns.T, strict=True)
         columns = np.stack([np.searchsorted(*pair, side="right") for pair in pairs], 1)
     return torch.from_numpy(np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1))
@@ -72,28 +64,19 @@ def with_neighbours(
     x_num = table.x_num - table.x_num.mean(0)
     std = x_num.square().mean(0).sqrt()
     rows = Table((x_num / torch.where(std > 0, std, 1)).float(), table.x_cat)
-    share = most_donors / len(table)
     neighbours = torch.empty(len(table), N_NEIGHBOURS, dtype=torch.int32)
-    donors: list[Tensor] = []
-    n_donors = 0
+    donors = torch.empty(0, dtype=torch.int64)
     for own in labels.argsort(stable=True).split(labels.bincount().tolist()):
-        among = _sample(own, max(_LEAST_DONORS, round(share * len(own))), generator)
-        neighbours[own] = _nearest(rows, own, among, device) + n_donors
-        donors.append(among)
-        n_donors += len(among)
-    return replace(table, neighbours=neighbours), table.take(torch.cat(donors))
-
-
-def _sample(rows: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Return ``n`` of the rows; all of them where there are no more."""
-    return rows if len(rows) <= n else rows[torch.randperm(len(rows), generator=generator)[:n]]
+        n_own = max(_LEAST_DONORS, round(len(own) * most_donors / len(table)))
+        is_sample = n_own < len(own)
+        among = own[torch.randperm(len(own), generator=generator)[:n_own]] if is_sample else own
+        neighbours[own] = _nearest(rows, own, among, device) + len(donors)
+        donors = torch.cat([donors, among])
+    return replace(table, neighbours=neighbours), table.take(donors)
 
 
 def _nearest(rows: Table, index: Tensor, donors: Tensor, device: torch.device) -> Tensor:
-    """Return for rows their nearest donors, (n, K) int32: numbers among the donors.
-
-    They repeat themselves where there are fewer than K.
-    """
+    """Return the numbers of the nearest donors, (n, K) int32; where these are few, repeated."""
     n_nearest = min(N_NEIGHBOURS, max(1, len(donors) - 1))
     to = rows.take(donors).to(device)
     found = []

@@ -77,12 +77,9 @@ def augmented(
     generators: Sequence[torch.Generator],
     donors: Table | None = None,
 ) -> Table:
-    """Return a batch of (M, B, ...) with swapped cells and hidden columns, and its own targets.
-
-    With donors, swapped cells have the values of its ``neighbours`` among them.
-    """
+    """Return a batch of (M, B, ...) with swapped cells and hidden columns, and its own targets."""
     if donors is not None:
-        batch = swapped_with_neighbours(batch, swap_noise, donors, generators)
+        batch = swapped_with_neighbours(batch, swap_noise, generators, donors)
     elif swap_noise:
         batch = swapped(batch, swap_noise, generators)
     if feature_dropout is not None:

@@ -40,38 +40,28 @@ def swapped(batch: Table, rate: float, generators: Sequence[torch.Generator]) ->
 
 
 def swapped_with_neighbours(
-    batch: Table, rate: float, donors: Table, generators: Sequence[torch.Generator]
+    batch: Table, rate: float, generators: Sequence[torch.Generator], donors: Table
 ) -> Table:
-    """Return a batch in which cells have the value of a neighbour of their row.
+    """Return a batch as :func:`swapped` does, whose cells come from neighbours of their rows.
 
-    Each swapped cell draws a neighbour of its own.
-
-    Parameters
-    ----------
-    batch : Table of (M, B, ...)
-        With ``neighbours``, which are numbers of rows of ``donors``.
-    rate : float
-        The probability that a cell is swapped.
-    donors : Table
-        On the device of the batch.
-    generators : list of torch.Generator, length M
+    Each swapped cell draws a neighbour of its own. The ``neighbours`` of the batch, (M, B, K), are
+    numbers of rows of ``donors``, which lies on the same device.
     """
     assert batch.neighbours is not None
     n_num, n_cat = batch.x_num.shape[2], batch.x_cat.shape[2]
     shape = batch.x_num.shape[1], n_num + n_cat
-    drawn = [_neighbours(shape, rate, batch.neighbours.shape[2], own) for own in generators]
-    is_swapped, choice = map(torch.stack, zip(*drawn, strict=True))
-    source = batch.neighbours.long().gather(2, choice)
-    swapped_num, swapped_cat = is_swapped.split([n_num, n_cat], 2)
+    is_swapped, choice = [], []
+    for own in generators:
+        options = {"generator": own, "device": own.device}
+        is_swapped.append(torch.rand(shape, **options) < rate)
+        choice.append(torch.randint(batch.neighbours.shape[2], shape, **options))
+    source = batch.neighbours.long().gather(2, torch.stack(choice))
     from_num, from_cat = source.flatten(0, 1).split([n_num, n_cat], 1)
+    of_num, of_cat = torch.stack(is_swapped).split([n_num, n_cat], 2)
     x_num = donors.x_num.gather(0, from_num).view_as(batch.x_num)
     x_cat = donors.x_cat.gather(0, from_cat).view_as(batch.x_cat)
-    return replace(
-        batch,
-        x_num=torch.where(swapped_num, x_num, batch.x_num),
-        x_cat=torch.where(swapped_cat, x_cat, batch.x_cat),
-        neighbours=None,
-    )
+    x_num = torch.where(of_num, x_num, batch.x_num)
+    return replace(batch, x_num=x_num, x_cat=torch.where(of_cat, x_cat, batch.x_cat))
 
 
 def swap_cells(batch: Table, rate: float, generators: Sequence[torch.Generator]) -> Table:
@@ -100,15 +90,6 @@ def _sources(shape: tuple[int, int], rate: float, generator: torch.Generator) ->
     # The only row of a batch of one stays as it is.
     step = torch.randint(1, max(n_rows, 2), shape, generator=generator, device=device)
     return torch.where(is_swapped, (own + step) % n_rows, own)
-
-
-def _neighbours(
-    shape: tuple[int, int], rate: float, n_neighbours: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Return which cells of (B, F) are swapped, and which neighbour each would take."""
-    options = {"generator": generator, "device": generator.device}
-    is_swapped = torch.rand(shape, **options) < rate
-    return is_swapped, torch.randint(n_neighbours, shape, **options)
 
 
 def is_supervised(objective: str) -> bool:

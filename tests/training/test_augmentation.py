@@ -136,9 +136,9 @@ def test_swapped_cells_are_those_of_the_neighbours():
 
 def test_each_network_draws_its_neighbours_as_alone():
     rows, donors = known_neighbours(batch())
-    both = swapped_with_neighbours(rows, 0.5, donors, generators())
+    both = swapped_with_neighbours(rows, 0.5, generators(), donors)
     alone = rows._map(lambda tensor: tensor[1:])
-    alone = swapped_with_neighbours(alone, 0.5, donors, generators()[1:])
+    alone = swapped_with_neighbours(alone, 0.5, generators()[1:], donors)
     assert torch.equal(alone.x_num[0], both.x_num[1])
     assert torch.equal(alone.x_cat[0], both.x_cat[1])
 
