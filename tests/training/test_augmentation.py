@@ -11,7 +11,7 @@ from conftest import make, numbers, people, some_rows, target
 
 from tabdl import CrossValEnsembleClassifier, CrossValEnsembleRegressor
 from tabdl.base.augmentation import find_neighbours
-from tabdl.data.neighbours import N_NEIGHBOURS, labels_of
+from tabdl.data.neighbours import labels_of
 from tabdl.data.table import Schema, Table
 from tabdl.data.validation import read_X
 from tabdl.network.contract import init_weights
@@ -125,12 +125,11 @@ def test_swapped_cells_are_those_of_the_neighbours():
         taken = getattr(noisy, name).unsqueeze(2) == offered
         kept = getattr(noisy, name) == getattr(rows, name)
         assert (taken.any(2) | kept).all()
-    # Each of the three is drawn as often, and the cells of a row draw apart.
+    # Each of the three is drawn as often, and the two numbers of a row draw apart.
     taken = noisy.x_num.unsqueeze(2) == donors.x_num[rows.neighbours.long()]
-    shares = taken[is_swapped.unsqueeze(2).expand_as(taken)].view(-1).float().mean().item()
-    assert shares == pytest.approx(1 / 3, abs=0.02)
-    both = is_swapped.all(2)
-    is_same = (taken[both].float().prod(2)).sum(1) > 0
+    of_first = taken[..., 0][is_swapped[..., 0]].float().mean(0)
+    assert of_first.tolist() == pytest.approx([1 / 3] * 3, abs=0.05)
+    is_same = taken[is_swapped.all(2)].all(2).any(1)
     assert is_same.float().mean().item() == pytest.approx(1 / 3, abs=0.1)
 
 
@@ -372,7 +371,6 @@ def test_neighbours_of_any_fit(labelled, case):
         model.fit(X, both if case in ("targets", "labels") else y)
         model.fit(X, both if case in ("targets", "labels") else y)
     assert np.isfinite(model.predict(X)).all()
-    assert N_NEIGHBOURS == 10  # as the documentation says
 
 
 def test_another_source_of_cells_is_refused():
