@@ -18,8 +18,8 @@ MOST_DONORS = 50_000
 # A rare label keeps so many donors: its rows have all their neighbours.
 _LEAST_DONORS = 10 * N_NEIGHBOURS
 _N_BINS = 10
-# Distances of so many pairs of rows are in memory at once.
-_N_PAIRS = 2**22
+# Distances of so many pairs of rows are in memory at once: 2 MiB, which stay in the caches.
+_N_PAIRS = 2**19
 
 
 def labels_of(y: Tensor, has_classes: bool) -> Tensor:
@@ -77,15 +77,17 @@ def with_neighbours(
 
 def _nearest(rows: Table, index: Tensor, donors: Tensor, device: torch.device) -> Tensor:
     """Return the numbers of the nearest donors, (n, K) int32; where these are few, repeated."""
-    n_nearest = min(N_NEIGHBOURS, max(1, len(donors) - 1))
+    n_found = min(N_NEIGHBOURS + 1, len(donors))
     to = rows.take(donors).to(device)
-    found = []
+    parts = []
     for part in index.split(max(1, _N_PAIRS // len(donors))):
         distances = _squared_distances(rows.take(part).to(device), to)
-        is_itself = (part.unsqueeze(1) == donors).to(device)
-        distances.masked_fill_(is_itself, torch.inf)
-        found.append(distances.topk(n_nearest, largest=False).indices.int().cpu())
-    return torch.cat(found)[:, torch.arange(N_NEIGHBOURS) % n_nearest]
+        parts.append(distances.topk(n_found, largest=False).indices.cpu())
+    found = torch.cat(parts)
+    # A row itself comes last, and is left out.
+    order = (donors[found] == index.unsqueeze(1)).byte().argsort(dim=1, stable=True)
+    numbers = torch.arange(N_NEIGHBOURS) % max(1, n_found - 1)
+    return found.gather(1, order[:, numbers]).int()
 
 
 def _squared_distances(rows: Table, to: Table) -> Tensor:
