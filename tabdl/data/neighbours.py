@@ -14,7 +14,7 @@ from tabdl.data.table import Table
 
 N_NEIGHBOURS = 10
 # The cost is the number of rows times this, at most, times the number of features.
-MOST_DONORS = 50_000
+MOST_DONORS = 20_000
 # A rare label keeps so many donors: its rows have all their neighbours.
 _LEAST_DONORS = 10 * N_NEIGHBOURS
 _N_BINS = 10
