@@ -15,7 +15,7 @@ from tabdl.training.stacking import StackedNetworks
 from tabdl.training.threads import Faster, Team
 
 # Multiplications of a part, forward and backward: fewer are not worth the addition of gradients.
-_PART_MACS = 60e6
+_PART_MACS = 200e6
 
 # ``(networks, rows (M, B, ...)) -> losses (M, B)``
 LossesOf = Callable[[Any, Table], Tensor]
