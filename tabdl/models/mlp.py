@@ -78,9 +78,8 @@ class TabMLP(TabularEstimator):
             for i, sizes in enumerate(pairwise(widths))
         ]
         layers = [nn.Sequential(linear, nn.ReLU(), Dropout(self.dropout)) for linear in linears]
-        return TabularNet(
-            embedding, nn.Sequential(*layers), nn.Sequential(nn.Linear(widths[-1], n_outputs))
-        )
+        head = nn.Sequential(nn.Linear(widths[-1], n_outputs))
+        return TabularNet(embedding, nn.Sequential(*layers), head, cpu_step_rows=4096)
 
 
 class TabMLPClassifier(ClassifierTask, TabMLP):

@@ -263,7 +263,7 @@ class RealMLPNet(TabularNet):
             layers += [linear, ParametricActivation(d_block, activation), Dropout(dropout)]
         is_difference = is_classification and n_outputs == 1
         head = NTKLinear(d_block, n_outputs + is_difference, full=True)
-        super().__init__(embedding, nn.Sequential(*layers), head)
+        super().__init__(embedding, nn.Sequential(*layers), head, cpu_step_rows=4096)
         self.is_difference = is_difference
         self.is_clamped = not is_classification
         for name in ("low", "high"):

@@ -80,7 +80,9 @@ class StepParts:
         # For each draw of a network, the numbers for a row.
         self.draws: list[int] | None = None
         n_parts = sum(map(len, self._blocks(n_batch)))
-        self.team = Team(n_parts if at_once and networks.can_be_copied else 1)
+        splits = part_rows is not None and at_once and networks.can_be_copied
+        # OpenMP's threads gain little in a part, and lose much beside another busy process.
+        self.team = Team(n_parts, n_threads_each=1) if splits else Team(1)
         self.copies = networks.copies(n_parts) if self.team.n_workers > 1 else []
         self.faster = Faster()
 

@@ -54,7 +54,7 @@ def test_a_batch_has_a_part_for_each_thread(monkeypatch):
 
 @pytest.mark.parametrize(
     "architecture, options",
-    [("TabM", {}), ("TabM", {"n_members": 2}), ("FTTransformer", {}), ("GMLP", {})],
+    [("TabM", {}), ("TabM", {"n_members": 2}), ("FTTransformer", {}), ("TabMLP", {}), ("GMLP", {})],
 )
 def test_parts_at_once_are_parts_in_turn(architecture, options, four_threads, monkeypatch):
     """Dropout and the sums of gradients, with a last batch and a last part that are shorter."""
@@ -63,7 +63,7 @@ def test_parts_at_once_are_parts_in_turn(architecture, options, four_threads, mo
     model = make(architecture, "Regressor", n_jobs=3, max_epochs=3, batch_size=23, **options)
     at_once = model.fit(X, y)
     predictions = at_once.predict(X)
-    monkeypatch.setattr(parts, "Team", lambda n_tasks: Team(1, n_threads_each=1))
+    monkeypatch.setattr(parts, "Team", lambda *_, **__: Team(1, n_threads_each=1))
     in_turn = make(architecture, "Regressor", **at_once.get_params()).fit(X, y)
     np.testing.assert_array_equal(predictions, in_turn.predict(X))
     assert predictions.std() > 0.01
