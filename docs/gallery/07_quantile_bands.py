@@ -66,7 +66,7 @@ from matplotlib import pyplot as plt
 
 grid = np.linspace(0, 10, 300)[:, None]
 low, high = band(grid)
-figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+figure, ax = plt.subplots(figsize=(5, 4), layout="constrained")
 ax.scatter(X_test, y_test, s=4, color="0.6", label="test rows")
 ax.fill_between(grid[:, 0], low, high, alpha=0.25, label="5 % to 95 %")
 ax.plot(grid, low - margin, color="C1", label="calibrated")

@@ -65,7 +65,7 @@ pd.Series(milliseconds, name="ms a call").round(2).to_frame()
 
 from matplotlib import pyplot as plt
 
-figure, ax = plt.subplots(figsize=(6, 2.5), layout="constrained")
+figure, ax = plt.subplots(figsize=(5, 2.5), layout="constrained")
 pd.Series(milliseconds)[::-1].plot.barh(ax=ax, xlabel="milliseconds a call")
 
 # %%
