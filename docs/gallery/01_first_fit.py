@@ -19,7 +19,8 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_sta
 
 model = TabMClassifier(random_state=0).fit(X_train, y_train)
 print(f"accuracy {model.score(X_test, y_test):.3f}")
-print(f"{model.n_iter_} epochs, the best was {model.best_epoch_}; stopped by {model.stop_reason_}")
+print(f"{model.n_iter_} epochs, the best was {model.best_epoch_}")
+print(f"stopped by {model.stop_reason_}")
 
 # %%
 # ``predict_proba`` gives a probability for each class, in the order of ``classes_``.

@@ -72,5 +72,5 @@ answers.to_frame()
 
 from matplotlib import pyplot as plt
 
-figure, ax = plt.subplots(figsize=(6, 2.5), layout="constrained")
+figure, ax = plt.subplots(figsize=(5, 2.5), layout="constrained")
 answers[::-1].plot.barh(ax=ax, xlabel="predicted rent", ylabel="")

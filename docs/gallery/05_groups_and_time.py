@@ -54,7 +54,7 @@ fitted = {
 
 from matplotlib import pyplot as plt
 
-figure, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")
+figure, ax = plt.subplots(figsize=(5, 3.5), layout="constrained")
 for position, model in enumerate(fitted.values()):
     ax.plot(position + np.linspace(-0.1, 0.1, 4), model.scores_, "o", color="C0")
     ax.hlines(np.mean(model.scores_), position - 0.25, position + 0.25, color="C1")

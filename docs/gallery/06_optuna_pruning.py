@@ -52,7 +52,7 @@ study.optimize(objective, n_trials=12)
 
 from matplotlib import pyplot as plt
 
-figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+figure, ax = plt.subplots(figsize=(5, 4), layout="constrained")
 for trial in study.trials:
     is_pruned = trial.state == optuna.trial.TrialState.PRUNED
     values = trial.intermediate_values

@@ -66,10 +66,11 @@ from matplotlib import pyplot as plt
 
 grid = np.linspace(0, 10, 300)[:, None]
 low, high = band(grid)
-figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+figure, ax = plt.subplots(figsize=(5, 4), layout="constrained")
 ax.scatter(X_test, y_test, s=4, color="0.6", label="test rows")
 ax.fill_between(grid[:, 0], low, high, alpha=0.25, label="5 % to 95 %")
 ax.plot(grid, low - margin, color="C1", label="calibrated")
 ax.plot(grid, high + margin, color="C1")
 ax.plot(grid, networks[0.5].predict(grid), color="C0", label="median")
+ax.set(xlabel="x", ylabel="y")
 ax.legend(frameon=False, loc="upper left")

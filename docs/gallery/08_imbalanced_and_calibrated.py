@@ -35,9 +35,9 @@ models = {
         scoring="average_precision", calibrate=True, **shared
     ),
 }
-probabilities = {
-    name: model.fit(X_train, y_train).predict_proba(X_test)[:, 1] for name, model in models.items()
-}
+probabilities = {}
+for name, model in models.items():
+    probabilities[name] = model.fit(X_train, y_train).predict_proba(X_test)[:, 1]
 
 # %%
 # ``balanced`` finds more positive rows at the threshold of 0.5. It pays with its log loss: its

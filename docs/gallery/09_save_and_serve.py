@@ -55,7 +55,9 @@ calls = {
     "tabdl, 400 rows": lambda: model.predict_proba(X),
     "onnxruntime, 400 rows": lambda: session.run(["predict_proba"], inputs),
 }
-milliseconds = {name: 100 * min(repeat(call, number=10, repeat=3)) for name, call in calls.items()}
+milliseconds = {}
+for name, call in calls.items():
+    milliseconds[name] = 100 * min(repeat(call, number=10, repeat=3))
 print(f"largest difference {np.abs(by_graph - model.predict_proba(X)).max():.1e}")
 pd.Series(milliseconds, name="ms a call").round(2).to_frame()
 
@@ -63,7 +65,7 @@ pd.Series(milliseconds, name="ms a call").round(2).to_frame()
 
 from matplotlib import pyplot as plt
 
-figure, ax = plt.subplots(figsize=(6, 2.5), layout="constrained")
+figure, ax = plt.subplots(figsize=(5, 2.5), layout="constrained")
 pd.Series(milliseconds)[::-1].plot.barh(ax=ax, xlabel="milliseconds a call")
 
 # %%

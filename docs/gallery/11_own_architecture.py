@@ -37,7 +37,7 @@ class Gated(TabularEstimator):
     d_block: int = param(Int(1), default=64, doc="Width of every block.")
     dropout: float = param(Float("[0, 1)"), default=0.1, doc="Dropout of every block.")
     d_embedding: int = param(Int(1), default=8, doc="Width of the vector of a category.")
-    one_hot_max_size: int = param(Int(0), default=4, doc="Features of so few values are one-hot.")
+    one_hot_max_size: int = param(Int(0), default=4, doc="Up to so many values: one-hot.")
     numeric_embedding: object = param(
         *OPTIONAL_NUMERIC_EMBEDDINGS, default="piecewise", doc="How a number becomes a vector."
     )
@@ -48,7 +48,10 @@ class Gated(TabularEstimator):
         width = self.d_block
         blocks = [
             Residual(
-                nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GLU(), Dropout(self.dropout)
+                nn.LayerNorm(width),
+                nn.Linear(width, 2 * width),
+                nn.GLU(),
+                Dropout(self.dropout),
             )
             for _ in range(self.n_blocks)
         ]
@@ -108,7 +111,7 @@ scores.round(3)
 
 from matplotlib import pyplot as plt
 
-figure, ax = plt.subplots(figsize=(6, 2.5), layout="constrained")
+figure, ax = plt.subplots(figsize=(5, 2.5), layout="constrained")
 scores.plot.barh(ax=ax, xlabel="mean score of three folds")
 ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 

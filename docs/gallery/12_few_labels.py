@@ -64,7 +64,7 @@ table.round(3)
 
 from matplotlib import pyplot as plt
 
-figure, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
+figure, ax = plt.subplots(figsize=(5, 3.8), layout="constrained")
 table.plot(ax=ax, marker="o")
 ax.set_ylabel("accuracy of 797 test rows")
 ax.set_xticks(table.index)

@@ -133,11 +133,11 @@ def tables():
             ).items()
         },
         "polars": {
-            str(dtype): pl.DataFrame({"a": pl.Series([value], dtype=dtype)})
+            f"`{dtype}`": pl.DataFrame({"a": pl.Series([value], dtype=dtype)})
             for dtype, value in POLARS.items()
         },
         "pyarrow, and pandas' ArrowDtype": {
-            str(dtype): pa.table({"a": pa.array([value], dtype)}) for dtype, value in ARROW
+            f"`{dtype}`": pa.table({"a": pa.array([value], dtype)}) for dtype, value in ARROW
         },
     }
 
