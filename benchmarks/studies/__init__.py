@@ -240,10 +240,10 @@ def changes_of(frame, base):
         standard error over the seeds) and ``seconds`` (the median ratio).
     """
     keys = ["table", "rows", "change", "seed"]
-    first = frame[frame["name"] == base].set_index(keys)
+    first = frame[frame["name"] == base]
     lines = []
     for name, group in frame[frame["name"] != base].groupby("name", sort=False):
-        both = group.set_index(keys).join(first, rsuffix="_base", how="inner")
+        both = group.merge(first, on=keys, suffixes=("", "_base")).set_index(keys)
         relative = both["error"] / both["error_base"] - 1
         tables = relative.groupby(level=["table", "rows", "change"], dropna=False)
         change, error = tables.mean(), tables.sem().fillna(0)

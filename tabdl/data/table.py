@@ -57,7 +57,8 @@ class Table:
         return self.x_num.shape[0]  # torch's len takes as long as a small operation
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "Table":
-        return Table(*[None if t is None else function(t) for t in vars(self).values()])
+        tensors: list[Any] = [None if t is None else function(t) for t in vars(self).values()]
+        return Table(*tensors)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Table":
         """Return the table on ``device``; floating columns as ``dtype`` where one is given."""

@@ -49,7 +49,8 @@ def net_outputs(
     """
     if net.training:
         net.eval()
-    device = device or next(net.parameters()).device
+    if device is None:
+        return net_outputs(net, table, precision, next(net.parameters()).device)
     is_cpu = device.type == "cpu"
     n_tasks = math.ceil(len(table) / net.cpu_chunk_rows) if is_cpu else 1
 
