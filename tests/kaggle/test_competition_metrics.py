@@ -112,3 +112,10 @@ def test_a_metric_of_a_file(tmp_path):
         path.write_text(text)
         with pytest.raises(CompetitionError, match=message):
             metric_of_file(path)
+
+
+def test_auc_leaves_out_a_class_without_a_row():
+    """As in a fold, of a class of few rows."""
+    some = CODES < 2
+    areas = [metrics.roc_auc_score(CODES[some] == c, P[some, c]) for c in (0, 1)]
+    assert score("auc", CODES[some], P[some]) == pytest.approx(np.mean(areas))
