@@ -1,7 +1,11 @@
-"""The blend of a competition's models: greedy weights, or a linear stack.
+"""The blend of a competition's models: greedy weights of an arithmetic or a geometric mean, or a
+linear stack.
 
-Both are compared on rows that their weights were not chosen on: the weights of each part of the
+They are compared on rows that their weights were not chosen on: the weights of each part of the
 rows come from the other parts.
+
+Genest, Zidek: "Combining Probability Distributions", Statistical Science 1, 1986, section 3, for
+the geometric mean of probabilities (the logarithmic pool).
 """
 
 import time
@@ -21,6 +25,7 @@ _MOST_CLASSES = 20  # of labels whose weights are searched
 _MOST_ROWS = 50_000  # to choose weights on
 _N_ROUNDS = 25  # of the greedy selection
 _FACTORS = np.geomspace(1 / 50, 50, 41)
+_LEAST = 1e-6  # probability whose logarithm is taken for that of a smaller one
 
 
 @dataclass(frozen=True)
@@ -29,16 +34,16 @@ class Blend:
 
     Attributes
     ----------
-    kind : {"greedy", "stack"}
-        The one that scores better.
+    kind : {"greedy", "geometric", "stack"}
+        The one that scores best. Only probabilities have a geometric mean.
     part_scores : dict from kind to list of float
         The score of each part of the rows, with weights that were chosen on the other parts; higher
-        is better. With class weights also "greedy, class weights" or "stack, class weights".
+        is better. With class weights also, say, "greedy, class weights".
     row_scores : dict from kind to float
         The same for all rows at once. The parts have other weights, so that their predictions may
         not compare.
     weights : dict from model to float
-        Shares of the greedy blend; of a stack, the mean absolute effect of each model.
+        Shares of the mean; of a stack, the mean absolute effect of each model.
     oof : ndarray of shape (N,) or (N, C)
         Out-of-fold predictions of all rows, NaN where a model has none; their weights were chosen
         on the same rows.
@@ -74,7 +79,7 @@ class Blend:
 def blend_models(
     models: Sequence[TrainedModel], y: np.ndarray, metric: Metric, parts: np.ndarray
 ) -> Blend:
-    """Return the better one of a greedy blend and a stack.
+    """Return the best one of greedy means and a stack.
 
     Parameters
     ----------
@@ -97,6 +102,7 @@ def blend_models(
     y_rows, parts = y[rows], parts[rows] % _N_PARTS
     kinds: dict[str, Any] = {"greedy": _Greedy}
     if len(models) > 1:
+        kinds |= {} if metric.is_regression else {"geometric": _Geometric}
         kinds["stack"] = _Stack
     honest = {name: _cross(kind, oof, y_rows, metric, parts) for name, kind in kinds.items()}
     by_part = {name: _score_parts(p, y_rows, metric, parts) for name, p in honest.items()}
@@ -164,7 +170,8 @@ def seconds_to_blend(
     except ValueError:  # of rows that lack a class
         return 0.0
     seconds = time.perf_counter() - start
-    n_scores = _N_ROUNDS * n_models * (_N_PARTS if n_models > 1 else 0)
+    n_means = 1 if classes is None else 2
+    n_scores = n_means * _N_ROUNDS * n_models * (_N_PARTS if n_models > 1 else 0)
     if metric.answer == "label" and classes is not None and len(classes) <= _MOST_CLASSES:
         n_scores += 2 * len(_FACTORS) * (len(classes) if len(classes) > 2 else 1) * _N_PARTS
     return n_scores * seconds + 1e-6 * prediction.size * n_models * _N_PARTS
@@ -219,6 +226,33 @@ class _Greedy:
         return sum(w * p for w, p in zip(self.weights, predictions, strict=True))
 
 
+class _Geometric(_Greedy):
+    """A weighted geometric mean of probabilities; weights by greedy selection.
+
+    A model that is sure of a class counts for more than in an arithmetic mean.
+    """
+
+    def fit(self, oof, y, parts):
+        def score(y, logs):
+            return float(np.mean(_score_parts(_probabilities(logs), y, self.metric, parts)))
+
+        self.weights = tabdl.greedy_weights(list(map(_logs, oof)), y, score, _N_ROUNDS)
+        return self
+
+    def predict(self, predictions):
+        return _probabilities(super().predict(map(_logs, predictions)))
+
+
+def _logs(p):
+    return np.log(np.clip(p, _LEAST, 1))
+
+
+def _probabilities(logs):
+    """Return probabilities (n, C) in proportion to the exponentials."""
+    p = np.exp(logs - logs.max(1, keepdims=True))
+    return p / p.sum(1, keepdims=True)
+
+
 class _Stack:
     """A ridge regression on values, or a logistic regression on log odds."""
 
@@ -256,7 +290,7 @@ class _Stack:
         """Return (n, models × outputs); of two classes the log odds of the second."""
         if self.metric.is_regression:
             return np.concatenate([p.reshape(len(p), -1) for p in predictions], axis=1)
-        logs = [np.log(np.clip(p, 1e-6, 1)) for p in predictions]
+        logs = list(map(_logs, predictions))
         if logs[0].shape[1] == 2:
             return np.stack([log[:, 1] - log[:, 0] for log in logs], axis=1)
         return np.concatenate(logs, axis=1)

@@ -1,4 +1,4 @@
-"""Blends: greedy against stack, weights of classes."""
+"""Blends: means against a stack, weights of classes."""
 
 import numpy as np
 import pytest
@@ -51,6 +51,31 @@ def test_of_probabilities(n_classes):
     assert blend.kind == "stack"  # the probabilities are too flat, which a mean cannot mend
     assert blend.weights["sharp"] > 0.7
     np.testing.assert_allclose(blend.test.sum(1), 1)
+
+
+def test_a_geometric_mean_keeps_what_a_sure_model_knows():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, N)
+    models = []
+    for i in range(2):  # each is sure of what it knows, and says little else
+        logs = 6.0 * np.eye(3)[y] * rng.choice([0.0, 1.0], (N, 1)) + rng.normal(size=(N, 3))
+        models.append(model(f"m{i}", softmax(logs, axis=1)))
+    metric = find_metric("logloss")
+    blend = blend_models(models, y, metric, PARTS)
+    assert set(blend.scores) == {"greedy", "geometric", "stack"}
+    assert blend.scores["geometric"] > blend.scores["greedy"] + 0.05
+    a, b = (m.oof ** blend.weights[m.name] for m in models)
+    assert blend.kind == "geometric"
+    np.testing.assert_allclose(blend.oof, a * b / (a * b).sum(1, keepdims=True))
+
+
+def test_a_probability_of_zero_spoils_no_mean():
+    y = np.arange(N) % 2
+    sure = np.stack([1.0 - y, y], axis=1)
+    sure[:20] = sure[:20, ::-1]
+    models = [model("sure", sure), model("half", np.full((N, 2), 0.5))]
+    blend = blend_models(models, y, find_metric("logloss"), PARTS)
+    assert np.isfinite(blend.oof).all() and np.isfinite(list(blend.scores.values())).all()
 
 
 def test_rows_without_a_prediction_stay_out():
