@@ -191,6 +191,7 @@ class TabularEstimator(FittedNetwork):
             mixup=self.mixup,
             swap_noise=self.swap_noise,
             batch_size=batch_size,
+            adapts_batch=self.batch_size == "auto",
             max_epochs=self.max_epochs,
             patience=patience if self.early_stopping else None,
             time_limit=self.time_limit,

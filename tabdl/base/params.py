@@ -96,7 +96,7 @@ class NetworkParams(BaseEstimator):
         default="auto",
         doc="Rows a step. 'auto', by the number of training rows: 32 up to 2,800, 64 up to 4,500, "
         "128 up to 6,400, 256 below 32,000, 512 below 200,000, else 1024 (the last three as in "
-        "2106.11959).",
+        "2106.11959). A time limit that is short may make it up to four times as large.",
     )
     clip_norm: float | None = param(
         OneOf(None),

@@ -14,6 +14,7 @@ import torch
 
 from tabdl.exceptions import NonFiniteLossError
 from tabdl.training.epoch import EpochRunner
+from tabdl.training.larger_batches import with_batches_for_time
 from tabdl.training.monitor import TrainingMonitor
 from tabdl.training.run import Loss, TrainingConfig, TrainingResult, TrainingRun
 from tabdl.training.stacking import is_faster_together
@@ -117,6 +118,7 @@ def _with_share(config, start, n_left):
 def _train_together(monitors, loss, val_loss, config, monitors_of_all):
     if _are_done(monitors):
         return
+    config = with_batches_for_time([monitor.run for monitor in monitors], loss, config)
     with EpochRunner([monitor.run for monitor in monitors], loss, config) as runner:
         alone = monitors[0].run if len(monitors) == 1 else None
         if alone is not None and alone.optimizer_state is not None:

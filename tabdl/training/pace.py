@@ -30,6 +30,9 @@ from tabdl.training.schedules import FLAT
 # Steps before a step takes its usual time: memory is taken, a CUDA device records.
 _WARM_UP_STEPS = {"cpu": 2, "cuda": 5, "mps": 3}
 _MEASURED_STEPS = 4
+# Seconds, and share of the limit, that are measured at least: a busy machine slows some steps down.
+_SHORTEST_SECONDS = 0.1
+_SHORTEST_MEASUREMENT = 0.01
 # Share of the limit after which one step is measure enough.
 _LONGEST_MEASUREMENT = 0.05
 # Share of the limit in which a constant learning rate falls to zero.
@@ -101,6 +104,14 @@ class Pace:
     def stop_reason(self) -> str:
         """Why no round follows: "max_epochs", or an empty string while one follows."""
         return "max_epochs" if self.n_done >= self.n_steps else ""
+
+
+def shortest_fit(config: TrainingConfig) -> float:
+    """Return the number of epochs before which early stopping cannot end training."""
+    if config.patience is None:
+        return config.max_epochs / 4
+    n_cooldown = n_cooldown_epochs(1, config.patience, config.max_epochs)
+    return config.patience + (n_cooldown if config.has_cooldown else 0)
 
 
 class TimedPace(Pace):
@@ -223,8 +234,13 @@ class TimedPace(Pace):
     def _has_measured(self) -> bool:
         """Return whether the steps since the warm-up say enough of how long a step takes."""
         n_measured = self.n_done - self.n_warm_up
-        is_late = self._elapsed() > _LONGEST_MEASUREMENT * self.limit
-        return n_measured >= _MEASURED_STEPS or (n_measured > 0 and is_late)
+        if n_measured <= 0:
+            return False
+        elapsed = self._elapsed()
+        least = min(_SHORTEST_SECONDS, _SHORTEST_MEASUREMENT * self.limit)
+        is_enough = elapsed - self.mark[1] >= least
+        is_late = elapsed > _LONGEST_MEASUREMENT * self.limit
+        return is_late or (n_measured >= _MEASURED_STEPS and is_enough)
 
     def _make_plan(self) -> None:
         """Choose how long a round is, and whether the schedules run by the clock from now on."""
@@ -234,7 +250,7 @@ class TimedPace(Pace):
         self.seconds_evaluation = seconds_epoch * self.n_val_epochs / 3
         n_epochs = self.limit / (seconds_epoch + self.seconds_evaluation)
         self.plan = {"seconds_step": self.seconds_step, "n_epochs": n_epochs, "turn": None}
-        self.plan["lr_factor"] = 1.0
+        self.plan |= {"lr_factor": 1.0, "batch_size": self.config.batch_size}
         if self._all_epochs_fit():
             return
         round_seconds = max(self.limit / _N_ROUNDS, _ROUND_PER_EVALUATION * self.seconds_evaluation)
@@ -244,20 +260,12 @@ class TimedPace(Pace):
             self.has_patience = False
         config = self.config
         schedules = {config.lr_schedule, config.weight_decay_schedule, config.dropout_schedule}
-        is_short = n_epochs <= self._shortest()
+        is_short = n_epochs <= shortest_fit(config)
         if is_short and config.lr_schedule in FLAT:
             self.peak = max(1.0, min(_PEAK, _HIGHEST_RATE / config.lr))
             self.plan["lr_factor"] = self.peak
         if is_short or not schedules <= FLAT or config.warmup_epochs:
             self._turn()
-
-    def _shortest(self) -> float:
-        """Return the number of epochs before which early stopping cannot end training."""
-        config = self.config
-        if config.patience is None:
-            return config.max_epochs / 4
-        n_cooldown = n_cooldown_epochs(1, config.patience, config.max_epochs)
-        return config.patience + (n_cooldown if config.has_cooldown else 0)
 
     def _all_epochs_fit(self) -> bool:
         if self.seconds_step is None:

@@ -60,6 +60,8 @@ class TrainingConfig:
         clean cells as y then. None: rows and y are those of the table.
     batch_size : int
         Rows a step; the last step of an epoch takes what is left.
+    adapts_batch : bool
+        Whether a time limit may make batches larger, see ``larger_batches.py``.
     drop_last : bool
         No step takes what is left, unless it is all.
     takes_last_best : bool
@@ -92,6 +94,7 @@ class TrainingConfig:
     patience: int | None
     time_limit: float | None
     precision: Precision
+    adapts_batch: bool = False
     clip_norm: float | None = None
     clip_value: float | None = None
     is_compiled: bool = False
@@ -179,8 +182,8 @@ class TrainingResult:
         With a time limit, what the first steps said: ``seconds_step``, the seconds of a step;
         ``n_epochs``, how many epochs fit into the limit; ``turn``, the epoch from which the clock
         led the schedules, or None where the fit went its natural way; ``lr_factor``, what the
-        learning rate grew by. None without a limit, and where the time was over before a step was
-        measured.
+        learning rate grew by; ``batch_size``. None without a limit, and where the time was over
+        before a step was measured.
     """
 
     history: list[dict] = field(default_factory=list)
