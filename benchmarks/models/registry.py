@@ -56,6 +56,8 @@ class Model:
         The module that it needs.
     evaluation_device : str or None
         Where it is evaluated, whatever device the command names.
+    weight : float
+        Its share of the time that fits share, beside those of others.
     checksum : str or None
         sha256 of the model file that it comes from; a part of a run's identity.
     """
@@ -74,6 +76,7 @@ class Model:
     presets: tuple[str, ...] = ()
     library: str = "tabdl"
     evaluation_device: str | None = None
+    weight: float = 1.0
     checksum: str | None = None
 
     def estimator(self, is_regression: bool) -> Callable[..., Any]:
@@ -183,6 +186,7 @@ MODELS: dict[str, Model] = {
         **TOKENS,
         paper=networks.paper_ft_transformer,
         presets=QUICK,
+        weight=2.0,
     ),
     "resnet": network(
         *("TabResNet", "ResNet", "#d55e00", spaces.resnet),
@@ -205,7 +209,7 @@ MODELS: dict[str, Model] = {
         own=networks.NO_TOKEN_BIAS,
         paper=networks.paper_ft_transformer_no_bias,
     ),
-    "tabm": network("TabM", "TabM", "#cc79a7", spaces.tabm, presets=("quick",)),
+    "tabm": network("TabM", "TabM", "#cc79a7", spaces.tabm, presets=("quick",), weight=2.0),
     "realmlp": network(
         *("RealMLP", "RealMLP", "#e69f00", spaces.realmlp), protocol=networks.protocol_of_realmlp
     ),
@@ -227,11 +231,13 @@ MODELS: dict[str, Model] = {
         paper={"enable_categorical": False},  # as in the paper: a column a category
         train=trees.train_xgboost,
         presets=ALL,
+        weight=0.5,
     ),
     "catboost": boosted(
         *("catboost", "CatBoost", "CatBoost", "#000000", spaces.catboost),
         train=trees.train_catboost,
         presets=QUICK,
+        weight=0.9,
         evaluation_device="cpu",
     ),
     "lightgbm": boosted(

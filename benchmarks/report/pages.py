@@ -114,8 +114,8 @@ def footnote(table, experiments):
     keys = zip(single["dataset"], single["name"], strict=True)
     single = single[np.array([key in asked for key in keys], dtype=bool)]
     cut = single[single["hit_time_limit"].fillna(False).to_numpy(bool)]
-    limits = ", ".join(f"{limit:g}" for limit in sorted(cut["time_limit"].unique()))
-    was_cut = [CUT.format(limits)] if len(cut) else []
+    limits = dict.fromkeys(f"{limit:.3g}" for limit in cut["time_limit"].agg(["min", "max"]))
+    was_cut = [CUT.format(" to ".join(limits))] if len(cut) else []
     return "\n".join([FOOTNOTE, *was_cut, *_meaning(single)])
 
 

@@ -76,6 +76,7 @@ def _lines(folder):
     identity = report["identity"]
     names = ("dataset", "model", "config", "protocol", "time_limit", "tabdl", "device", "stage")
     common = {name: identity[name] for name in names} | {"variant": identity["variant"] or ""}
+    common["time_limit"] = report.get("time_limit", identity["time_limit"])
     common["name"] = label(identity["model"], identity["config"], identity["variant"])
     common |= {"commit": report["commit"], "processor": report["machine"]["processor"]}
     if identity["stage"] == "tuning":

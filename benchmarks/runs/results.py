@@ -88,6 +88,8 @@ class Experiment:
     device : str
     time_limit : float or None
         Seconds of training.
+    shares_time : bool
+        Whether that is a mean over the fits of a command: what one leaves is the others'.
     out : str
         The results folder.
     variant : Variant, optional
@@ -104,6 +106,7 @@ class Experiment:
     out: str
     variant: Variant | None = None
     protocol: str = "plain"
+    shares_time: bool = False
 
     @property
     def name(self):
@@ -156,6 +159,7 @@ class Experiment:
             "device": self.device,
             "time_limit": self.time_limit,
             "checksums": load(self.source).checksums,
+            **({"shares_time": True} if self.shares_time else {}),
         }
 
 

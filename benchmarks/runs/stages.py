@@ -4,6 +4,7 @@ needs."""
 import importlib.util
 import shutil
 import sys
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,7 +15,7 @@ from benchmarks.runs import ensemble as ensembles, tune as tuning
 from benchmarks.tables.datasets import load
 from benchmarks.runs.display import Display
 from benchmarks.errors import HarnessError, told
-from benchmarks.runs.evaluate import evaluate as evaluate_one, folder_of
+from benchmarks.runs.evaluate import Share, evaluate as evaluate_one, folder_of
 from benchmarks.runs.executors import Executor
 from benchmarks.files import locked
 from benchmarks.models.registry import MODELS
@@ -166,7 +167,11 @@ def evaluate(plan):
 
 def evaluate_runs(plan, tasks):
     """Fit (experiment, seed), each of a list."""
-    named = [(f"{_name(e)} seed {seed}", e, partial(evaluate_one, e, seed)) for e, seed in tasks]
+    tasks = sorted(tasks, key=lambda task: _weight(task[0]))  # what the quick ones leave
+    named = [
+        (f"{_name(e)} seed {seed}", e, partial(evaluate_one, e, seed, share))
+        for (e, seed), share in zip(tasks, _shares(tasks, plan.executor.workers), strict=True)
+    ]
     for i, report, error in run_all(plan, named):
         experiment, seed = tasks[i]
         if error is not None:
@@ -176,6 +181,22 @@ def evaluate_runs(plan, tasks):
         cut = " (cut)" if report["hit_time_limit"] else ""
         note = "found" if report["was_there"] else f"{report['seconds']['fit']:.1f} s"
         plan.display.say(f"{_name(experiment)} seed {seed}: {score:.4f}{cut}, {note}")
+
+
+def _weight(experiment):
+    """Return the weight of an experiment among those that share their time; 0 for others."""
+    return MODELS[experiment.model].weight if experiment.shares_time else 0
+
+
+def _shares(tasks, n_workers):
+    """Return the share of time of each task; None where it has its own time limit."""
+    total = sum(e.time_limit for e, _ in tasks if e.shares_time)
+    weights = [_weight(e) for e, _ in tasks]
+    end = time.time() + total / n_workers
+    return [
+        Share(end, min(1.0, n_workers * weight / sum(weights[i:]))) if weight else None
+        for i, weight in enumerate(weights)
+    ]
 
 
 def ensemble(plan):

@@ -119,6 +119,24 @@ def test_smoke_preset_runs_every_stage(tmp_path, capsys):
     assert capsys.readouterr().out.count("found") == 20
 
 
+def test_what_a_fit_leaves_of_its_time_is_the_others(tmp_path, capsys):
+    asked = ["evaluate", "--datasets", "smoke_housing", "--models", "lightgbm", "xgboost"]
+    run_here(asked, tmp_path)
+    assert "2 tasks, at most 2 min of training" in capsys.readouterr().out.replace("\n", " ")
+    reports = {
+        model: read(tmp_path / "smoke_housing" / f"{model}-default" / "evaluation" / "0")
+        for model in ("lightgbm", "xgboost")
+    }
+    limits = {model: report["time_limit"] for model, report in reports.items()}
+    assert limits["xgboost"] == pytest.approx(0.9 * 90 / 3, abs=1)  # the first, of half the weight
+    assert limits["lightgbm"] > 2 * limits["xgboost"] + 10
+    assert all(report["identity"]["shares_time"] for report in reports.values())
+    table = collect(tmp_path).set_index("model")["time_limit"]
+    assert table.to_dict() == pytest.approx(limits)
+    assert run.main([*asked, "--time-limit", "45", "--out", str(tmp_path), "--device", "cpu"]) == 1
+    assert "shares_time is True there" in capsys.readouterr().err.replace("\n", " ")
+
+
 def test_what_a_report_says(tmp_path):
     result = evaluate(experiment(tmp_path, source=Source("smoke_adult")), 3)
     held = read(tmp_path / "smoke_adult" / "xgboost-default" / "evaluation" / "3")
