@@ -16,7 +16,7 @@ from benchmarks.errors import HarnessError
 from benchmarks.files import locked, writable_folder
 from benchmarks.report.table import markdown
 from benchmarks.speed import folds, memory, networks, opponents, scaling
-from benchmarks.speed.cases import NETWORKS, table
+from benchmarks.speed.cases import NETWORKS, PACKAGED, table
 from benchmarks.speed.report import table_of, write_report
 from benchmarks.speed.results import DEVICES, Results, describe_run
 from tabdl.training.devices import choose_device, is_device
@@ -46,7 +46,8 @@ def arguments(argv=None):
     add, axes = parser.add_argument, list(scaling.AXES)
     help = "default: all but folds; others on a CPU only"
     add("--parts", nargs="+", choices=[*PARTS, REPORT], help=help)
-    add("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    help = f"default: those with a package, {', '.join(PACKAGED)}"
+    add("--networks", nargs="+", default=PACKAGED, choices=list(NETWORKS), help=help)
     add("--device", default="cpu", type=_device, help="cpu, cuda, cuda:1")
     add("--rows", type=int, default=16_000, help="training rows of networks, others and memory")
     help = "others and scaling take the first (default 256; GPU: 256 4096)"

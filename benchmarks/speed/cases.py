@@ -1,6 +1,7 @@
 """What is timed: the table, the networks, and the plain loop around the authors' package that they
-are set against."""
+are set against. Of networks without such a package it goes around tabdl's own module."""
 
+import copy
 import importlib.util
 import time
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Timed:
     numeric_embedding : object
         As in the paper; TabM's as its authors' package does.
     packages : tuple of str
-        The authors' packages with the network.
+        The authors' packages with the network; none: there is no package.
     """
 
     sizes: dict
@@ -42,9 +43,15 @@ NETWORKS = {
     "tabm": Timed(
         {"d_block": 512}, PiecewiseLinear(bins="quantile"), ("tabm", "rtdl_num_embeddings")
     ),
+    "snn": Timed({}, None, ()),
+    "dcn_v2": Timed({}, None, ()),
+    "autoint": Timed({}, "linear", ()),
+    "node": Timed({}, None, ()),
+    "tabnet": Timed({}, None, ()),
 }
 """By their names in :data:`benchmarks.models.registry.MODELS`."""
 AUTHORS_BATCH = 4000  # in which the authors predict
+PACKAGED = tuple(name for name, network in NETWORKS.items() if network.packages)
 PRECISIONS = ("auto", "float32")
 PLAIN = "plain"
 
@@ -98,7 +105,9 @@ class Case:
         return MODELS[self.network].regressor(**common | parameters)
 
     def reference(self):
-        """Return the network of the same sizes from the authors' package."""
+        """Return the network of the same sizes from the authors' package, or tabdl's module."""
+        if self.network not in PACKAGED:
+            return OwnReference(self.estimator(max_epochs=1).fit(*self.table()).module_)
         if self.network == "tabm":
             return self._tabm_reference()
         import rtdl_revisiting_models as rtdl
@@ -154,6 +163,17 @@ def encoded(X, y, n_num):
         [X.iloc[:, j].cat.codes.to_numpy() for j in range(n_num, X.shape[1])]
     ).astype(np.int64)
     return X.iloc[:, :n_num].to_numpy(), codes, ((y - y.mean()) / y.std()).astype(np.float32)
+
+
+class OwnReference(torch.nn.Module):
+    """The module of a fitted estimator, for a loop of others."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = copy.deepcopy(module)
+
+    def forward(self, x_cont, x_cat):
+        return self.module(x_cont, x_cat)[:, 0, :1]  # in training TabNet has its entropy behind
 
 
 class PlainLoop:

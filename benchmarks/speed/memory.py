@@ -17,6 +17,7 @@ from benchmarks.models.registry import MODELS
 from benchmarks.runs.peak_memory import peak_bytes, start_of_peak
 from benchmarks.speed.cases import (
     NETWORKS,
+    PACKAGED,
     PLAIN,
     PRECISIONS,
     Case,
@@ -30,7 +31,7 @@ from benchmarks.speed.opponents import COMMON, OPPONENTS, is_installed, train_va
 ROOT = Path(__file__).parent.parent.parent
 N_COLUMNS = 90
 # The networks that take numbers as they are.
-SMALL_NETWORKS = [name for name, network in NETWORKS.items() if network.numeric_embedding is None]
+SMALL_NETWORKS = [name for name in PACKAGED if NETWORKS[name].numeric_embedding is None]
 SMALL = {"n_blocks": 1, "d_block": 64, "numeric_embedding": None}
 SMALL |= {"batch_size": 4096, "max_epochs": 1, "random_state": 0}
 

@@ -16,7 +16,7 @@ from importlib import metadata
 
 import torch
 
-from benchmarks.speed.cases import NETWORKS, PRECISIONS, Case, encoded, timed
+from benchmarks.speed.cases import NETWORKS, PACKAGED, PRECISIONS, Case, encoded, timed
 
 INCLUDED = """
 - pytabkit includes its quantile transform, two encodings of the categories, and a checkpoint on
@@ -159,9 +159,7 @@ def _quiet():
 
 
 OPPONENTS = {"pytabkit": fit_pytabkit, "deeptab": fit_deeptab, "skorch": fit_skorch}
-COMMON = tuple(
-    name for name, timed_network in NETWORKS.items() if "tabm" not in timed_network.packages
-)
+COMMON = tuple(name for name in PACKAGED if "tabm" not in NETWORKS[name].packages)
 """The networks that all of them have."""
 
 
