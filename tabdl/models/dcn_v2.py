@@ -113,7 +113,7 @@ class DCNv2(TabularEstimator):
             hidden_dropout=self.hidden_dropout,
         )
         head = nn.Sequential(nn.Linear(2 * self.d_block, n_outputs))
-        return decay_all(TabularNet(embedding, backbone, head))
+        return decay_all(TabularNet(embedding, backbone, head, cpu_step_rows=4096))
 
 
 class DCNv2Classifier(ClassifierTask, DCNv2):

@@ -218,7 +218,7 @@ class NODE(TabularEstimator):
             depth=self.depth,
             d_tree=max(self.d_tree, n_outputs),
         )
-        return NODENet(embedding, backbone, nn.Identity())
+        return NODENet(embedding, backbone, nn.Identity(), cpu_step_rows=4096)
 
 
 class NODEClassifier(ClassifierTask, NODE):

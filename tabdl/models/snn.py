@@ -103,7 +103,7 @@ class SNN(TabularEstimator):
             nn.Sequential(linear, nn.SELU(), AlphaDropout(self.dropout)) for linear in linears
         ]
         head = nn.Sequential(NormalLinear(widths[-1], n_outputs))
-        return decay_all(TabularNet(embedding, nn.Sequential(*layers), head))
+        return decay_all(TabularNet(embedding, nn.Sequential(*layers), head, cpu_step_rows=4096))
 
 
 class SNNClassifier(ClassifierTask, SNN):

@@ -54,7 +54,10 @@ def test_a_batch_has_a_part_for_each_thread(monkeypatch):
 
 @pytest.mark.parametrize(
     "architecture, options",
-    [("TabM", {}), ("TabM", {"n_members": 2}), ("FTTransformer", {}), ("TabMLP", {}), ("GMLP", {})],
+    [
+        *(("TabM", {}), ("TabM", {"n_members": 2}), ("FTTransformer", {}), ("TabMLP", {})),
+        *(("GMLP", {}), ("SNN", {"dropout": 0.3}), ("DCNv2", {}), ("NODE", {})),
+    ],
 )
 def test_parts_at_once_are_parts_in_turn(architecture, options, four_threads, monkeypatch):
     """Dropout and the sums of gradients, with a last batch and a last part that are shorter."""
