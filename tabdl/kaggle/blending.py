@@ -88,15 +88,17 @@ def blend_models(
         Codes of classes, or values on the scale of the file.
     metric : Metric
     parts : int ndarray of shape (N,)
-        The fold of each row; rows of one fold stay together.
+        The fold of each row; rows of one fold stay together. No weights are chosen on the rows of
+        negative ones.
 
     Raises
     ------
     ValueError
         When no model has a score.
     """
-    covered = np.flatnonzero(np.all([rows_with_oof(model.oof) for model in models], axis=0))
-    rows = _some(covered)
+    has_oof = np.all([rows_with_oof(model.oof) for model in models], axis=0)
+    covered = np.flatnonzero(has_oof)
+    rows = _some(np.flatnonzero(has_oof & (parts >= 0)))
     oof = [model.oof[rows] for model in models]
     test = [model.test for model in models]
     y_rows, parts = y[rows], parts[rows] % _N_PARTS

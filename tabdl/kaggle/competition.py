@@ -338,6 +338,18 @@ class Competition:
 
     # --- the end
 
+    def _parts(self) -> np.ndarray:
+        """Return the fold of each row, (N,), and -1 where it says little of the rows to come.
+
+        Where folds follow time, the models of the first half have seen few rows, and are far from
+        what comes.
+        """
+        parts = np.full(self.tables.n_rows, -1)
+        first = 0 if self.tables.time is None else len(self.folds) // 2
+        for number, (_, test) in enumerate(self.folds[first:]):
+            parts[test] = number
+        return parts
+
     def blend(self, models: Sequence[str] | None = None) -> Blend:
         """Return the blend of the models that were trained on every fold.
 
@@ -358,11 +370,8 @@ class Competition:
         """
         chosen = self.usable(models)
         try:
-            parts = np.zeros(self.tables.n_rows, dtype=int)
-            for number, (_, test) in enumerate(self.folds):
-                parts[test] = number
             y = self.tables.y[: self.tables.n_rows]
-            self._blend = blend_models(chosen, y, self.metric, parts)
+            self._blend = blend_models(chosen, y, self.metric, self._parts())
         except (ValueError, ArithmeticError) as error:
             raise CompetitionError(
                 f"The blend failed: {error} The predictions of each model are kept in "

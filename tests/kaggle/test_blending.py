@@ -87,6 +87,15 @@ def test_rows_without_a_prediction_stay_out():
     assert np.isnan(blend.oof[:50]).all() and np.isfinite(blend.oof[50:]).all()
 
 
+def test_rows_of_a_negative_part_choose_no_weights():
+    wrong = noisy(0.1, 1)
+    wrong[:200] = -VALUES[:200]
+    parts = np.where(np.arange(N) < 200, -1, PARTS)
+    models = [model("a", wrong), model("b", noisy(0.4, 2))]
+    blend = blend_models(models, VALUES, find_metric("mae"), parts)
+    assert blend.weights["a"] > 0.9 and np.isfinite(blend.oof[:200]).all()
+
+
 def test_one_model_is_itself():
     oof = noisy(0.1, 1)
     blend = blend_models([model("a", oof)], VALUES, find_metric("rmse"), PARTS)

@@ -73,6 +73,12 @@ def test_with_a_time_the_latest_fold_predicts(tmp_path):
     [model] = competition.trained()
     assert len(model.folds) == 3
     np.testing.assert_array_equal(model.test, model.folds[-1].test)
+    blend = competition.blend()
+    later = np.concatenate([test for _, test in competition.folds[1:]])
+    assert len(blend.part_scores["greedy"]) == 2, "the first of three folds has no say"
+    expected = competition.metric.score(train["y"].to_numpy()[later], blend.oof[later])
+    assert blend.row_scores["greedy"] == pytest.approx(expected)
+    assert np.isfinite(blend.oof[competition.folds[0][1]]).all()
     assert abs(model.test - model.folds[0].test).min() > 1
     competition.train(["neighbors"], model_file=models, time_limit=None, refit=True)
     [model] = competition.trained()
