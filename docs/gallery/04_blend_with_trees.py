@@ -40,9 +40,12 @@ errors["blend"] = root_mean_squared_error(y_test, blend.predict(X_test))
 pd.DataFrame({"weight": blend.weights_, "test RMSE": errors}).round(3)
 
 # %%
-# Left: the weights. Right: the score of the out-of-fold predictions after each round of the
+# Above: the weights. Below: the score of the out-of-fold predictions after each round of the
 # selection.
+
+from matplotlib import pyplot as plt
 
 from tabdl.inspection import EnsembleDisplay
 
-display = EnsembleDisplay.from_estimator(blend)
+figure, axes = plt.subplots(2, 1, figsize=(5, 5), layout="constrained")
+display = EnsembleDisplay.from_estimator(blend, ax=axes)

@@ -93,7 +93,7 @@ class HistoryDisplay:
         """
         has_score = any(record["val_score"] is not None for record in self.histories[0])
         panels = ["loss", *(["val_score"] if has_score else []), "lr"]
-        axes = new_axes(ax, "HistoryDisplay", (len(panels), 1), (7, 2.4 * len(panels)))
+        axes = new_axes(ax, "HistoryDisplay", (len(panels), 1), (6, 2.2 * len(panels)))
         for panel, axis in zip(panels, axes, strict=True):
             if panel == "loss":
                 self._draw(axis, "train_loss", "training", GREY)
@@ -230,7 +230,7 @@ class ImportanceDisplay:
         """
         values = self.importances.values
         chosen = np.argsort(-values, kind="stable")[:max_columns][::-1]
-        [ax] = new_axes(ax, "ImportanceDisplay", size=(7, 1.2 + 0.28 * len(chosen)))
+        [ax] = new_axes(ax, "ImportanceDisplay", size=(6, 1.2 + 0.28 * len(chosen)))
         colors = [BLUE if value >= 0 else ORANGE for value in values[chosen]]
         self.bars_ = ax.barh(np.arange(len(chosen)), values[chosen], color=colors)
         ax.set_yticks(
