@@ -67,6 +67,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "tabdl"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = "_static/search.js"
 html_context = {"default_mode": "auto"}
 html_favicon = "_static/favicon.svg"
 html_show_sourcelink = False
