@@ -614,8 +614,8 @@ class CrossValEnsembleClassifier(EnsembleClassifierMixin, CrossValEnsemble):
     >>> from sklearn.datasets import load_iris
     >>> from tabdl import CrossValEnsembleClassifier, TabMLPClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = CrossValEnsembleClassifier(TabMLPClassifier(max_epochs=20), cv=3, random_state=0)
-    >>> model = model.fit(X, y)
+    >>> network = TabMLPClassifier(max_epochs=20)
+    >>> model = CrossValEnsembleClassifier(network, cv=3, random_state=0).fit(X, y)
     >>> model.oof_prediction_.shape, len(model.estimators_)
     ((150, 3), 3)
     """
@@ -639,8 +639,8 @@ class CrossValEnsembleRegressor(EnsembleRegressorMixin, CrossValEnsemble):
     >>> from sklearn.datasets import load_diabetes
     >>> from tabdl import CrossValEnsembleRegressor, TabMLPRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> model = CrossValEnsembleRegressor(TabMLPRegressor(max_epochs=20), cv=3, random_state=0)
-    >>> model = model.fit(X, y)
+    >>> network = TabMLPRegressor(max_epochs=20)
+    >>> model = CrossValEnsembleRegressor(network, cv=3, random_state=0).fit(X, y)
     >>> model.oof_prediction_.shape, len(model.scores_)
     ((442,), 3)
     """

@@ -304,7 +304,8 @@ class DistilledClassifier(EnsembleClassifierMixin, Distilled):
     >>> from tabdl import DistilledClassifier, TabMLPClassifier
     >>> X, y = load_iris(return_X_y=True)
     >>> student = TabMLPClassifier(max_epochs=20, random_state=0)
-    >>> model = DistilledClassifier(student, RandomForestClassifier(random_state=0), random_state=0)
+    >>> teacher = RandomForestClassifier(random_state=0)
+    >>> model = DistilledClassifier(student, teacher, random_state=0)
     >>> model.fit(X, y).predict_proba(X).shape, model.estimator_.n_iter_ > 0
     ((150, 3), True)
     """
@@ -335,7 +336,8 @@ class DistilledRegressor(EnsembleRegressorMixin, Distilled):
     >>> from tabdl import DistilledRegressor, TabMLPRegressor
     >>> X, y = load_diabetes(return_X_y=True)
     >>> student = TabMLPRegressor(max_epochs=20, random_state=0)
-    >>> model = DistilledRegressor(student, RandomForestRegressor(random_state=0), random_state=0)
+    >>> teacher = RandomForestRegressor(random_state=0)
+    >>> model = DistilledRegressor(student, teacher, random_state=0)
     >>> model.fit(X, y).predict(X).shape
     (442,)
     """

@@ -65,7 +65,9 @@ def pretrain(estimator: Estimator, X: Any, *, sample_weight: Any = None) -> Esti
     ...     pretrain="mask", pretrain_epochs=2, max_epochs=2, random_state=0
     ... )
     >>> model = tabdl.pretrain(model, X)
-    >>> first, second = [clone(model).set_params(random_state=i).fit(X, y) for i in range(2)]
+    >>> first, second = [
+    ...     clone(model).set_params(random_state=i).fit(X, y) for i in range(2)
+    ... ]
     """
     start = time.perf_counter()
     _check(estimator)

@@ -83,7 +83,9 @@ def attention_importances(estimator: Any, X: Any) -> Importances:
     >>> from tabdl import FTTransformerClassifier
     >>> from tabdl.inspection import attention_importances
     >>> X, y = load_iris(return_X_y=True, as_frame=True)
-    >>> model = FTTransformerClassifier(n_blocks=1, d_block=32, max_epochs=5, random_state=0)
+    >>> model = FTTransformerClassifier(
+    ...     n_blocks=1, d_block=32, max_epochs=5, random_state=0
+    ... )
     >>> found = attention_importances(model.fit(X, y), X)
     >>> found.names[0], found.values.shape, found.by_row.shape
     ('sepal length (cm)', (4,), (150, 4))

@@ -40,7 +40,8 @@ class ImportanceGetter:
     >>> from tabdl.inspection import ImportanceGetter
     >>> X, y = load_iris(return_X_y=True, as_frame=True)
     >>> model = TabMLPClassifier(d_block=32, max_epochs=5, random_state=0)
-    >>> selector = SelectFromModel(model, importance_getter=ImportanceGetter(X), max_features=2)
+    >>> getter = ImportanceGetter(X)
+    >>> selector = SelectFromModel(model, importance_getter=getter, max_features=2)
     >>> selector.fit(X, y).transform(X).shape
     (150, 2)
     """

@@ -491,7 +491,9 @@ class FTTransformerClassifier(ClassifierTask, FTTransformer):
     >>> from sklearn.datasets import load_iris
     >>> from tabdl import FTTransformerClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = FTTransformerClassifier(n_blocks=1, d_block=32, max_epochs=20, random_state=0)
+    >>> model = FTTransformerClassifier(
+    ...     n_blocks=1, d_block=32, max_epochs=20, random_state=0
+    ... )
     >>> model = model.fit(X, y)
     >>> model.predict_proba(X).shape
     (150, 3)
@@ -524,7 +526,9 @@ class FTTransformerRegressor(RegressorTask, FTTransformer):
     >>> from sklearn.datasets import load_diabetes
     >>> from tabdl import FTTransformerRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> model = FTTransformerRegressor(n_blocks=1, d_block=32, max_epochs=20, random_state=0)
+    >>> model = FTTransformerRegressor(
+    ...     n_blocks=1, d_block=32, max_epochs=20, random_state=0
+    ... )
     >>> model = model.fit(X, y)
     >>> model.predict(X).shape
     (442,)

@@ -228,7 +228,8 @@ class GMLPClassifier(ClassifierTask, GMLP):
     >>> from sklearn.datasets import load_iris
     >>> from tabdl import GMLPClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = GMLPClassifier(n_blocks=1, d_block=32, max_epochs=20, random_state=0).fit(X, y)
+    >>> model = GMLPClassifier(n_blocks=1, d_block=32, max_epochs=20, random_state=0)
+    >>> model = model.fit(X, y)
     >>> model.predict_proba(X).shape
     (150, 3)
     """
@@ -258,7 +259,8 @@ class GMLPRegressor(RegressorTask, GMLP):
     >>> from sklearn.datasets import load_diabetes
     >>> from tabdl import GMLPRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> model = GMLPRegressor(n_blocks=1, d_block=32, max_epochs=20, random_state=0).fit(X, y)
+    >>> model = GMLPRegressor(n_blocks=1, d_block=32, max_epochs=20, random_state=0)
+    >>> model = model.fit(X, y)
     >>> model.predict(X).shape
     (442,)
     """

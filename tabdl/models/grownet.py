@@ -435,7 +435,8 @@ class GrowNetRegressor(RegressorTask, GrowNet):
     >>> from sklearn.datasets import load_diabetes
     >>> from tabdl import GrowNetRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> GrowNetRegressor(d_block=32, max_epochs=5, random_state=0).fit(X, y).predict(X).shape
+    >>> model = GrowNetRegressor(d_block=32, max_epochs=5, random_state=0)
+    >>> model.fit(X, y).predict(X).shape
     (442,)
     """
 

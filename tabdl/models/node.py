@@ -275,6 +275,7 @@ class NODERegressor(RegressorTask, NODE):
     >>> from sklearn.datasets import load_diabetes
     >>> from tabdl import NODERegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> NODERegressor(d_block=64, max_epochs=20, random_state=0).fit(X, y).predict(X).shape
+    >>> model = NODERegressor(d_block=64, max_epochs=20, random_state=0)
+    >>> model.fit(X, y).predict(X).shape
     (442,)
     """

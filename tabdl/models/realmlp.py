@@ -500,7 +500,8 @@ class RealMLPRegressor(RegressorTask, RealMLP):
     >>> from sklearn.datasets import load_diabetes
     >>> from tabdl import RealMLPRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> RealMLPRegressor(d_block=64, max_epochs=20, random_state=0).fit(X, y).predict(X).shape
+    >>> model = RealMLPRegressor(d_block=64, max_epochs=20, random_state=0)
+    >>> model.fit(X, y).predict(X).shape
     (442,)
     """
 

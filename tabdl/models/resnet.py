@@ -142,7 +142,8 @@ class TabResNetClassifier(ClassifierTask, TabResNet):
     >>> from sklearn.datasets import load_iris
     >>> from tabdl import TabResNetClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> TabResNetClassifier(max_epochs=20, random_state=0).fit(X, y).predict_proba(X).shape
+    >>> model = TabResNetClassifier(max_epochs=20, random_state=0)
+    >>> model.fit(X, y).predict_proba(X).shape
     (150, 3)
     """
 

@@ -284,7 +284,8 @@ class TabMClassifier(ClassifierTask, TabM):
     >>> from sklearn.datasets import load_iris
     >>> from tabdl import TabMClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> TabMClassifier(d_block=64, max_epochs=20, random_state=0).fit(X, y).predict_proba(X).shape
+    >>> model = TabMClassifier(d_block=64, max_epochs=20, random_state=0)
+    >>> model.fit(X, y).predict_proba(X).shape
     (150, 3)
     """
 
@@ -315,6 +316,7 @@ class TabMRegressor(RegressorTask, TabM):
     >>> from sklearn.datasets import load_diabetes
     >>> from tabdl import TabMRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> TabMRegressor(d_block=64, max_epochs=20, random_state=0).fit(X, y).predict(X).shape
+    >>> model = TabMRegressor(d_block=64, max_epochs=20, random_state=0)
+    >>> model.fit(X, y).predict(X).shape
     (442,)
     """
