@@ -165,7 +165,7 @@ def draw(entries, out, kind):
     """Draw a figure for each axis: training beside prediction, a colour a network, the plain loop
     dashed; yield the links to them."""
     for axis in dict.fromkeys(entry["axis"] for entry in entries if entry["points"]):
-        figure, panels = new_axes(1, 2, 9, 4.2)
+        figure, panels = new_axes(1, 2, 9, 4.6)
         for panel, what in zip(panels[0], ("train", "predict"), strict=True):
             for entry in (entry for entry in entries if entry["axis"] == axis):
                 _draw_network(panel, entry, what)
@@ -173,7 +173,8 @@ def draw(entries, out, kind):
             panel.set(xscale="log", yscale="log", title=f"{title}, {DEVICES[kind]}")
             panel.set(xlabel=axis.replace("_", " "), ylabel="rows per second")
             panel.grid(alpha=0.3)
-        panels[0, 0].legend(fontsize=7, frameon=False)
+        how = {"loc": "outside lower center", "ncols": 3, "frameon": False, "fontsize": 8}
+        figure.legend(*panels[0, 0].get_legend_handles_labels(), **how)
         path = Path(out) / f"speed_{kind}_{axis}.png"
         save(figure, path)
         yield f"![rows per second over {axis}]({path.name})"
