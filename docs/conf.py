@@ -1,6 +1,7 @@
 """How Sphinx builds the site: ``python -m sphinx -W docs build/site`` needs no network."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -67,7 +68,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "tabdl"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_search_scorer = "_static/search.js"
+html_search_scorer = str(HERE / "_static" / "search.js")
 html_context = {"default_mode": "auto"}
 html_favicon = "_static/favicon.svg"
 html_show_sourcelink = False
@@ -90,11 +91,12 @@ html_sidebars = {page: [] for page in PAGES_ALONE}
 def copy_reports(app):
     """Copy the generated reports, so that their links to each other stay right.
 
-    A figure and its deviation stay on one line.
+    A figure and its deviation stay on one line, and of a commit 12 characters are shown.
     """
     shutil.copytree(HERE.parent / "benchmarks" / "reports", REPORTS, dirs_exist_ok=True)
     for path in REPORTS.rglob("*.md"):
-        path.write_text(path.read_text().replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"))
+        text = path.read_text().replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+        path.write_text(re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28}\b", r"\1", text))
 
 
 def skip_scikit_learn(app, what, name, obj, skip, options):
