@@ -71,15 +71,21 @@ def scores(table):
     datasets = list(runs["dataset"].unique())
     n_rows = runs.groupby("dataset")["name"].nunique().max()
     figure, axes = new_axes(1, len(datasets), 5.5 * len(datasets), 1.6 + 0.42 * n_rows)
-    handles = {}
     for axis, dataset in zip(axes[0], datasets, strict=True):
         _scores(axis, dataset, runs[runs["dataset"] == dataset])
         axis.set(title=dataset, xlabel=f"test score ({_label(dataset)}; right is better)")
+    _legend_below(figure, axes)
+    return figure
+
+
+def _legend_below(figure, axes):
+    """Name what the axes show, each name once, where it covers nothing."""
+    handles = {}
+    for axis in axes.flat:
         lines, labels = axis.get_legend_handles_labels()
         handles |= dict(zip(labels, lines, strict=True))
     how = {"loc": "outside lower center", "ncols": 4, "frameon": False, "fontsize": 8}
     figure.legend(handles.values(), handles.keys(), **how)
-    return figure
 
 
 STAGES = {
@@ -117,7 +123,7 @@ def time(table):
     if single.empty:
         return None
     datasets = list(single["dataset"].unique())
-    figure, axes = new_axes(1, len(datasets), 5 * len(datasets), 3.8)
+    figure, axes = new_axes(1, len(datasets), 5 * len(datasets), 4.2)
     for axis, dataset in zip(axes[0], datasets, strict=True):
         fits = single[single["dataset"] == dataset]
         for (name, model, config), group in fits.groupby(["name", "model", "config"]):
@@ -129,7 +135,7 @@ def time(table):
         axis.set_xlabel("seconds of a fit (median)")
         _log_ticks(axis.xaxis)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7, frameon=False)
+    _legend_below(figure, axes)
     return figure
 
 
