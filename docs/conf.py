@@ -72,6 +72,7 @@ html_search_scorer = str(HERE / "_static" / "search.js")
 html_context = {"default_mode": "auto"}
 html_favicon = "_static/favicon.svg"
 html_show_sourcelink = False
+html_domain_indices = False  # one module has an entry
 html_copy_source = False
 html_theme_options = {
     "logo": {"text": "tabdl"},
