@@ -107,8 +107,8 @@ temperature_ : float, or ndarray of shape (C,)
 
         Returns
         -------
-        ndarray of shape (N,), of the type of ``classes_``; with several labels a row, 0 or 1 for
-        each, (N, C)
+        ndarray of shape (N,) or (N, C)
+            Of the type of ``classes_``; with several labels a row (N, C), 0 or 1 for each.
 
         Raises
         ------
@@ -130,8 +130,8 @@ temperature_ : float, or ndarray of shape (C,)
 
         Returns
         -------
-        float64 ndarray of shape (N, C), in the order of ``classes_``; with several labels a row, of
-        each label
+        float64 ndarray of shape (N, C)
+            In the order of ``classes_``; with several labels a row, of each label.
 
         Raises
         ------

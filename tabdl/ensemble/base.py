@@ -263,8 +263,8 @@ class EnsembleClassifierMixin(ClassifierMixin, BaseEnsemble):
 
         Returns
         -------
-        float64 ndarray of shape (N, C), in the order of ``classes_``; minus infinity for
-        probability 0
+        float64 ndarray of shape (N, C)
+            In the order of ``classes_``; minus infinity for probability 0.
         """
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))

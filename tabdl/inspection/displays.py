@@ -304,7 +304,8 @@ class EnsembleDisplay:
         >>> from tabdl import GreedyEnsembleClassifier, TabMLPClassifier
         >>> from tabdl.inspection import EnsembleDisplay
         >>> X, y = load_iris(return_X_y=True)
-        >>> members = [TabMLPClassifier(d_block=32, max_epochs=2), LogisticRegression(C=0.1)]
+        >>> network = TabMLPClassifier(d_block=32, max_epochs=2)
+        >>> members = [network, LogisticRegression(C=0.1)]
         >>> blend = GreedyEnsembleClassifier(members, cv=2, random_state=0).fit(X, y)
         >>> len(EnsembleDisplay.from_estimator(blend).ax_)
         2
