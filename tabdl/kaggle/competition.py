@@ -221,7 +221,7 @@ class Competition:
             Minutes, of ``time_limit``, to search parameters in.
         features : int
             At most so many features of two columns are added to each fold, see
-            :class:`tabdl.preprocessing.InteractionFeatures`. Its training rows choose them.
+            :class:`~tabdl.preprocessing.InteractionFeatures`. Its training rows choose them.
         refit : bool
             Whether each model that has all its folds is trained on all rows, too, as many epochs or
             trees as the median fold kept. For the test rows it counts as one more fold. No
