@@ -25,6 +25,7 @@ _MOST_CLASSES = 20  # of labels whose weights are searched
 _MOST_ROWS = 50_000  # to choose weights on
 _N_ROUNDS = 25  # of the greedy selection
 _FACTORS = np.geomspace(1 / 50, 50, 41)
+_WEIGHTED = ", class weights"
 _LEAST = 1e-6  # probability whose logarithm is taken for that of a smaller one
 
 
@@ -68,7 +69,7 @@ class Blend:
     @property
     def used(self) -> str:
         """The kind, with or without class weights, of the predictions."""
-        return self.kind if self.class_weights is None else f"{self.kind}, class weights"
+        return self.kind if self.class_weights is None else f"{self.kind}{_WEIGHTED}"
 
     @property
     def score(self) -> float:
@@ -106,23 +107,21 @@ def blend_models(
     if len(models) > 1:
         kinds |= {} if metric.is_regression else {"geometric": _Geometric}
         kinds["stack"] = _Stack
-    honest = {name: _cross(kind, oof, y_rows, metric, parts) for name, kind in kinds.items()}
-    by_part = {name: _score_parts(p, y_rows, metric, parts) for name, p in honest.items()}
-    best = max(by_part, key=lambda name: np.mean(by_part[name]))  # of equals the first: greedy
-    final = kinds[best](metric).fit(oof, y_rows, parts)
-    class_weights = None
+    honest = {
+        name: (_cross(kind, oof, y_rows, metric, parts), None) for name, kind in kinds.items()
+    }
     if metric.answer == "label":
-        class_weights, weighted = _class_weights(honest[best], y_rows, metric, parts)
-        if class_weights is not None:
-            name = f"{best}, class weights"
-            honest[name] = weighted
-            by_part[name] = _score_parts(weighted, y_rows, metric, parts)
-    by_row = {name: metric.score(y_rows, p) for name, p in honest.items()}
+        honest |= _with_class_weights(honest, y_rows, metric, parts)
+    by_part = {name: _score_parts(p, y_rows, metric, parts) for name, (p, _) in honest.items()}
+    best = max(by_part, key=lambda name: np.mean(by_part[name]))  # of equals the first: greedy
+    kind, class_weights = best.removesuffix(_WEIGHTED), honest[best][1]
+    final = kinds[kind](metric).fit(oof, y_rows, parts)
+    by_row = {name: metric.score(y_rows, p) for name, (p, _) in honest.items()}
     whole = np.full((len(y), *oof[0].shape[1:]), np.nan)
     whole[covered] = final.predict([model.oof[covered] for model in models])
     names = [model.name for model in models]
     weights = dict(zip(names, final.weights.tolist(), strict=True))
-    return Blend(best, by_part, by_row, weights, whole, final.predict(test), class_weights)
+    return Blend(kind, by_part, by_row, weights, whole, final.predict(test), class_weights)
 
 
 def greedy_weights_of(
@@ -175,7 +174,9 @@ def seconds_to_blend(
     n_means = 1 if classes is None else 2
     n_scores = n_means * _N_ROUNDS * n_models * (_N_PARTS if n_models > 1 else 0)
     if metric.answer == "label" and classes is not None and len(classes) <= _MOST_CLASSES:
-        n_scores += 2 * len(_FACTORS) * (len(classes) if len(classes) > 2 else 1) * _N_PARTS
+        n_kinds = 3 if n_models > 1 else 1
+        n_searches = 2 * n_kinds * (len(classes) if len(classes) > 2 else 1)
+        n_scores += n_searches * len(_FACTORS) * _N_PARTS
     return n_scores * seconds + 1e-6 * prediction.size * n_models * _N_PARTS
 
 
@@ -299,6 +300,16 @@ class _Stack:
 
 
 # --- weights of classes
+
+
+def _with_class_weights(honest, y, metric, parts):
+    """Return, by kind, the predictions with factors and the factors, where these help."""
+    found = {}
+    for name, (p, _) in honest.items():
+        weights, weighted = _class_weights(p, y, metric, parts)
+        if weights is not None:
+            found[f"{name}{_WEIGHTED}"] = weighted, weights
+    return found
 
 
 def _class_weights(oof, y, metric, parts):

@@ -114,6 +114,19 @@ def test_weights_of_classes_help_a_rare_class():
     assert 0.08 < labels.mean() < 0.3
 
 
+def test_the_kind_is_chosen_with_its_weights_of_classes():
+    rng = np.random.default_rng(1)
+    y = (rng.random(N) < 0.1).astype(int)
+    models = []
+    for i in range(3):
+        p = np.clip(0.1 + 0.15 * y + 0.1 * rng.normal(size=N), 0.01, 0.99)
+        models.append(model(f"m{i}", np.stack([1 - p, p], axis=1)))
+    blend = blend_models(models, y, find_metric("f1"), PARTS)
+    weighted = {name for name in blend.scores if name.endswith("class weights")}
+    assert weighted == {f"{kind}, class weights" for kind in ("greedy", "geometric", "stack")}
+    assert blend.used == max(blend.scores, key=lambda name: blend.scores[name]) in weighted
+
+
 def test_weights_of_classes_that_help_nobody_are_left_out():
     y = np.arange(N) % 2
     p = np.stack([1.0 - y, y], axis=1) * 0.98 + 0.01
