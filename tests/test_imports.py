@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from conftest import NETWORKS
+from structure import box_of, imported_modules, read_arrows
 
 import tabdl
-from benchmarks.structure import box_of, imported_modules, read_arrows
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -4,8 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
-
-from benchmarks.structure import describe, imported_modules, number_floors, read_arrows
+from structure import describe, imported_modules, number_floors, read_arrows
 
 ROOT = Path(__file__).parent.parent
 # Private names of other packages that have no public counterpart.

@@ -1,6 +1,6 @@
 """The structure of ``tabdl/``, read from its imports: boxes, floors and arrows.
 
-``python -m benchmarks.structure`` prints them, the highest floor first. A box is a module or a
+``python tests/structure.py`` prints them, the highest floor first. A box is a module or a
 folder at the top of ``tabdl/``; an arrow leads from a box to another one that it imports from. The
 floor of a box is the length of the longest chain of arrows down from it.
 """
