@@ -229,6 +229,37 @@ def error_table(frame):
     return frame.pivot_table("error", index or "table", "name", aggfunc=mean_and_spread, sort=False)
 
 
+def ratios_to(frame, base, column="error", of="name"):
+    """Return a number of each fit over that of ``base`` on the same rows.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Of :func:`frame_of`.
+    base : str
+        A name, or a variant; without its fits all ratios are missing.
+    column : str
+    of : {"name", "variant"}
+        What is compared; of variants, those of the same model.
+
+    Returns
+    -------
+    DataFrame
+        A line for each ``table``, ``rows`` (0: all) and ``seed``, of variants each ``model`` too; a
+        column a name or variant.
+    """
+    keys = ["table", "rows", "seed", *(["model"] if of == "variant" else [])]
+    found = frame.fillna({"rows": 0}).pivot_table(column, keys, of, sort=False)
+    return found.div(found[base] if base in found else float("nan"), axis=0)
+
+
+def changes_by_table(frame, base):
+    """Return how the error of each variant differs from that of the variant ``base`` on the same
+    rows: a fraction, mean over seeds and models; a line for each ``table`` and ``rows``."""
+    change = ratios_to(frame, base, of="variant").drop(columns=base) - 1
+    return change.groupby(["table", "rows"], sort=False).mean()
+
+
 def changes_of(frame, base):
     """Return how the error of each name differs from that of ``base`` on the same rows.
 
@@ -239,20 +270,15 @@ def changes_of(frame, base):
         fraction), ``better``, ``neither``, ``worse`` (tables on which the change exceeds its
         standard error over the seeds) and ``seconds`` (the median ratio).
     """
-    keys = ["table", "rows", "change", "seed"]
-    first = frame[frame["name"] == base]
-    lines = []
-    for name, group in frame[frame["name"] != base].groupby("name", sort=False):
-        both = group.merge(first, on=keys, suffixes=("", "_base")).set_index(keys)
-        relative = both["error"] / both["error_base"] - 1
-        tables = relative.groupby(level=["table", "rows", "change"], dropna=False)
-        change, error = tables.mean(), tables.sem().fillna(0)
-        is_better, is_worse = change < -error, change > error
-        counts = [int(cases.sum()) for cases in (is_better, ~is_better & ~is_worse, is_worse)]
-        seconds = (both["cpu_s"] / both["cpu_s_base"]).median()
-        lines.append((name, len(change), change.mean(), *counts, seconds))
-    columns = ["name", "tables", "change", "better", "neither", "worse", "seconds"]
-    return pd.DataFrame(lines, columns=columns)
+    errors, seconds = (
+        ratios_to(frame, base, column).drop(columns=base, errors="ignore")
+        for column in ("error", "cpu_s")
+    )
+    tables = (errors - 1).groupby(["table", "rows"], sort=False)
+    change, error = tables.mean(), tables.sem().fillna(0)
+    found = {"tables": change.count(), "change": change.mean(), "better": (change < -error).sum()}
+    found |= {"neither": (change.abs() <= error).sum(), "worse": (change > error).sum()}
+    return pd.DataFrame(found | {"seconds": seconds.median()}).rename_axis("name").reset_index()
 
 
 __all__ = ["markdown"]  # for the studies

@@ -1,6 +1,6 @@
 """Noise of training rows: mixed rows, swapped cells and hidden columns."""
 
-from benchmarks.studies import Study, changes_of, entries, markdown
+from benchmarks.studies import Study, changes_by_table, changes_of, entries, markdown
 
 OPTIONS = {
     "none": {},
@@ -28,15 +28,9 @@ def answer(frame):
         for model, group in own.groupby("model", sort=False):
             changes = changes_of(group, f"{model} none")
             changes["change"] = changes["change"].map("{:+.2%}".format)
-            parts += [f"{where}, {model}:", markdown(changes), markdown(by_table(group))]
+            by_table = changes_by_table(group, "none").map("{:+.1%}".format)
+            parts += [f"{where}, {model}:", markdown(changes), markdown(by_table)]
     return "\n\n".join(parts)
-
-
-def by_table(group):
-    """Return the change of the error with each option on each table, over its seeds."""
-    errors = group.pivot_table("error", ["table", "rows", "seed"], "variant", sort=False)
-    change = errors.div(errors["none"], axis=0).drop(columns="none") - 1
-    return change.groupby(["table", "rows"], sort=False).mean().map("{:+.1%}".format)
 
 
 STUDY = Study(

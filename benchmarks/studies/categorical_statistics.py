@@ -2,7 +2,15 @@
 
 import pandas as pd
 
-from benchmarks.studies import Entry, Study, changes_of, entries, error_table, markdown
+from benchmarks.studies import (
+    Entry,
+    Study,
+    changes_by_table,
+    changes_of,
+    entries,
+    error_table,
+    markdown,
+)
 
 NETWORKS = ("tabm", "mlp", "ft_transformer")
 HOW = {which: {"categorical_statistics": which} for which in ("none", "both")}
@@ -18,23 +26,12 @@ def answer(frame):
         changes = pd.concat(found, ignore_index=True)
         if len(changes):
             shown = changes.assign(change=changes["change"].map("{:+.2%}".format))
-            parts += [f"{part}:", markdown(shown, 3), markdown(_by_table(own), 3)]
+            by_table = changes_by_table(own[own["model"].isin(NETWORKS)], "none")
+            by_table = by_table.map("{:+.2%}".format, na_action="ignore")
+            parts += [f"{part}:", markdown(shown, 3), markdown(by_table, 3)]
     if "catboost" in set(frame["name"]):
         parts.append(markdown(_ahead(frame)))
     return "\n\n".join([*parts, markdown(error_table(frame))])
-
-
-def _by_table(frame):
-    """Return the change of each table, in the mean over networks and seeds."""
-    keys = ["table", "rows", "seed", "model"]
-    frame = frame[frame["model"].isin(NETWORKS)]
-    errors = frame.pivot_table("error", keys, "variant", sort=False)
-    change = errors.div(errors["none"], axis=0).drop(columns="none") - 1
-    return (
-        change.groupby(["table", "rows"], sort=False)
-        .mean()
-        .map("{:+.2%}".format, na_action="ignore")
-    )
 
 
 def _ahead(frame):

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from benchmarks.studies import TWELVE, Entry, Study, entries, error_table, markdown
+from benchmarks.studies import TWELVE, Entry, Study, entries, error_table, markdown, ratios_to
 
 COOLDOWN = {"lr_schedule": "cooldown", "d_block": 128, "lr": 4e-3}
 SMALLER = {
@@ -18,16 +18,13 @@ SMALLER = {
 
 def answer(frame):
     """Return the error of each name beside CatBoost's and today's TabM, and what it costs."""
-    keys = ["table", "rows", "seed"]
-    errors = frame.pivot_table("error", keys, "name")
-    seconds = frame.pivot_table("cpu_s", keys, "name")
-    beside_trees, beside_tabm = (errors.div(errors[n], axis=0) - 1 for n in ("catboost", "tabm"))
+    beside_trees, beside_tabm = (ratios_to(frame, name) - 1 for name in ("catboost", "tabm"))
     lines = pd.DataFrame(
         {
             "error beside CatBoost": beside_trees.mean().map("{:+.1%}".format),
             "better on": (beside_trees < 0).mean().map("{:.0%}".format),
             "error beside tabm": beside_tabm.mean().map("{:+.1%}".format),
-            "seconds beside CatBoost": seconds.div(seconds["catboost"], axis=0).mean(),
+            "seconds beside CatBoost": ratios_to(frame, "catboost", "cpu_s").mean(),
         }
     ).sort_values("seconds beside CatBoost")
     text = "Means over tables and seeds of ratios on the same rows; seconds of one processor."

@@ -9,7 +9,6 @@ PAPER = {"paper": {"numeric_embedding": None, "lr_schedule": "constant"}}
 
 def answer(frame):
     """Return ranks, relative errors and seconds of each name, and the errors of each table."""
-    keys = ["table", "rows", "seed"]
     frame = frame.assign(rows=frame["rows"].fillna(0))
     errors = frame.pivot_table("error", ["table", "rows"], "name", sort=False)
     relative = errors.div(errors.min(axis=1), axis=0) - 1
@@ -26,7 +25,7 @@ def answer(frame):
     if "catboost" in errors:
         ahead = errors.lt(errors["catboost"], axis=0).sum()
         lines.insert(3, "better than CatBoost on", ahead.map(f"{{}} of {len(errors)}".format))
-    n_seeds = frame[keys].drop_duplicates().groupby(["table", "rows"]).size().max()
+    n_seeds = frame.groupby(["table", "rows"])["seed"].nunique().max()
     text = (
         f"Error: RMSE or log loss, mean over {n_seeds} seeds. Relative error: how much larger than "
         "the smallest error of the table. Seconds are the processor's, the median."

@@ -7,22 +7,19 @@ any more.
 import numpy as np
 import pandas as pd
 
-from benchmarks.studies import Entry, Study, entries, error_table, markdown
+from benchmarks.studies import Entry, Study, entries, error_table, markdown, ratios_to
 
 
 def answer(frame):
     """Return error and seconds of each name beside CatBoost's, and the errors of each table."""
-    keys = ["table", "rows", "seed"]
-    errors = frame.pivot_table("error", keys, "name", sort=False)
-    seconds = frame.pivot_table("cpu_s", keys, "name", sort=False)
-    ratios = errors.div(errors["catboost"], axis=0)
+    ratios = ratios_to(frame, "catboost")
     lines = pd.DataFrame(
         {
             "error beside CatBoost": (np.exp(np.log(ratios).mean()) - 1).map("{:+.1%}".format),
             "median of it": (ratios.median() - 1).map("{:+.1%}".format),
             "better on": (ratios < 1).sum().map(f"{{}} of {len(ratios)}".format),
-            "median s": seconds.median(),
-            "times CatBoost's": seconds.div(seconds["catboost"], axis=0).median(),
+            "median s": frame.groupby("name", sort=False)["cpu_s"].median(),
+            "times CatBoost's": ratios_to(frame, "catboost", "cpu_s").median(),
         }
     ).sort_values("median s")
     text = (

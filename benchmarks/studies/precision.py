@@ -19,12 +19,10 @@ def answer(frame):
 STUDY = Study(
     "Does bfloat16 cost accuracy?",
     rows=(None,),
-    compared=sum(
-        (
-            entries(name, PRECISIONS, protocol="paper")
-            for name in ("ft_transformer", "resnet", "mlp")
-        ),
-        (),
+    compared=tuple(
+        entry
+        for name in ("ft_transformer", "resnet", "mlp")
+        for entry in entries(name, PRECISIONS, protocol="paper")
     ),
     answer=answer,
 )
