@@ -26,18 +26,18 @@ import pyarrow
 import torch
 
 import tabdl
+from benchmarks.models.registry import MODELS
+from benchmarks.report.table import markdown
 from benchmarks.runs.peak_memory import peak_bytes, start_of_peak
 from benchmarks.speed.results import describe_run
 from benchmarks.tables.datasets import adult, california_housing
+from tabdl.kaggle.trees import Texts
 
 SIZES = (1, 100, 10_000, 1_000_000)
-NETWORKS = {
-    "MLP": (tabdl.TabMLPClassifier, tabdl.TabMLPRegressor, {}),
-    "ResNet": (tabdl.TabResNetClassifier, tabdl.TabResNetRegressor, {}),
-    "TabM, pruned": (tabdl.TabMClassifier, tabdl.TabMRegressor, {"prune": True}),
-    "FT-Transformer": (tabdl.FTTransformerClassifier, tabdl.FTTransformerRegressor, {}),
-}
+NETWORKS = {"MLP": ("mlp", {}), "ResNet": ("resnet", {}), "TabM, pruned": ("tabm", {"prune": True})}
+NETWORKS |= {"FT-Transformer": ("ft_transformer", {})}
 TABLES = {"Adult": adult, "California": california_housing}
+KEY = ["dataset", "model", "form"]
 _MANY_ROWS = 10_000  # from here on memory is measured
 
 
@@ -98,8 +98,8 @@ class Way(NamedTuple):
 def ways_of_networks(name, X, y, X_test, networks):
     """Yield the ways of fitted networks and of their graphs."""
     for network in networks:
-        classifier, regressor, params = NETWORKS[network]
-        cls = classifier if name == "Adult" else regressor
+        model_name, params = NETWORKS[network]
+        cls = MODELS[model_name].estimator(is_regression=name != "Adult")
         model = cls(max_epochs=2, random_state=0, **params).fit(X, y)
         yield Way(name, network, "data frame", _of_frames(model.predict, X_test))
         yield Way(name, network, "dict, made a data frame", _of_dicts(model, X_test), 1)
@@ -116,17 +116,13 @@ def way_of_catboost(name, X, y, X_test):
     from catboost import CatBoostClassifier, CatBoostRegressor
 
     cls = CatBoostClassifier if name == "Adult" else CatBoostRegressor
-    categories = X.select_dtypes(exclude="number").columns.tolist()
-
-    def readable(X):
-        return X.assign(**{name: X[name].astype(object).fillna("missing") for name in categories})
-
+    texts = Texts().fit(X)
     model = cls(
         iterations=1000, thread_count=1, verbose=False, random_seed=0, allow_writing_files=False
     )
-    model.fit(readable(X), y, cat_features=categories)
+    model.fit(texts.transform(X), y, cat_features=texts.names_)
     predict = functools.partial(model.predict, thread_count=1)
-    return Way(name, "CatBoost", "data frame", _of_frames(predict, X_test, readable))
+    return Way(name, "CatBoost", "data frame", _of_frames(predict, X_test, texts.transform))
 
 
 def _of_frames(predict, X, convert=lambda frame: frame):
@@ -213,47 +209,32 @@ def tables(lines):
     ----------
     lines : list of Line
     """
-    sizes = sorted({line.n_rows for line in lines})
-    found = {(line.dataset, line.model, line.form, line.n_rows): line for line in lines}
-    rows = list(dict.fromkeys((line.dataset, line.model, line.form) for line in lines))
-    text = [
-        f"| table | model | rows come as | {' | '.join(f'{n:,}' for n in sizes)} |",
-        f"| --- | --- | --- | {' | '.join('---' for _ in sizes)} |",
-        *(
-            f"| {' | '.join(row)} | {' | '.join(_cell(found.get((*row, n))) for n in sizes)} |"
-            for row in rows
-        ),
-        "",
-        "| table | one row of a data frame to | times onnxruntime | times CatBoost |",
-        "| --- | --- | --- | --- |",
+    frame = pd.DataFrame(lines)
+    frame["milliseconds"] = [f"{line.median:.2f} ({line.low:.2f})" for line in lines]
+    frame["megabytes"] = frame["memory"].map("{:z.0f}".format, na_action="ignore")
+    first = frame[frame["n_rows"] == frame["n_rows"].min()].set_index(KEY)["median"]
+    ratios = [
+        {
+            "table": dataset,
+            "one row of a data frame to": model,
+            "times onnxruntime": f"{own / first[dataset, model, 'onnxruntime']:.1f}",
+            "times CatBoost": f"{own / first[dataset, 'CatBoost', 'data frame']:.1f}",
+        }
+        for (dataset, model, form), own in first.items()
+        if form == "data frame" and model != "CatBoost"
     ]
-    for dataset, model, form in rows:
-        if form == "data frame" and model != "CatBoost":
-            others = (model, "onnxruntime"), ("CatBoost", "data frame")
-            own = found[dataset, model, form, sizes[0]].median
-            ratios = [own / found[dataset, *other, sizes[0]].median for other in others]
-            text.append(f"| {dataset} | {model} | {ratios[0]:.1f} | {ratios[1]:.1f} |")
-    return "\n".join([*text, "", *_memory([line for line in lines if line.memory is not None])])
+    parts = [_by_size(frame, "milliseconds", "rows come as"), markdown(pd.DataFrame(ratios))]
+    many = frame.dropna(subset="memory")
+    if len(many):
+        parts.append(_by_size(many, "megabytes", "MB beyond; rows come as"))
+    return "\n\n".join(parts)
 
 
-def _memory(lines):
-    """Return a table of the megabytes of lines."""
-    found = {(line.dataset, line.model, line.form, line.n_rows): line.memory for line in lines}
-    sizes = sorted({line.n_rows for line in lines})
-    rows = dict.fromkeys((line.dataset, line.model, line.form) for line in lines)
-    return [
-        f"| table | model | MB beyond; rows come as | {' | '.join(f'{n:,}' for n in sizes)} |",
-        f"| --- | --- | --- | {' | '.join('---' for _ in sizes)} |",
-        *(
-            f"| {' | '.join(row)} | "
-            f"{' | '.join(f'{found[*row, n]:z.0f}' if (*row, n) in found else '' for n in sizes)} |"
-            for row in rows
-        ),
-    ]
-
-
-def _cell(line):
-    return "" if line is None else f"{line.median:.2f} ({line.low:.2f})"
+def _by_size(frame, column, form):
+    """Return a table of a column: a line a way, a column a number of rows."""
+    found = frame.pivot_table(column, KEY, "n_rows", aggfunc="first", sort=False).sort_index(axis=1)
+    found = found.rename_axis(["table", "model", form]).rename(columns="{:,}".format)
+    return markdown(found.fillna(""))
 
 
 def write_report(path, lines, run, load):
