@@ -26,6 +26,7 @@ import pyarrow
 import torch
 
 import tabdl
+from benchmarks.files import write_text
 from benchmarks.models.registry import MODELS
 from benchmarks.report.table import markdown
 from benchmarks.runs.peak_memory import peak_bytes, start_of_peak
@@ -33,6 +34,7 @@ from benchmarks.speed.results import describe_run
 from benchmarks.tables.datasets import adult, california_housing
 from tabdl.kaggle.trees import Texts
 
+TEXT = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
 SIZES = (1, 100, 10_000, 1_000_000)
 NETWORKS = {"MLP": ("mlp", {}), "ResNet": ("resnet", {}), "TabM, pruned": ("tabm", {"prune": True})}
 NETWORKS |= {"FT-Transformer": ("ft_transformer", {})}
@@ -239,31 +241,8 @@ def _by_size(frame, column, form):
 
 def write_report(path, lines, run, load):
     """Write the report of the lines of a run, see ``describe_run``."""
-    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
-    path.write_text(
-        f"""# How long a prediction takes
-
-Milliseconds of a call of `predict` on one thread: the median of 300 calls of one row (30 of 100
-rows, 3 of 10,000, 1 of more), and the smallest in brackets. They are those of the processor
-(`time.process_time`).
-
-{tables(lines)}
-
-Memory is the largest during the calls beyond that before them, which has the table; the answer is a
-part of it (8 MB of a million numbers), and what a library keeps between calls is none. A network
-reads and predicts many rows in blocks of at most 65,536. A cell is empty where nothing was
-measured: a call would have taken too long, or the form is for fewer rows.
-
-The features of onnxruntime come as arrays that are made before the time begins; a data frame is
-read within the time. CatBoost has 1,000 trees. Pruned TabM has the predictions that pruning has
-left. The networks are trained for two epochs.
-
-Measured on {run["date"]} with `{run["command"]}`
-on {run["machine"]}, on {run["threads"]} thread. Other processes ran beside it: {load:.1f} wanted
-to run at once, on average over five minutes. They empty the processor's caches between calls, so
-medians are larger than on a machine that is idle. Versions: {versions}.
-"""
-    )
+    facts = run | {"versions": ", ".join(f"{k} {v}" for k, v in run["versions"].items())}
+    write_text(path, TEXT.format(tables=tables(lines), load=load, **facts))
 
 
 def main(argv=None):
