@@ -17,6 +17,7 @@ from sklearn.model_selection import train_test_split
 from benchmarks.errors import HarnessError
 from benchmarks.files import read_json, write_json, write_text
 from benchmarks.models import automl
+from benchmarks.report.table import markdown
 from tabdl.kaggle import Competition
 
 MOST_ROWS = 20_000
@@ -137,32 +138,23 @@ def measure_autogluon(rows: Rows, options: argparse.Namespace) -> dict:
 
 def report(results: dict, command: str) -> str:
     """Return the results as Markdown."""
-    heads = ["table", "rows (train, hidden)", "metric", "blend", "best model", "CatBoost"]
-    opponents = {name: result.get("autogluon") for name, result in results.items()}
-    heads += ["AutoGluon (its seconds)"] * any(opponents.values()) + ["folds cut"]
-    lines = [
-        "# Four competitions",
-        "",
-        f"Score of the hidden rows, higher is better. `{command}`",
-        "",
-        f"| {' | '.join(heads)} |",
-        f"|{' --- |' * len(heads)}",
-    ]
-    for name, result in results.items():
-        models = result["models"]
-        best = max(models, key=lambda model: models[model])
-        catboost = f"{models['catboost']:.5f}" if "catboost" in models else "–"
-        cells = [name, ", ".join(map(str, result["rows"])), result["metric"]]
-        cells += [f"{result['blend']:.5f} ({result['kind']})", f"{models[best]:.5f} ({best})"]
-        cells.append(catboost)
-        if any(opponents.values()):
-            cells.append(_cell_of(opponents[name]))
-        lines.append(f"| {' | '.join([*cells, str(sum(result['cut'].values()))])} |")
-    return "\n".join(lines) + "\n"
+    has_opponent = any("autogluon" in result for result in results.values())
+    lines = [_line_of(name, result, has_opponent) for name, result in results.items()]
+    head = f"# Four competitions\n\nScore of the hidden rows, higher is better. `{command}`"
+    return f"{head}\n\n{markdown(pd.DataFrame(lines))}\n"
 
 
-def _cell_of(opponent: dict | None) -> str:
-    return f"{opponent['score']:.5f} ({opponent['seconds']:.0f})" if opponent else "–"
+def _line_of(name: str, result: dict, has_opponent: bool) -> dict:
+    models, opponent = result["models"], result.get("autogluon")
+    best = max(models, key=models.get)
+    line = {"table": name, "rows (train, hidden)": ", ".join(map(str, result["rows"]))}
+    line |= {"metric": result["metric"], "blend": f"{result['blend']:.5f} ({result['kind']})"}
+    line["best model"] = f"{models[best]:.5f} ({best})"
+    line["CatBoost"] = f"{models['catboost']:.5f}" if "catboost" in models else "–"
+    if has_opponent:
+        found = f"{opponent['score']:.5f} ({opponent['seconds']:.0f})" if opponent else "–"
+        line["AutoGluon (its seconds)"] = found
+    return line | {"folds cut": str(sum(result["cut"].values()))}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -192,12 +184,10 @@ def main(argv: list[str] | None = None) -> None:
     if any(result.get("seed", 0) != options.seed for result in results.values()):
         line.error(f"{path} has results of another --seed: name another folder as --out")
     command = f"python -m benchmarks.competitions FOLDER --time-limit {options.time_limit:g}"
-    if options.rows != MOST_ROWS:
-        command += f" --rows {options.rows}"
-    if options.seed:
-        command += f" --seed {options.seed}"
-    if options.opponent:
-        command += f" --opponent {options.opponent}"
+    others = {"rows": MOST_ROWS, "seed": 0, "opponent": None}
+    for name, default in others.items():
+        if getattr(options, name) != default:
+            command += f" --{name} {getattr(options, name)}"
     for task in [task for task in TASKS if task.table in options.tables]:
         rows = Rows.of(options.folder, task, options)
         if task.table not in results:
