@@ -63,22 +63,20 @@ def report(rows, settings):
     flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
     seeds = sorted(rows)
     values = np.array([rows[seed] for seed in seeds])
+    lines = "\n".join(_line(seed, rows[seed]) for seed in seeds)
     ends = zip(values.mean(0), values.std(0, ddof=1), strict=True)
-    lines = [
-        "# Rank correlation with permutation importances, California Housing",
-        "",
-        f"`python -m benchmarks.importances --seeds {' '.join(map(str, seeds))} {flags}`:",
-        f"FTTransformerRegressor.paper_config with these parameters; {N_ROWS:,} training rows are",
-        "permuted. The last rows have mean and standard deviation of the seeds, and the paper's.",
-        "",
-        "| seed | attention | integrated gradients | test RMSE |",
-        "| --- | --- | --- | --- |",
-        *(_line(seed, rows[seed]) for seed in seeds),
-        f"| mean | {' | '.join(f'{mean:.2f} ± {std:.2f}' for mean, std in ends)} |",
-        "| paper | .81 ± .05 | .84 ± .08 | |",
-        "",
-    ]
-    return "\n".join(lines)
+    return f"""# Rank correlation with permutation importances, California Housing
+
+`python -m benchmarks.importances --seeds {" ".join(map(str, seeds))} {flags}`:
+FTTransformerRegressor.paper_config with these parameters; {N_ROWS:,} training rows are
+permuted. The last rows have mean and standard deviation of the seeds, and the paper's.
+
+| seed | attention | integrated gradients | test RMSE |
+| --- | --- | --- | --- |
+{lines}
+| mean | {" | ".join(f"{mean:.2f} ± {std:.2f}" for mean, std in ends)} |
+| paper | .81 ± .05 | .84 ± .08 | |
+"""
 
 
 def _line(seed, row):
