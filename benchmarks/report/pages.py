@@ -11,22 +11,8 @@ from markdown_it import MarkdownIt
 from benchmarks.errors import told
 from benchmarks.files import locked, write_text
 from benchmarks.models.registry import MODELS
-from benchmarks.report import figures
-from benchmarks.report.ranking import (
-    complete_scores,
-    leaderboard,
-    not_worse_than_the_best,
-    win_rates,
-)
-from benchmarks.report.table import (
-    label,
-    later,
-    listed,
-    markdown,
-    published,
-    read_sound,
-    summary,
-)
+from benchmarks.report import figures, ranking
+from benchmarks.report.table import label, later, listed, markdown, published, read_sound, summary
 from tabdl.kaggle.files import new_file
 
 HEAD = (Path(__file__).parent / "head.html").read_text(encoding="utf-8")
@@ -85,18 +71,15 @@ def _line(found, e):
         return line | {"seeds": "0", "score": "missing"} | paper | dict.fromkeys(costs, "–")
     run = found.loc[(dataset, name)]
     size, length = MODELS[e.model].units
-    score = _spread(run["mean"], run["std"]) + (" cut" if run["hit_time_limit"] else "")
-    return (
-        line
-        | {"seeds": str(run["n"]), "score": score}
-        | paper
-        | {
-            "fit s": f"{run['fit_s']:.1f}",
-            "predict s": f"{run['predict_s']:.2f}",
-            "parameters": f"{int(run['n_parameters']):,} {size}".removesuffix(" parameters"),
-            "epochs": f"{int(run['n_iter'])} {length}",
-        }
-    )
+    n_parameters = f"{int(run['n_parameters']):,} {size}".removesuffix(" parameters")
+    cells = (f"{run['fit_s']:.1f}", f"{run['predict_s']:.2f}", n_parameters)
+    cells += (f"{int(run['n_iter'])} {length}",)
+    line |= {"seeds": str(run["n"]), "score": _score(run)}
+    return line | paper | dict(zip(costs, cells, strict=True))
+
+
+def _score(run):
+    return _spread(run["mean"], run["std"]) + (" cut" if run["hit_time_limit"] else "")
 
 
 def _spread(mean, std):
@@ -188,7 +171,7 @@ def _scores(table):
     indexed = found.set_index(["dataset", "name", "stage"])
     for dataset in table["dataset"].unique():
         yield f"## {dataset}"
-        top = not_worse_than_the_best(table, dataset)
+        top = ranking.not_worse_than_the_best(table, dataset)
         lines = [
             {"model": f"{name} *" if name in top else name}
             | _cells(indexed, (dataset, name, "evaluation"))
@@ -204,11 +187,10 @@ def _cells(found, key, prefix=""):
     cells = ("0", "missing", "–", "–", "–", "–")
     if key in found.index:
         row = found.loc[key]
-        score = _spread(row["mean"], row["std"]) + (" cut" if row["hit_time_limit"] else "")
         is_known, is_compared = (row[name] == row[name] for name in ("paper_mean", "difference"))
         paper = _spread(row["paper_mean"], row["paper_std"]) if is_known else "–"
         difference = f"{row['difference']:+.1f}" if is_compared else "–"
-        cells = str(row["n"]), score, paper, difference, row["device"], f"{row['fit_s']:.1f}"
+        cells = str(row["n"]), _score(row), paper, difference, row["device"], f"{row['fit_s']:.1f}"
     shown = dict(zip(names, cells, strict=True))
     return {f"{prefix}{name}": shown[name] for name in (names[:4] if prefix else names)}
 
@@ -217,16 +199,16 @@ def _ranking(table, captions):
     yield "## Ranks and wins"
     yield from _figures(captions, "ranks.png")
     if "ranks.png" not in captions:
-        n_datasets, n_models = complete_scores(table).shape
+        n_datasets, n_models = ranking.complete_scores(table).shape
         yield (
             f"No critical-difference figure: it needs {figures.MIN_DATASETS} datasets and 3 models "
             f"that were run on all of them; here are {n_datasets} and {n_models}."
         )
-    found = leaderboard(table)
+    found = ranking.leaderboard(table)
     if len(found):
         yield LEADERBOARD
         yield markdown(pd.DataFrame([_standing(row) for row in found.to_dict("records")]))
-    wins = win_rates(table)
+    wins = ranking.win_rates(table)
     if len(wins):
         yield WINS
         yield markdown(wins.assign(rate=wins["rate"].map("{:.0%}".format)))
