@@ -1,14 +1,6 @@
 """What a command says while it works: what is running, and for how long still."""
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich import progress
 
 
 def duration(seconds):
@@ -32,9 +24,10 @@ class Display:
 
     def __init__(self, console, workers=1):
         self.workers = workers
-        columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        columns += (TimeRemainingColumn(), TextColumn("{task.description}"))
-        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        columns = (progress.SpinnerColumn(), progress.BarColumn(), progress.MofNCompleteColumn())
+        columns += (progress.TimeElapsedColumn(), progress.TimeRemainingColumn())
+        columns += (progress.TextColumn("{task.description}"),)
+        self.progress = progress.Progress(*columns, console=console, disable=not console.is_terminal)
         self.bar = self.progress.add_task("", total=None)
         self.names = []
 
