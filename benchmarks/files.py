@@ -130,6 +130,12 @@ def read_json(path, check):
     return value
 
 
+def check_dict(value, what="it"):
+    """Raise ValueError where a value is no dict."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is no dict")
+
+
 def tell_damaged(what, error):
     """Say that something in a folder cannot be read, once."""
     tell(f"{what} is damaged ({type(error).__name__}: {error}): it counts as absent")

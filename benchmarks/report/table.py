@@ -8,8 +8,8 @@ import pandas as pd
 
 from benchmarks.files import tell, tell_damaged
 from benchmarks.runs.results import FORMAT, PAPER, STAGES, read, run_name
+from benchmarks.tables.splits import PARTS
 
-PARTS = ("train", "val", "test")
 TEXTS = (
     *("dataset", "name", "model", "config", "variant", "protocol", "stage", "state", "device"),
     *("processor", "tabdl", "commit"),

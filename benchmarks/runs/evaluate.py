@@ -12,6 +12,7 @@ from benchmarks.runs.metrics import metrics, predictions
 from benchmarks.models.registry import MODELS
 from benchmarks.runs.peak_memory import peak_memory
 from benchmarks.runs.results import done, write
+from benchmarks.tables.splits import PARTS
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _fit(experiment, seed, parameters, time_limit):
     fit, predicted, measured = _measured(experiment, seed, parameters, dataset, time_limit)
     found = {
         part: metrics(getattr(dataset, part)[1], predicted[part], fit.classes)
-        for part in ("train", "val", "test")
+        for part in PARTS
     }
     names = ("n_parameters", "n_iter", "best_iter", "device")
     report = {"metrics": found} | measured | {name: getattr(fit, name) for name in names}

@@ -15,9 +15,10 @@ from typing import Any
 import tabdl
 from benchmarks.tables.datasets import Source, load
 from benchmarks.errors import HarnessError, told
-from benchmarks.files import new_folder, read_json
+from benchmarks.files import check_dict, new_folder, read_json
 from benchmarks.models.registry import MODELS
 from benchmarks.runs.provenance import provenance
+from benchmarks.tables.splits import PARTS
 
 FORMAT = 4
 """The version of the layout; raised when the meaning of a report changes."""
@@ -38,7 +39,7 @@ COMMON = {
 FIT = {"seconds": {"fit": NUMBER}}
 STAGES = {
     "evaluation": {
-        "metrics": dict.fromkeys(("train", "val", "test"), SCORE),
+        "metrics": dict.fromkeys(PARTS, SCORE),
         "seconds": dict.fromkeys(("fit", "cpu", "predict"), NUMBER),
         "history": {},
         "peak_memory": {"host_mb": NUMBER, "gpu_mb": NUMBER + NONE},
@@ -194,8 +195,7 @@ def check(report):
 
 
 def _check_shape(value, shape, prefix):
-    if not isinstance(value, dict):
-        raise ValueError(f"{prefix.rstrip('.') or 'the file'} is no dict")
+    check_dict(value, prefix.rstrip(".") or "the file")
     for name, kind in shape.items():
         if name not in value:
             raise ValueError(f"{prefix}{name} is not there")

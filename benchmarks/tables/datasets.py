@@ -16,32 +16,20 @@ import pandas as pd
 from filelock import FileLock
 
 from benchmarks.errors import HarnessError, unknown
-from benchmarks.tables import public, synthetic
-from benchmarks.tables.sources import (
-    data_home,
-    described,
-    download,
-    fetch_openml_table,
-    from_table,
-    read_archive,
-    read_file,
-    read_table,
-    unpack,
-    write_archive,
-)
-from benchmarks.tables.splits import Dataset, split_rows, split_train
+from benchmarks.tables import public, sources, synthetic
+from benchmarks.tables.splits import PARTS, Dataset, parts_of, split_rows, split_train
 
 DATA = Path(__file__).parent / "shipped"
 
 
 def _shipped(name, task):
     table = pd.read_parquet(DATA / f"{name}.parquet")
+    rows = [np.flatnonzero(table["split"] == part) for part in PARTS]
+    return Dataset(name, task, *parts_of(*_X_y(table), rows))
 
-    def part(split):
-        rows = table[table["split"] == split].reset_index(drop=True)
-        return rows.drop(columns=["target", "split"]), rows["target"]
 
-    return Dataset(name, task, part("train"), part("val"), part("test"))
+def _X_y(table):
+    return table.drop(columns=["target", "split"]), table["target"]
 
 
 def california_housing():
@@ -59,9 +47,8 @@ def adult():
     return _shipped("adult", "binary")
 
 
-DATASETS = {
-    function.__name__: function for function in (california_housing, adult)
-}  # those that need no download
+DATASETS = {"california_housing": california_housing, "adult": adult}
+"""Those that need no download."""
 
 
 @dataclass(frozen=True)
@@ -211,15 +198,14 @@ def _later(name):
         known = np.flatnonzero(table["split"] != "test")
         train, val = split_train(table["target"].iloc[known], "binary", seed=1)
         rows = known[train], known[val], np.flatnonzero(table["split"] == "test")
-    X, y = table.drop(columns=["target", "split"]), table["target"]
-    return [(X.iloc[r].reset_index(drop=True), y.iloc[r].reset_index(drop=True)) for r in rows]
+    return parts_of(*_X_y(table), rows)
 
 
 def tables_of(folder):
     """Return the names of the tables of a folder, of the small public ones ("openml") or of the
     paper's section 5.1 ("synthetic")."""
     known = {"openml": public.OPENML, "synthetic": synthetic.TABLES}
-    return list(known[folder] if folder in known else described(folder))
+    return list(known[folder] if folder in known else sources.described(folder))
 
 
 def without_large_numbers(X, seed):
@@ -260,11 +246,11 @@ def load(source):
         raise HarnessError(unknown("dataset", source.name, [*ELEVEN, *SMOKE]))
     entry = ELEVEN[source.name]
     if source.archive == "authors":
-        path = download(public.AUTHORS, "data.tar.gz")
-        folder = unpack(path, data_home() / "authors")
-        return _checked(read_archive(folder / "data", source.name, entry.numeric_transform))
+        path = sources.download(public.AUTHORS, "data.tar.gz")
+        folder = sources.unpack(path, sources.data_home() / "authors") / "data"
+        return _checked(sources.read_archive(folder, source.name, entry.numeric_transform))
     if source.archive not in (None, "autogluon"):
-        return read_archive(source.archive, source.name, entry.numeric_transform)
+        return sources.read_archive(source.archive, source.name, entry.numeric_transform)
     if entry.fetch is None:
         return DATASETS[source.name]()
     return _checked(_downloaded(source, entry))
@@ -275,13 +261,13 @@ def _downloaded(source, entry):
     arrays."""
     fetch = entry.fetch if source.archive is None else partial(public.autogluon, source.name)
     name = ".".join(filter(None, (source.name, source.archive)))
-    folder = data_home() / "prepared" / name
+    folder = sources.data_home() / "prepared" / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     # The other workers wait for the one that downloads.
     with FileLock(folder.parent / f".{name}.lock"):
         if not folder.exists():
-            write_archive(folder, entry.task, fetch())
-    return read_archive(folder, source.name, entry.numeric_transform)
+            sources.write_archive(folder, entry.task, fetch())
+    return sources.read_archive(folder, source.name, entry.numeric_transform)
 
 
 def _checked(dataset):
@@ -297,7 +283,7 @@ def _checked(dataset):
     if sizes != entry.sizes:
         raise HarnessError(
             f"{name} has {sizes} rows in its parts, the paper {entry.sizes}; delete its folder in "
-            f"{data_home() / 'prepared'}"
+            f"{sources.data_home() / 'prepared'}"
         )
     if entry.totals:
         y = np.concatenate([np.asarray(y) for _, y in dataset.train_val_test])
@@ -316,11 +302,11 @@ def _drawn(source):
     if source.folder == "openml":
         X, y, task = public.small_table(source.table)
     else:
-        X, y, task = read_table(source.folder, source.table)
+        X, y, task = sources.read_table(source.folder, source.table)
     if source.change is not None:
         X = CHANGES[source.change](X, source.draw)
     task = "regression" if task == "regression" else "classes"
-    return from_table(source.name, X, y, task=task, seed=source.draw, n_rows=source.rows)
+    return sources.from_table(source.name, X, y, task=task, seed=source.draw, n_rows=source.rows)
 
 
 def _generated(source):
@@ -335,15 +321,16 @@ def _generated(source):
 def _of_the_user(source):
     if not source.data.startswith("openml:"):
         return replace(
-            read_file(source.data, source.target, source.split, source.task), name=source.name
+            sources.read_file(source.data, source.target, source.split, source.task),
+            name=source.name,
         )
     number = source.data.removeprefix("openml:")
     if not number.isdecimal():
         raise HarnessError(
             f"--data openml:NUMBER takes the number of an OpenML dataset, got {number!r}"
         )
-    X, y = fetch_openml_table(int(number))
-    return from_table(source.name, X, y, task=source.task)
+    X, y = sources.fetch_openml_table(int(number))
+    return sources.from_table(source.name, X, y, task=source.task)
 
 
 def _first_rows(whole, sizes, name):

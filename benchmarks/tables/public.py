@@ -17,7 +17,7 @@ import pandas as pd
 
 from benchmarks.errors import HarnessError
 from benchmarks.tables.sources import check_recorded, data_home, download, fetch_openml_table
-from benchmarks.tables.splits import rows_checksum, split_rows, split_train
+from benchmarks.tables.splits import PARTS, rows_checksum, split_rows, split_train
 
 FACTS = json.loads(Path(__file__).with_name("tables.json").read_text())
 PIECE = 10_000
@@ -69,7 +69,7 @@ def autogluon(name):
             "try --archive authors"
         )
     found = []
-    for part, sha1 in zip(("train", "val", "test"), AUTOGLUON_SHA1[name], strict=True):
+    for part, sha1 in zip(PARTS, AUTOGLUON_SHA1[name], strict=True):
         url = f"{AUTOGLUON}/{name}/{part}.csv"
         table = pd.read_csv(download(url, f"autogluon-{name}-{part}.csv", f"sha1:{sha1}"))
         found.append((table.drop(columns="target").to_numpy(np.float32), table["target"]))

@@ -6,7 +6,6 @@ import os
 import sys
 import tarfile
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +15,23 @@ import requests
 from filelock import FileLock
 
 from benchmarks.errors import HarnessError, told, unknown
-from benchmarks.files import new_folder, read_json, write_json
-from benchmarks.tables.splits import Dataset, split_rows, split_train
+from benchmarks.files import check_dict, new_folder, read_json, write_json
+from benchmarks.tables.splits import PARTS, Dataset, parts_of, split_rows, split_train
 
-PARTS = ("train", "val", "test")
 TASK_TYPES = {"regression": "regression", "binclass": "binary", "multiclass": "multiclass"}
 TIMEOUT_S = 60
+pooch.get_logger().setLevel("WARNING")
 
 
 def data_home():
     """Return the folder of downloads: ``TABDL_DATA``, or the user's cache folder."""
     return Path(os.environ.get("TABDL_DATA") or pooch.os_cache("tabdl"))
+
+
+def _made_home():
+    home = data_home()
+    home.mkdir(parents=True, exist_ok=True)
+    return home
 
 
 def download(url, name, checksum=None, timeout=TIMEOUT_S):
@@ -49,8 +54,7 @@ def download(url, name, checksum=None, timeout=TIMEOUT_S):
         When the server cannot be reached, sends less or something else than promised, or the file
         here has changed.
     """
-    home = data_home()
-    home.mkdir(parents=True, exist_ok=True)
+    home = _made_home()
     with FileLock(home / f".{name}.lock"):
         known = checksum or _recorded(home).get(name)
         how = {"progressbar": sys.stderr.isatty(), "hooks": {"response": _close_refused}}
@@ -60,30 +64,16 @@ def download(url, name, checksum=None, timeout=TIMEOUT_S):
         kinds = requests.RequestException, ValueError, OSError
         advice = ". Nothing of it was kept; try again, or put the file at "
         advice += f"{home / name} yourself."
-        with (
-            _quiet_pooch(),
-            told(f"{name} could not be downloaded from {url}", *kinds, advice=advice),
-        ):
+        with told(f"{name} could not be downloaded from {url}", *kinds, advice=advice):
             path = Path(fetcher.fetch(name, downloader=downloader))
         if known is None:
             _record(home, name, pooch.file_hash(str(path), alg="sha256"))
     return path
 
 
-@contextmanager
-def _quiet_pooch():
-    before = pooch.get_logger().level
-    pooch.get_logger().setLevel("WARNING")
-    try:
-        yield
-    finally:
-        pooch.get_logger().setLevel(before)
-
-
 def check_recorded(name, sha256):
     """Record a checksum in :func:`data_home`, or raise HarnessError where another is recorded."""
-    home = data_home()
-    home.mkdir(parents=True, exist_ok=True)
+    home = _made_home()
     known = _recorded(home).get(name)
     if known is None:
         _record(home, name, sha256)
@@ -101,19 +91,13 @@ def _close_refused(response, **kwargs):
 
 
 def _recorded(home):
-    return read_json(home / "checksums.json", _check_checksums) or {}
-
-
-def _check_checksums(recorded):
-    if not isinstance(recorded, dict):
-        raise ValueError("it is no dict")
+    return read_json(home / "checksums.json", check_dict) or {}
 
 
 def _record(home, name, sha256):
     with FileLock(home / ".checksums.lock"):
-        write_json(
-            home / "checksums.json", dict(sorted((_recorded(home) | {name: sha256}).items()))
-        )
+        recorded = _recorded(home) | {name: sha256}
+        write_json(home / "checksums.json", dict(sorted(recorded.items())))
 
 
 def read_archive(folder, name, numeric_transform="quantile"):
@@ -231,10 +215,7 @@ def from_table(name, X, y, split=None, task=None, seed=0, n_rows=None):
     rows = split_rows(y, task, seed, n_rows) if split is None else _rows_of(name, y, split, task)
     if min(len(r) for r in rows) == 0:
         raise HarnessError(f"{name}: {len(y)} rows are too few for three parts")
-    train_val_test = [
-        (X.iloc[r].reset_index(drop=True), y.iloc[r].reset_index(drop=True)) for r in rows
-    ]
-    return Dataset(name, task, *train_val_test)
+    return Dataset(name, task, *parts_of(X, y, rows))
 
 
 def _task_and_target(name, y, task):
@@ -254,10 +235,9 @@ def _task_and_target(name, y, task):
 
 def _rows_of(name, y, split, task):
     found = set(split.dropna().unique())
-    if split.isna().any() or not {"train", "test"} <= found <= set(PARTS):
-        given = ", ".join(sorted(map(repr, found))) + (
-            " and missing values" if split.isna().any() else ""
-        )
+    has_missing = bool(split.isna().any())
+    if has_missing or not {"train", "test"} <= found <= set(PARTS):
+        given = ", ".join(sorted(map(repr, found))) + " and missing values" * has_missing
         raise HarnessError(
             f"{name}: the split column {split.name!r} must hold train, test and perhaps val, "
             f"got {given}"
@@ -289,8 +269,7 @@ def described(folder):
 
 
 def _check_described(found):
-    if not isinstance(found, dict):
-        raise ValueError("it is no dict")
+    check_dict(found)
     for name, facts in found.items():
         if not isinstance(facts, dict) or facts.get("task") not in TASK_TYPES.values():
             raise ValueError(f"{name} has no task (one of {', '.join(TASK_TYPES.values())})")

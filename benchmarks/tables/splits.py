@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+PARTS = ("train", "val", "test")
 SMALL_TEST = 3000
 """The most test rows of a drawn part of a table."""
 
@@ -107,6 +108,11 @@ def _row_hashes(X, y):
         hashes *= np.uint64(1_099_511_628_211)  # the FNV prime: the order of the columns matters
         hashes ^= pd.util.hash_pandas_object(X[name], index=False).to_numpy(np.uint64)
     return hashes
+
+
+def parts_of(X, y, rows):
+    """Return (X, y) of each of ``rows``, the numbers of the rows of a part; counted anew from 0."""
+    return [tuple(a.iloc[part].reset_index(drop=True) for a in (X, y)) for part in rows]
 
 
 def split_rows(y, task, seed=0, n_rows=None, val_seed=None):

@@ -22,7 +22,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from benchmarks.tables.splits import Dataset
+from benchmarks.tables.splits import Dataset, parts_of
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TABLES = {f"alpha_{alpha:g}": alpha for alpha in ALPHAS}
@@ -152,9 +152,8 @@ def synthetic(name, alpha, sizes, seed=0):
     y = _standardise(alpha * tree + (1 - alpha) * deep, sizes[0]).astype(np.float32)
     frame = pd.DataFrame(X, columns=[f"n{i}" for i in range(N_FEATURES)], copy=False)
     target = pd.Series(y.astype(np.float64), name="target")
-    ends = np.cumsum([0, *sizes])
-    parts = [slice(*pair) for pair in pairwise(ends)]
-    three = [tuple(a.iloc[p].reset_index(drop=True) for a in (frame, target)) for p in parts]
+    parts = [slice(*pair) for pair in pairwise(np.cumsum([0, *sizes]))]
+    three = parts_of(frame, target, parts)
     return Dataset(name, "regression", *three, numeric_transform="none")
 
 
