@@ -2,7 +2,7 @@
 
 Each takes ``(case, tables, epochs)``, where ``tables`` are X, y, X_val and y_val, and returns the
 seconds of the whole fit and the number of trained parameters. All evaluate the validation rows
-after each epoch; :data:`INCLUDED` says what a fit does beside. :func:`run` fits them and tabdl in
+after each epoch; ``report.toml`` says what a fit does beside. :func:`run` fits them and tabdl in
 turn.
 """
 
@@ -17,19 +17,6 @@ from importlib import metadata
 import torch
 
 from benchmarks.speed.cases import NETWORKS, PACKAGED, PRECISIONS, Case, encoded, timed
-
-INCLUDED = """
-- pytabkit includes its quantile transform, two encodings of the categories, and a checkpoint on
-  disk after each better epoch (its default); batches come from skorch's data loader, which collates
-  row by row.
-- deeptab includes its quantile transform, Lightning's start and check of the validation rows, a
-  data loader that collates row by row, and a checkpoint on disk after each better epoch, loaded at
-  the end. Its FT-Transformer sends all tokens, not only [CLS], through the last block, has a norm
-  before the first attention, and drops out on the residual branches, not inside the feed-forward
-  part. A block of its ResNet is two equal layers with LayerNorm, 362 wide here to have as many
-  weights. Its ResNet and MLP read the categories' codes as numbers (its default).
-- skorch includes no preprocessing: it is given encoded arrays; its data loader collates row by row.
-"""
 
 
 def is_installed(name):

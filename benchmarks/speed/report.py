@@ -1,6 +1,7 @@
 """``speed.md``: one table a part of the results; what was not measured is a dash, or says so."""
 
 import statistics
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -10,24 +11,21 @@ from benchmarks.models.registry import MODELS
 from benchmarks.report.figures import new_axes, save
 from benchmarks.report.table import markdown
 from benchmarks.speed.cases import NETWORKS, PLAIN, PRECISIONS
-from benchmarks.speed.opponents import INCLUDED, OPPONENTS
+from benchmarks.speed.opponents import OPPONENTS
 from benchmarks.speed.results import DEVICES, Results
 
 NOT_YET = "not measured yet"
 NOTHING = "—"
 NOTES = "speed-notes.md"
 WHO = {PLAIN: "plain loop"} | {name: f"tabdl, {name}" for name in PRECISIONS}
-INTRODUCTION = """# Speed
-
-Written by `python -m benchmarks.speed` from `speed-cpu.json` and `speed-cuda.json` in this folder.
-Ratios of speed are of runs in turn in one process, since a machine's own speed drifts; above 1,
-tabdl is faster. A figure is the median of the repeats, with their range in brackets."""
+TEXTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+"""The introduction, and title and text of each part."""
 
 
 def write_report(out):
     """Write ``speed.md`` and its figures from the results and the hand-written notes in the folder
     ``out``."""
-    parts = [INTRODUCTION]
+    parts = [TEXTS["introduction"].strip()]
     for kind, name in DEVICES.items():
         results = Results(out, kind)
         parts += [f"## {name}", *(_device(results, out, kind) if results.entries else [NOT_YET])]
@@ -41,15 +39,15 @@ def _device(results, out, kind):
     runs["command"] = [f"`{command}`" for command in runs["command"]]
     runs["versions"] = [", ".join(f"{k} {v}" for k, v in each.items()) for each in runs["versions"]]
     yield markdown(runs[["run", "date", "machine", "threads", "versions", "command"]])
-    for name, (title, text, _) in PARTS.items():
-        yield f"### {title}"
+    for name in LINES:
+        yield f"### {TEXTS[name]['title']}"
         entries = sorted(results.part(name), key=lambda e: list(NETWORKS).index(e["network"]))
         if not entries:
             yield NOT_YET
             continue
         numbers = sorted({entry["run"] + 1 for entry in entries})
         yield f"(Run {', '.join(map(str, numbers))}.)"
-        yield text.strip()
+        yield TEXTS[name]["text"].strip()
         if name == "scaling":
             yield from draw(entries, out, kind)
         table = table_of(name, entries)
@@ -65,7 +63,7 @@ def table_of(part, entries):
         | {title: entry[name] for name, title in titles.items() if name in entry}
         | line
         for entry in entries
-        for line in PARTS[part][2](entry)
+        for line in LINES[part](entry)
     ]
     return pd.DataFrame(lines).fillna(NOTHING)
 
@@ -189,44 +187,6 @@ def _draw_network(panel, entry, what):
         panel.plot(x, y, style, color=model.colour, markersize=4, label=label)
 
 
-NETWORKS_TEXT = """
-20 numbers and 4 categories; the paper's default FT-Transformer, ResNet of 4 blocks of 256, MLP of 4
-layers of 384, TabM-mini of 3 layers of 512 with piecewise-linear embeddings. The plain loop is
-what one writes by hand around the network of `rtdl_revisiting_models` (TabM: `tabm` and
-`rtdl_num_embeddings`): an encoded table as tensors on the device, batches by index, AdamW, float32,
-torch's default settings. *Training* is an epoch;
-*first epoch* is the whole of `fit(max_epochs=1)`, with reading and encoding the data frame, against
-making network, optimizer and tensors and training one epoch. *Prediction* of tabdl includes reading
-and encoding the data frame; the plain loop's table is encoded already, and predicted in batches of
-4,000 rows or in its best batch.
-
-The last columns are the share of the limit: useful FLOP of the plain network per second (its matrix
-products in a training step, counted by torch's FlopCounterMode) over the FLOP per second of one
-large matrix product on this machine, measured in the same repeat. Both have the plain network's
-count above the line: work that tabdl saves by exact algebra counts as done."""
-OTHERS_TEXT = f"""
-Whole fits, divided by their epochs, with a quarter as many validation rows, which all evaluate
-after each epoch; no early stop. tabdl's fit includes reading and encoding the data frame.
-{INCLUDED}"""
-MEMORY_TEXT = """
-Each in a process of its own, one run each. *Peak* is the largest resident memory of the process in
-the fit; *before* has Python, the imported packages and the table in it (packages other than tabdl
-and torch are imported in the fit)."""
-OVERHEAD_TEXT = """
-A small network (one block of 64, batch 4,096, one epoch), each fit in a process of its own. *Beside
-the loop* is the whole fit less the epoch's seconds; *growth* is the peak of memory in the fit less
-what was in use before it, when the table was there already."""
-SCALING_TEXT = """
-One epoch and one prediction a point, by the same rules for both, not repeated. FT-Transformer over
-features on a CPU trains in batches of 32, all else in 256 or what the axis says; the rows of every
-point are in the JSON file."""
-FOLDS_TEXT = "Eight folds together against one after the other: how many times as quick."
-PARTS = {
-    "networks": ("Networks", NETWORKS_TEXT, _networks),
-    "others": ("Against other packages' estimators", OTHERS_TEXT, _others),
-    "memory": ("Peak memory of a fit of one epoch", MEMORY_TEXT, _memory),
-    "overhead": ("What fit costs beside its loop", OVERHEAD_TEXT, _overhead),
-    "scaling": ("Scaling", SCALING_TEXT, _scaling),
-    "folds": ("Folds trained together", FOLDS_TEXT, _folds),
-}
-"""By the name of a part: its title, its text, and the lines of its table by an entry."""
+LINES = {"networks": _networks, "others": _others, "memory": _memory}
+LINES |= {"overhead": _overhead, "scaling": _scaling, "folds": _folds}
+"""By the name of a part: the lines of its table by an entry."""
