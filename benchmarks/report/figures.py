@@ -1,5 +1,6 @@
 """The figures of the report, each drawn from the one table."""
 
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from benchmarks.report.table import later, published
 from benchmarks.runs.results import PAPER
 from tabdl.kaggle.files import new_file
 
+WORDS = tomllib.loads(Path(__file__).with_name("words.toml").read_text(encoding="utf-8"))
+"""What the report says, and the captions of its figures."""
 MARKERS = {"default": "o", "paper-tuned": "s", "tuned": "D"}
 MIN_DATASETS = 3
 """A test over fewer datasets than this says nothing about ranks."""
@@ -19,14 +22,14 @@ def draw(table, folder):
     """Write the figures that the table has data for and remove the others; return their captions
     by file name."""
     captions = {}
-    for name, (drawer, caption) in DRAWERS.items():
+    for name, drawer in DRAWERS.items():
         path = Path(folder) / name
         figure = drawer(table)
         if figure is None:
             path.unlink(missing_ok=True)
         else:
             save(figure, path)
-            captions[name] = caption
+            captions[name] = WORDS["captions"][name]
     return captions
 
 
@@ -182,25 +185,5 @@ def ranks(table):
     return figure
 
 
-DRAWERS = {
-    "scores.png": (
-        scores,
-        "Test scores: every fit, every ensemble, and the paper's mean ± standard deviation.",
-    ),
-    "time.png": (
-        time,
-        "Test score (mean ± standard deviation) against the median seconds of a fit, on the "
-        "machine and device named above.",
-    ),
-    "tuning.png": (
-        tuning,
-        "The best validation score after each trial, and after each hour of fitting. The axis "
-        "begins at their 30 % quantile.",
-    ),
-    "ranks.png": (
-        ranks,
-        "Average rank over the datasets; 1 is best. A bar joins models whose difference a Nemenyi "
-        "test at 5 % does not find.",
-    ),
-}
-"""By file name: from the table to a figure, or None where it has no data; and the caption."""
+DRAWERS = {"scores.png": scores, "time.png": time, "tuning.png": tuning, "ranks.png": ranks}
+"""By file name: from the table to a figure, or None where it has no data."""

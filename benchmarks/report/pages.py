@@ -12,44 +12,11 @@ from benchmarks.errors import told
 from benchmarks.files import locked, write_text
 from benchmarks.models.registry import MODELS
 from benchmarks.report import figures, ranking
+from benchmarks.report.figures import WORDS
 from benchmarks.report.table import label, later, listed, markdown, published, read_sound, summary
 from tabdl.kaggle.files import new_file
 
 HEAD = (Path(__file__).parent / "head.html").read_text(encoding="utf-8")
-SCORES = (
-    "Scores are of the test rows: accuracy, or minus RMSE in the target's units; higher is better; "
-    "mean ± standard deviation of n fits with different seeds, or of n ensembles of five. * marks "
-    "the best model and those that it does not beat (one-sided Wilcoxon test over the seeds, 1 %; "
-    "it needs seven seeds). Paper: Gorishniy et al. 2021, 15 seeds and 3 ensembles. Difference: "
-    "ours minus the paper's mean, in the paper's standard deviations."
-)
-PROTOCOL = (
-    "Under the paper's protocol: its splits, transform with noise, patience and score to stop by; "
-    "CatBoost evaluated on the CPU; deviations of the population, as in its tables. What differs: "
-    "weight decay spares biases, norms and embeddings of MLP and ResNet; newer XGBoost, CatBoost "
-    "and Optuna (its univariate TPE, a sampler a trial); LightGBM's space is the paper's, its runs "
-    "are ours on all tables; a missing number is the middle of the training values; bfloat16 where "
-    "the processor has it."
-)
-LEADERBOARD = (
-    "Over the datasets on which every model was run: mean rank ± its deviation, Elo, the share of "
-    "wins against the others, and improvability, the part of the error that the best model of a "
-    "dataset would spare; in brackets 95 % intervals of a bootstrap over datasets (bencheval)."
-)
-WINS = (
-    "How often a fit beats one of CatBoost with the same kind of configuration, mean over datasets "
-    "(a tie is half)."
-)
-FOOTNOTE = (
-    "score: accuracy (classes) or minus RMSE (numbers) of the test rows; higher is better; "
-    "mean ± deviation of the seeds.\n"
-    "paper: Gorishniy et al. 2021, 15 seeds. Medians of seconds, parameters (trees: leaves) "
-    "and epochs."
-)
-CUT = (
-    "cut: training ended with its time limit of {} s (--time-limit 0 lifts that). "
-    "Networks plan for it; boosted trees are as far as they came."
-)
 
 
 def lines_of(table, experiments):
@@ -98,8 +65,8 @@ def footnote(table, experiments):
     single = single[np.array([key in asked for key in keys], dtype=bool)]
     cut = single[single["hit_time_limit"].fillna(False).to_numpy(bool)]
     limits = dict.fromkeys(f"{limit:.3g}" for limit in cut["time_limit"].agg(["min", "max"]))
-    was_cut = [CUT.format(" to ".join(limits))] if len(cut) else []
-    return "\n".join([FOOTNOTE, *was_cut, *_meaning(single)])
+    was_cut = [WORDS["cut"].format(" to ".join(limits))] if len(cut) else []
+    return "\n".join([WORDS["footnote"], *was_cut, *_meaning(single)])
 
 
 def _meaning(single):
@@ -146,9 +113,9 @@ def _parts(table, captions):
         yield "Nothing has been run in this folder yet."
         return
     named = (listed(table[name]) or "unknown" for name in ("tabdl", "commit", "processor"))
-    yield "tabdl {}, commit {}. Processor: {}. ".format(*named) + SCORES
+    yield "tabdl {}, commit {}. Processor: {}. ".format(*named) + WORDS["scores"]
     if (table["protocol"] == "paper").any():
-        yield PROTOCOL
+        yield WORDS["protocol"]
     yield from _scores(table)
     yield from _figures(captions, "scores.png", "time.png")
     yield from _ranking(table, captions)
@@ -206,11 +173,11 @@ def _ranking(table, captions):
         )
     found = ranking.leaderboard(table)
     if len(found):
-        yield LEADERBOARD
+        yield WORDS["leaderboard"]
         yield markdown(pd.DataFrame([_standing(row) for row in found.to_dict("records")]))
     wins = ranking.win_rates(table)
     if len(wins):
-        yield WINS
+        yield WORDS["wins"]
         yield markdown(wins.assign(rate=wins["rate"].map("{:.0%}".format)))
 
 
