@@ -1,12 +1,11 @@
 """A greedy ensemble of networks and boosted trees, and a network that learns from it, as models of
 the comparison."""
 
-import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
 import tabdl
-from benchmarks.runs.fits import Fit
+from benchmarks.runs.fits import Fit, predictor
 from tabdl.kaggle.trees import boosted_trees
 
 NETWORKS = {
@@ -28,17 +27,9 @@ def train(make, dataset, parameters, seed, device, time_limit, should_prune=None
     defaults otherwise.
     """
     blend = _fitted(make, parameters, dataset, seed, device, time_limit)
-    names = parameters["networks"]
-    fits = [fit for name in names for fit in blend.members_[name].estimators_]
-    return Fit(
-        **_predictor(blend),
-        n_parameters=sum(fit.n_parameters_ for fit in fits),
-        n_iter=sum(fit.n_iter_ for fit in fits),
-        best_iter=sum(fit.best_epoch_ for fit in fits),
-        hit_time_limit=any(fit.stop_reason_ == "time_limit" for fit in fits),
-        device=str(device),
-        members={name: Fit(**_predictor(member)) for name, member in blend.members_.items()},
-    )
+    networks = [blend.members_[name] for name in parameters["networks"]]
+    folds = [fold for network in networks for fold in network.estimators_]
+    return _fit(blend, folds, dataset, device, blend.members_)
 
 
 def train_student(make, dataset, parameters, seed, device, time_limit, should_prune=None):
@@ -53,15 +44,21 @@ def train_student(make, dataset, parameters, seed, device, time_limit, should_pr
         random_state=seed, n_jobs=1, device=device, time_limit=time_limit
     )
     student = make(clone(plain), blend, teacher_share=share, random_state=seed).fit(X, y)
-    own = student.estimator_
+    members = {"blend": blend, "mlp": plain.fit(X, y)}
+    return _fit(student, [student.estimator_], dataset, device, members)
+
+
+def _fit(model, networks, dataset, device, members):
+    """Return a fit with the sizes of its networks and the members that predict beside it."""
+    predictors = {n: predictor(member, dataset.is_regression) for n, member in members.items()}
     return Fit(
-        **_predictor(student),
-        n_parameters=own.n_parameters_,
-        n_iter=own.n_iter_,
-        best_iter=own.best_epoch_,
-        hit_time_limit=own.stop_reason_ == "time_limit",
+        **predictor(model, dataset.is_regression),
+        n_parameters=sum(network.n_parameters_ for network in networks),
+        n_iter=sum(network.n_iter_ for network in networks),
+        best_iter=sum(network.best_epoch_ for network in networks),
+        hit_time_limit=any(network.stop_reason_ == "time_limit" for network in networks),
         device=str(device),
-        members={"blend": Fit(**_predictor(blend)), "mlp": Fit(**_predictor(plain.fit(X, y)))},
+        members={name: Fit(**how) for name, how in predictors.items()},
     )
 
 
@@ -81,13 +78,3 @@ def _all_rows(dataset):
     pairs = zip(dataset.train, dataset.val, strict=True)
     X, y = (pd.concat(pair, ignore_index=True) for pair in pairs)
     return X, y.to_numpy()
-
-
-def _predictor(model):
-    classes = getattr(model, "classes_", None)
-    proba = None if classes is None else model.predict_proba
-    return {
-        "predict": model.predict,
-        "predict_proba": proba,
-        "classes": None if classes is None else np.asarray(classes),
-    }

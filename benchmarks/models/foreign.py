@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.base import clone
 
 from benchmarks.errors import HarnessError, told
-from benchmarks.runs.fits import Fit
+from benchmarks.runs.fits import Fit, predictor
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,10 @@ def train(make, dataset, parameters, seed, device, time_limit, should_prune=None
     estimator.fit(*dataset.train, **val)
     n_iter = int(np.max(getattr(estimator, "n_iter_", 1)))
     return Fit(
-        estimator.predict,
+        **predictor(estimator, dataset.is_regression),
         n_parameters=int(getattr(estimator, "n_parameters_", 0)),
         n_iter=n_iter,
         best_iter=n_iter,
-        predict_proba=None if dataset.is_regression else estimator.predict_proba,
-        classes=None if dataset.is_regression else np.asarray(estimator.classes_),
     )
 
 

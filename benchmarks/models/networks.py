@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.runs.fits import Fit, Watch
+from benchmarks.runs.fits import Fit, Watch, predictor
 from tabdl import FTTransformerClassifier, FTTransformerRegressor, embeddings
 
 NO_TOKEN_BIAS = {"token_bias": False}
@@ -35,13 +35,11 @@ def train(make, dataset, parameters, seed, device, time_limit, should_prune=None
     if estimator.stop_reason_ == "interrupted":
         raise KeyboardInterrupt
     return Fit(
-        estimator.predict,
-        estimator.n_parameters_,
-        estimator.n_iter_,
-        estimator.best_epoch_,
+        **predictor(estimator, dataset.is_regression),
+        n_parameters=estimator.n_parameters_,
+        n_iter=estimator.n_iter_,
+        best_iter=estimator.best_epoch_,
         hit_time_limit=estimator.stop_reason_ == "time_limit",
-        predict_proba=None if dataset.is_regression else estimator.predict_proba,
-        classes=None if dataset.is_regression else estimator.classes_,
         device=str(device),
         history=estimator.history_,
     )

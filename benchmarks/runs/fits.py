@@ -45,6 +45,15 @@ class Fit:
     members: dict[str, "Fit"] = field(default_factory=dict)
 
 
+def predictor(model, is_regression):
+    """Return what a :class:`Fit` predicts with, of a fitted estimator of scikit-learn's
+    interface."""
+    if is_regression:
+        return {"predict": model.predict}
+    classes = np.asarray(model.classes_)
+    return {"predict": model.predict, "predict_proba": model.predict_proba, "classes": classes}
+
+
 @dataclass
 class Watch:
     """Called by a model after each epoch or tree with its number and validation score; True asks it
@@ -56,8 +65,8 @@ class Watch:
         Seconds from now on.
     should_prune : callable or None
         From number and score to whether to give up; the pruning of a search.
-    hit_time_limit, was_pruned : bool
-        Why it asked to stop.
+    hit_time_limit : bool
+        Whether it asked to stop because of that.
     history : list of dict
         What it was told: numbers, from 0 on, and scores.
     """
@@ -65,7 +74,6 @@ class Watch:
     time_limit: float | None = None
     should_prune: Callable[[int, float], bool] | None = None
     hit_time_limit: bool = False
-    was_pruned: bool = False
     history: list[dict] = field(default_factory=list)
     _start: float = field(default_factory=time.monotonic)
 
@@ -74,6 +82,6 @@ class Watch:
         self.hit_time_limit = (
             self.time_limit is not None and time.monotonic() - self._start > self.time_limit
         )
-        if self.should_prune is not None and not self.hit_time_limit:
-            self.was_pruned = self.should_prune(number, score)
-        return self.hit_time_limit or self.was_pruned
+        if self.hit_time_limit or self.should_prune is None:
+            return self.hit_time_limit
+        return self.should_prune(number, score)
