@@ -161,18 +161,14 @@ def network(name: str, *facts: Any, **more: Any) -> Model:
 
 def boosted(library: str, prefix: str, *facts: Any, **more: Any) -> Model:
     """Return the entry of boosted trees; their library is imported when it is used."""
-    pair: list[Any] = [
-        trees.Lazy(library, f"{prefix}{task}") for task in ("Classifier", "Regressor")
-    ]
+    pair = trees.lazy_pair(library, prefix)
     common = {"library": library, "protocol": trees.protocol, "units": ("leaves", "trees")}
     return Model(*pair, *facts, **{"own": trees.MANY} | common | more)
 
 
 def peer(name: str, *facts: Any, **more: Any) -> Model:
     """Return the entry of a network of pytabkit."""
-    pair: list[Any] = [
-        trees.Lazy("pytabkit", f"{name}_{task}") for task in ("Classifier", "Regressor")
-    ]
+    pair = trees.lazy_pair("pytabkit", f"{name}_")
     return Model(*pair, *facts, train=peers.train, library="pytabkit", **more)
 
 

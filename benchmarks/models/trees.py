@@ -49,6 +49,11 @@ class Lazy:
         return getattr(importlib.import_module(self.library), self.name)
 
 
+def lazy_pair(library, prefix):
+    """Return the constructors of a library's classifier and regressor."""
+    return [Lazy(library, f"{prefix}{task}") for task in ("Classifier", "Regressor")]
+
+
 def protocol(dataset, config):
     """Return the paper's score to stop by; its default configurations train all trees, and keep
     those up to the best one."""
@@ -83,7 +88,7 @@ class _Task:
         def predict(X):
             if self.classes is None:
                 return model.predict(encode_table(X)).ravel() * self.std + self.mean
-            return self.classes[model.predict_proba(encode_table(X)).argmax(1)]
+            return self.classes[predict_proba(X).argmax(1)]
 
         def predict_proba(X):
             return model.predict_proba(encode_table(X))
