@@ -36,19 +36,20 @@ def start_of_peak():
     gc.collect()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS") or peak_bytes()
+    return read_bytes("VmRSS") or peak_bytes()
 
 
 def peak_bytes():
     """Return the largest memory of this process so far."""
     # Linux hands ru_maxrss down from the process that started this one, so it can be that one's.
     unit = 1 if sys.platform == "darwin" else 1024
-    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return read_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _status(name):
+def read_bytes(name, path="/proc/self/status"):
+    """Return the bytes of a line of a file of the system; None where it is not there."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path(path).read_text().splitlines()
     except OSError:
         return None
     sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")]

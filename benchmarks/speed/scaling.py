@@ -10,10 +10,10 @@ import contextlib
 import sys
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 import torch
 
+from benchmarks.runs.peak_memory import read_bytes
 from benchmarks.speed.cases import (
     AUTHORS_BATCH,
     CARDINALITIES,
@@ -125,19 +125,13 @@ def _memory_limit(device):
         return
     import resource
 
-    free = _kilobytes("/proc/meminfo", "MemAvailable:")
-    in_use = _kilobytes("/proc/self/status", "VmSize:")
+    free, in_use = read_bytes("MemAvailable", "/proc/meminfo"), read_bytes("VmSize")
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (int((in_use + 0.8 * free) * 1024), hard))
+    resource.setrlimit(resource.RLIMIT_AS, (int(in_use + 0.8 * free), hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-def _kilobytes(path, name):
-    lines = Path(path).read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 def _is_out_of_memory(error):
