@@ -20,15 +20,11 @@ def main(repeats=7):
     """Print the median and the range of the ratios of pairs of runs, one after the other."""
     seconds(OURS), seconds(BELOW)  # fills the disk's cache
     pairs = [(seconds(OURS), seconds(BELOW)) for _ in range(repeats)]
-    ratios = [ours / below for ours, below in pairs]
-    print(
-        f"{OURS}: {statistics.median(p[0] for p in pairs):.2f} s; {BELOW}: "
-        f"{statistics.median(p[1] for p in pairs):.2f} s"
-    )
-    print(
-        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f}) over "
-        f"{repeats} pairs"
-    )
+    ours, below = (statistics.median(each) for each in zip(*pairs, strict=True))
+    ratios = [first / second for first, second in pairs]
+    middle, low, high = statistics.median(ratios), min(ratios), max(ratios)
+    print(f"{OURS}: {ours:.2f} s; {BELOW}: {below:.2f} s")
+    print(f"ratio {middle:.2f} ({low:.2f}–{high:.2f}) over {repeats} pairs")
 
 
 if __name__ == "__main__":

@@ -186,8 +186,7 @@ def report(way, n_rows):
     before = _settled_memory() if n_rows >= _MANY_ROWS else None
     low, median = seconds(function, n_rows)
     memory = None if before is None else (peak_bytes() - before) / 2**20
-    milliseconds = 1e3 * low, 1e3 * median
-    line = Line(way.dataset, way.model, way.form, n_rows, *milliseconds, memory)
+    line = Line(*way[:3], n_rows, 1e3 * low, 1e3 * median, memory)
     print(
         f"| {' | '.join(way[:3])} | {n_rows:,} | {line.low:.2f} | {line.median:.2f} | "
         f"{'' if memory is None else f'{memory:z.0f}'} |",
@@ -251,14 +250,13 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.speed.latency", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument(
-        "--longest", type=float, default=180, help="seconds of a call, by those of fewer rows"
-    )
-    parser.add_argument("--train-rows", type=int, default=4000)
-    parser.add_argument("--report", type=Path, help="a file for the report, such as latency.md")
+    add = parser.add_argument
+    add("--sizes", nargs="+", type=int, default=list(SIZES))
+    add("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    add("--longest", type=float, default=180, help="seconds of a call, by those of fewer rows")
+    add("--train-rows", type=int, default=4000)
+    add("--report", type=Path, help="a file for the report, such as latency.md")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     ways = []
