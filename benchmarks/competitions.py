@@ -146,7 +146,7 @@ def report(results: dict, command: str) -> str:
 
 def _line_of(name: str, result: dict, has_opponent: bool) -> dict:
     models, opponent = result["models"], result.get("autogluon")
-    best = max(models, key=models.get)
+    best = max(models, key=lambda model: models[model])
     line = {"table": name, "rows (train, hidden)": ", ".join(map(str, result["rows"]))}
     line |= {"metric": result["metric"], "blend": f"{result['blend']:.5f} ({result['kind']})"}
     line["best model"] = f"{models[best]:.5f} ({best})"

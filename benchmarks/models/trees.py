@@ -9,6 +9,7 @@ import importlib
 import os
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class Lazy:
         return getattr(importlib.import_module(self.library), self.name)
 
 
-def lazy_pair(library, prefix):
+def lazy_pair(library: str, prefix: str) -> list[Any]:
     """Return the constructors of a library's classifier and regressor."""
     return [Lazy(library, f"{prefix}{task}") for task in ("Classifier", "Regressor")]
 
