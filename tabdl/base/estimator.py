@@ -69,6 +69,7 @@ from tabdl.training.devices import (
 )
 from tabdl.training.loop import train_with_float32_fallback
 from tabdl.training.run import TrainingConfig, TrainingResult, TrainingRun
+from tabdl.training.short_fits import with_fewer_predictions
 from tabdl.training.stacking import is_faster_together
 
 
@@ -503,6 +504,8 @@ def train_fits(fits: list[Fit], callbacks: list[Callable[[dict], Any]]) -> None:
     config = _config_of(fits, callbacks)
     with threads(first.estimator.n_jobs, 3 * runs[0].net.n_macs * config.batch_size):
         loss = first.estimator._train_loss(first.target)
+        if not first.is_going_on:
+            config = with_fewer_predictions(runs, loss, config)
         results = train_with_float32_fallback(
             runs, config=config, loss=loss, val_loss=first.target.val_loss
         )

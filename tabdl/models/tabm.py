@@ -181,7 +181,11 @@ class TabM(TabularEstimator):
         "layer; 'tabm-mini', everything but one vector in front and the heads; 'tabm-packed',"
         " nothing.",
     )
-    k: int = param(Int(1), default=32, doc="Number of predictions.")
+    k: int = param(
+        Int(1),
+        default=32,
+        doc="Number of predictions. On a CPU a time limit that is short leaves fewer, 8 at least.",
+    )
     n_blocks: int = param(Int(1), default=3, doc="Number of hidden layers.")
     d_block: int = param(Int(1), default=128, doc="Width of the hidden layers.")
     dropout: float = param(Float("[0, 1)"), default=0.1, doc="Dropout of every hidden layer.")

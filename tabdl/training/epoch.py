@@ -25,6 +25,7 @@ from tabdl.training.run import Loss, TrainingConfig, TrainingRun
 from tabdl.training.schedules import SCHEDULES, DropoutSchedule, learning_rate_factor
 from tabdl.training.stacking import StackedNetworks
 from tabdl.training.swap_noise import swap_cells
+from tabdl.training.threads import Faster, one_or_all
 
 
 class EpochRunner:
@@ -77,6 +78,8 @@ class EpochRunner:
         # Rows of a part are mixed, with draws for the part.
         n_threads = 1 if config.mixes_rows or config.is_compiled else torch.get_num_threads()
         self.part_rows = self.block_rows and part_rows(first, config.batch_size, n_threads)
+        is_free = self.device.type == "cpu" and not self.part_rows and torch.get_num_threads() > 1
+        self.faster = Faster() if is_free else None
 
     def _new_pace(self, runs):
         config = self.config
@@ -187,12 +190,23 @@ class EpochRunner:
             for index in self._batches():
                 assert self.step is not None, "the context is open"
                 self._schedule()
-                self.step(index)
+                with self._threads(index.shape[1]):
+                    self.step(index)
                 self.n_rows += index.shape[1]
                 if self.pace.step_done():
                     break
         self.pace.end_round()
         return self.total / self.n_rows
+
+    def _threads(self, n_rows):
+        """Return a context for a step.
+
+        Training by the clock is another one each time: steps that cannot be parted may as well
+        choose their threads then.
+        """
+        if self.faster is None or not self.pace.follows_clock:
+            return contextlib.nullcontext()
+        return one_or_all(self.faster, n_rows)
 
     def _forget_losses(self):
         self.total.zero_()

@@ -14,9 +14,9 @@ import torch
 
 from tabdl.exceptions import NonFiniteLossError
 from tabdl.training.epoch import EpochRunner
-from tabdl.training.larger_batches import with_batches_for_time
 from tabdl.training.monitor import TrainingMonitor
 from tabdl.training.run import Loss, TrainingConfig, TrainingResult, TrainingRun
+from tabdl.training.short_fits import with_batches_for_time
 from tabdl.training.stacking import is_faster_together
 
 

@@ -31,7 +31,7 @@ from tabdl.training.schedules import FLAT
 _WARM_UP_STEPS = {"cpu": 2, "cuda": 5, "mps": 3}
 _MEASURED_STEPS = 4
 # Seconds, and share of the limit, that are measured at least: a busy machine slows some steps down.
-_SHORTEST_SECONDS = 0.1
+_SHORTEST_SECONDS = 0.03
 _SHORTEST_MEASUREMENT = 0.01
 # Share of the limit after which one step is measure enough.
 _LONGEST_MEASUREMENT = 0.05
@@ -67,12 +67,15 @@ class Pace:
         What the learning rate is multiplied with, beside its schedule.
     has_patience : bool
         Whether epochs without a better score may end training.
+    follows_clock : bool
+        Whether training depends on the seconds that steps take, from now on.
     plan : dict or None
         See :class:`TrainingResult`.
     """
 
     lr_factor = 1.0
     has_patience = True
+    follows_clock = False
     plan: dict[str, Any] | None = None
 
     def __init__(self, config: TrainingConfig, n_steps_epoch: int) -> None:
@@ -276,6 +279,7 @@ class TimedPace(Pace):
 
     def _turn(self) -> None:
         self.turn = self.n_done, min(self.share, 1.0)
+        self.follows_clock = True
         self.has_patience = False
         if self.plan is not None:
             self.plan["turn"] = self.n_done / self.n_steps_epoch

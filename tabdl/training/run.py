@@ -61,7 +61,7 @@ class TrainingConfig:
     batch_size : int
         Rows a step; the last step of an epoch takes what is left.
     adapts_batch : bool
-        Whether a time limit may make batches larger, see ``larger_batches.py``.
+        Whether a time limit may make batches larger, see ``short_fits.py``.
     drop_last : bool
         No step takes what is left, unless it is all.
     takes_last_best : bool

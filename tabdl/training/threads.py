@@ -105,3 +105,25 @@ class Faster:
 
     def _best(self):
         return bool(np.median(self.seconds[True]) <= np.median(self.seconds[False]))
+
+
+@contextlib.contextmanager
+def one_or_all(faster: Faster, size: int) -> Iterator[None]:
+    """Do work with one of OpenMP's threads or with all of this thread's, whichever was faster.
+
+    The last digits of results may depend on the number.
+
+    Parameters
+    ----------
+    faster : Faster
+        Of the same kind of work.
+    size : int
+        See :meth:`Faster.timed`.
+    """
+    n_threads = torch.get_num_threads()
+    with faster.timed(size) as is_all:
+        torch.set_num_threads(n_threads if is_all else 1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(n_threads)

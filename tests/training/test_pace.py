@@ -139,8 +139,8 @@ def fitted(**changes):
 
 def test_a_limit_that_is_long_enough_changes_nothing():
     free, limited = (
-        fitted(max_epochs=8, patience=3),
-        fitted(max_epochs=8, patience=3, time_limit=600),
+        fitted(max_epochs=60, patience=60),
+        fitted(max_epochs=60, patience=60, time_limit=600),
     )
     timeless = [
         [{**record, "seconds": 0} for record in model.history_] for model in (free, limited)

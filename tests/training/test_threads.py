@@ -9,7 +9,7 @@ from conftest import make, numbers
 
 from tabdl.training import parts
 from tabdl.training.parts import part_rows
-from tabdl.training.threads import Faster, Team
+from tabdl.training.threads import Faster, Team, one_or_all
 
 
 @pytest.fixture
@@ -104,3 +104,23 @@ def test_the_faster_way_is_taken_and_looked_at_again(slow):
         taken.append(way)
     assert taken[:6] == taken[50:56] == [True, False] * 3
     assert set(taken[6:50]) == {not slow}
+
+
+@pytest.mark.parametrize("slow", [1, 4])
+def test_one_thread_or_all_by_their_seconds(slow, four_threads):
+    faster, taken = Faster(), []
+    for _ in range(20):
+        with one_or_all(faster, 10):
+            taken.append(torch.get_num_threads())
+            time.sleep(0.02 if taken[-1] == slow else 0.0)
+        assert torch.get_num_threads() == 4
+    assert taken[:6] == [4, 1] * 3 and set(taken[6:]) == {5 - slow}
+    with pytest.raises(ZeroDivisionError), one_or_all(Faster(), 1):
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == 4
+
+
+def test_a_limited_fit_that_cannot_be_parted_leaves_the_threads_alone(four_threads):
+    X, y = numbers(300)
+    model = make("TabResNet", "Regressor", n_jobs=2, max_epochs=4, time_limit=60.0).fit(X, y)
+    assert model.n_iter_ == 4 and torch.get_num_threads() == 4
