@@ -37,7 +37,7 @@ errors = {
     for name, member in blend.members_.items()
 }
 errors["blend"] = root_mean_squared_error(y_test, blend.predict(X_test))
-pd.DataFrame({"weight": blend.weights_, "test RMSE": errors}).round(3)
+pd.DataFrame({"weight": blend.weights_ | {"blend": 1.0}, "test RMSE": errors}).round(3)
 
 # %%
 # Above: the weights. Below: the score of the out-of-fold predictions after each round of the
