@@ -20,6 +20,8 @@ from tabdl.training.epoch import EpochRunner
 from tabdl.training.pace import shortest_fit
 from tabdl.training.run import Loss, TrainingConfig, TrainingRun
 
+# Multiplications of a step, forward and backward: of more, the products take most of its time.
+_MOST_MACS = 150e6
 _MOST_TIMES = 4
 # What a step of twice the rows may take, in times of a step.
 _MOST_SECONDS = 1.6
@@ -27,6 +29,7 @@ _WARM_UP_STEPS, _MEASURED_STEPS = 2, 3
 _N_STEPS = _WARM_UP_STEPS + _MEASURED_STEPS
 _FEWEST_STEPS = 8  # of an epoch
 _FEWEST_PREDICTIONS = 8
+_TRIAL_ROWS = 32  # of a network whose steps are products: seconds grow with the rows
 # Predictions are dropped until so many times the shortest fit has its time.
 _ROOM = 2
 # The share of the limit that trials may take.
@@ -101,8 +104,9 @@ def with_fewer_predictions(
     if config.time_limit is None or not hasattr(net, "keep") or not _is_on_cpu(net):
         return config
     start = clock()
-    n_steps = math.ceil(min(run.n_rows for run in runs) / config.batch_size)
-    seconds = len(runs) * n_steps * _seconds_of_step(runs[:1], loss, config, clock)
+    trial = replace(config, batch_size=min(config.batch_size, _TRIAL_ROWS))
+    n_steps = math.ceil(min(run.n_rows for run in runs) / trial.batch_size)
+    seconds = len(runs) * n_steps * _seconds_of_step(runs[:1], loss, trial, clock)
     n_epochs, shortest = config.time_limit / max(seconds, 1e-9), shortest_fit(config)
     k = int(net.k)
     if n_epochs < shortest:
@@ -119,7 +123,8 @@ def _is_on_cpu(net):
 
 
 def _may_grow(net, config):
-    return config.adapts_batch and _is_on_cpu(net) and not net.phases(0)
+    is_small = 3 * net.n_macs * config.batch_size <= _MOST_MACS
+    return config.adapts_batch and is_small and _is_on_cpu(net) and not net.phases(0)
 
 
 def _seconds_of_step(runs, loss, config, clock):
