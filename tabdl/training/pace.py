@@ -149,6 +149,7 @@ class TimedPace(Pace):
         self.device = device
         self.n_val_epochs = n_val_epochs
         self.n_warm_up = _WARM_UP_STEPS.get(device.type, 1)
+        self.warm_up_seconds = 0.0
         self.seconds_step: float | None = None
         self.seconds_evaluation = 0.0
         self.n_rounds: int | None = None
@@ -204,6 +205,7 @@ class TimedPace(Pace):
         self.n_done += 1
         if self.n_done == self.n_warm_up:
             self._set_mark()
+            self.warm_up_seconds = self.mark[1]
         elif self.plan is None and self._has_measured():
             self._measure()
             self._make_plan()
@@ -241,7 +243,7 @@ class TimedPace(Pace):
             return False
         elapsed = self._elapsed()
         least = min(_SHORTEST_SECONDS, _SHORTEST_MEASUREMENT * self.limit)
-        is_enough = elapsed - self.mark[1] >= least
+        is_enough = elapsed - self.warm_up_seconds >= least
         is_late = elapsed > _LONGEST_MEASUREMENT * self.limit
         return is_late or (n_measured >= _MEASURED_STEPS and is_enough)
 

@@ -123,6 +123,12 @@ def test_schedules_end_with_the_time():
     assert np.all(np.diff(machine.positions) >= 0) and set(machine.rates) == {1.0}
 
 
+def test_short_rounds_are_measured_too():
+    machine = Machine(100.0, n_steps_epoch=3, max_epochs=20)
+    pace = machine.run(lambda step: 1 / 512)
+    assert pace.plan is not None and pace.plan["seconds_step"] == 1 / 512
+
+
 def test_one_step_is_taken_in_any_case():
     machine = Machine(-1.0, n_steps_epoch=20)
     pace = machine.run(lambda step: 1.0)
