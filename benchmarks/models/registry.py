@@ -233,7 +233,7 @@ MODELS: dict[str, Model] = {
         *("catboost", "CatBoost", "CatBoost", "#000000", spaces.catboost),
         train=trees.train_catboost,
         presets=QUICK,
-        weight=0.9,
+        weight=1.2,
         evaluation_device="cpu",
     ),
     "lightgbm": boosted(
