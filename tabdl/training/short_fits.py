@@ -2,8 +2,8 @@
 
 Where the calls of torch outlast the products, a step takes a processor nearly as long as one of
 twice the rows. A fit that has its time learns more from small batches. One that is cut learns more
-from more rows. The same holds for a network that predicts k times: a quarter of the predictions
-takes little more than a quarter of the time, and so sees the rows more often.
+from more rows. The same holds for a network that predicts k times: with fewer predictions it sees
+the rows more often.
 
 Malladi et al.: "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022,
 2205.10287: with Adam the learning rate grows with the square root of the batch.
