@@ -210,7 +210,9 @@ class TimedPace(Pace):
             self._measure()
             self._make_plan()
         share = self.share
-        if self.turn is None and share >= 1 - _DECAY and not self._all_epochs_fit():
+        # Without a plan, nothing says that the epochs do not fit.
+        may_turn = self.turn is None and self.plan is not None
+        if may_turn and share >= 1 - _DECAY and not self._all_epochs_fit():
             self._turn()
         self._set_lr_factor(share)
         return share >= 1 or (self.n_rounds is not None and share >= self.next_evaluation)

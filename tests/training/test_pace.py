@@ -129,6 +129,12 @@ def test_short_rounds_are_measured_too():
     assert pace.plan is not None and pace.plan["seconds_step"] == 1 / 512
 
 
+def test_epochs_that_end_before_a_step_is_measured_keep_their_rate():
+    machine = Machine(300.0, n_steps_epoch=8, max_epochs=2)
+    pace = machine.run(lambda step: 0.001)
+    assert pace.stop_reason == "max_epochs" and set(machine.rates) == {1.0}
+
+
 def test_one_step_is_taken_in_any_case():
     machine = Machine(-1.0, n_steps_epoch=20)
     pace = machine.run(lambda step: 1.0)
