@@ -48,6 +48,7 @@ NETWORKS = {
     "autoint": Timed({}, "linear", ()),
     "node": Timed({}, None, ()),
     "tabnet": Timed({}, None, ()),
+    "grownet": Timed({}, None, ()),
 }
 """By their names in :data:`benchmarks.models.registry.MODELS`."""
 AUTHORS_BATCH = 4000  # in which the authors predict
@@ -107,7 +108,9 @@ class Case:
     def reference(self):
         """Return the network of the same sizes from the authors' package, or tabdl's module."""
         if self.network not in PACKAGED:
-            return OwnReference(self.estimator(max_epochs=1).fit(*self.table()).module_)
+            X, y = (part[: 2 * self.batch_size] for part in self.table())  # what builds it
+            # GrowNet keeps a network for each epoch: more than are timed.
+            return OwnReference(self.estimator(max_epochs=8).fit(X, y).module_)
         if self.network == "tabm":
             return self._tabm_reference()
         import rtdl_revisiting_models as rtdl
@@ -125,6 +128,10 @@ class Case:
             return FlatReference(embeddings, rtdl.MLP(**sizes, dropout=0.1))
         sizes |= {"d_hidden_multiplier": 2.0, "dropout1": 0.3, "dropout2": 0.0}
         return FlatReference(embeddings, rtdl.ResNet(**sizes))
+
+    def loop(self, arrays):
+        """Return the plain loop over what :func:`encoded` returns."""
+        return (StagedLoop if self.network == "grownet" else PlainLoop)(self, arrays)
 
     def _tabm_reference(self):
         import rtdl_num_embeddings
@@ -173,7 +180,8 @@ class OwnReference(torch.nn.Module):
         self.module = copy.deepcopy(module)
 
     def forward(self, x_cont, x_cat):
-        return self.module(x_cont, x_cat)[:, 0, :1]  # in training TabNet has its entropy behind
+        outputs = self.module(x_cont, x_cat).sum(1)  # of GrowNet's network and those below it
+        return outputs[:, :1]  # in training TabNet has its entropy behind
 
 
 class PlainLoop:
@@ -187,7 +195,10 @@ class PlainLoop:
         )
         self.batch_size = case.batch_size
         self.n_orders = getattr(self.net, "k", 1)  # TabM's k predictions have batches of their own
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=1e-4, weight_decay=1e-5)
+        self.optimizer = self._new_optimizer()
+
+    def _new_optimizer(self):
+        return torch.optim.AdamW(self.net.parameters(), lr=1e-4, weight_decay=1e-5)
 
     def train(self):
         """Train one epoch."""
@@ -208,6 +219,21 @@ class PlainLoop:
         self.net.eval()
         chunks = zip(self.x_num.split(batch_size), self.x_cat.split(batch_size), strict=True)
         return torch.cat([self.net(*chunk) for chunk in chunks]).cpu()
+
+
+class StagedLoop(PlainLoop):
+    """The loop of GrowNet, whose epochs have phases with an optimizer each."""
+
+    epoch = 0
+
+    def train(self):
+        """Train one epoch: a new network alone, and then all of them together."""
+        for phase in self.net.module.phases(self.epoch):
+            phase.begin(self.net.module)
+            self.optimizer = self._new_optimizer()
+            for _ in range(phase.n_passes):
+                super().train()
+        self.epoch += 1
 
 
 def timed(function, device):

@@ -21,7 +21,6 @@ from benchmarks.speed.cases import (
     PLAIN,
     PRECISIONS,
     Case,
-    PlainLoop,
     encoded,
     has_reference,
     timed,
@@ -99,7 +98,7 @@ def _one_epoch(case, who):
     if who in PRECISIONS:
         return lambda: case.estimator(max_epochs=1, precision=who).fit(X, y)
     arrays = encoded(X, y, case.n_num)
-    return lambda: PlainLoop(case, arrays).train()
+    return lambda: case.loop(arrays).train()
 
 
 def measure_overhead(network, early_stopping, n_rows, device):

@@ -12,11 +12,11 @@ from benchmarks.speed.cases import (
     PLAIN,
     PRECISIONS,
     Case,
-    PlainLoop,
     encoded,
     has_reference,
     timed,
 )
+from tabdl.training.devices import multiplies_bfloat16
 
 PREDICT_BATCHES = (64, 256, 1024, AUTHORS_BATCH)
 SIZES = {"cpu": 2048, "cuda": 8192}
@@ -71,7 +71,7 @@ def plain_seconds(case, X, y, epochs, best_batch):
     """Return the same of the plain loop: its table is encoded beforehand, its network and tensors
     are made in the first epoch."""
     arrays = encoded(X, y, case.n_num)
-    setup, loop = timed(lambda: PlainLoop(case, arrays), case.device)
+    setup, loop = timed(lambda: case.loop(arrays), case.device)
     trained = [timed(loop.train, case.device)[0] for _ in range(epochs)]
     predict, best = (_prediction(loop, size, case.device) for size in (AUTHORS_BATCH, best_batch))
     return {
@@ -96,16 +96,19 @@ def _warm_up(case):
         tabdl_seconds(case, X, y, precision, 1)
     if not has_reference(case.network):
         return None
-    loop = PlainLoop(case, encoded(X, y, case.n_num))
+    loop = case.loop(encoded(X, y, case.n_num))
     loop.train()
     loop.predict()
     return min(PREDICT_BATCHES, key=lambda size: _prediction(loop, size, case.device))
 
 
 def matrix_limits(device):
-    """Return FLOP/s of one large matrix product by the name of its numbers; on CUDA also in
-    TF32."""
-    names = ("float32", "bfloat16")
+    """Return FLOP/s of one large matrix product by the name of its numbers.
+
+    In bfloat16 where the device has instructions for that; on CUDA also in TF32.
+    """
+    has_half = multiplies_bfloat16(torch.device(device))
+    names = ("float32", "bfloat16") if has_half else ("float32",)
     limits = {name: _product(device, getattr(torch, name)) for name in names}
     if torch.device(device).type == "cuda":
         precision = torch.get_float32_matmul_precision()
@@ -128,7 +131,7 @@ def _product(device, dtype):
 def flop_per_row(case):
     """Return the FLOP in matrix products of a training step of the plain network, per row."""
     case = replace(case, n_rows=case.batch_size)
-    loop = PlainLoop(case, encoded(*case.table(), case.n_num))
+    loop = case.loop(encoded(*case.table(), case.n_num))
     with FlopCounterMode(display=False) as counter:
         loop.train()
     return counter.get_total_flops() / case.batch_size

@@ -19,7 +19,6 @@ from benchmarks.speed.cases import (
     CARDINALITIES,
     PLAIN,
     Case,
-    PlainLoop,
     encoded,
     has_reference,
     timed,
@@ -107,7 +106,7 @@ def _tabdl(case, epochs):
 
 
 def _plain(case, epochs):
-    loop = PlainLoop(case, encoded(*case.table(), case.n_num))
+    loop = case.loop(encoded(*case.table(), case.n_num))
     train = [timed(loop.train, case.device)[0] for _ in range(epochs)][-1]
     # The authors' batch; of wide tables as much less as attention's memory grows.
     n_features = case.n_num + len(case.cardinalities)
