@@ -3,7 +3,8 @@
 ``python -m benchmarks.competitions FOLDER --out runs/competitions`` hides 30 % of each table,
 trains for ``--time-limit`` minutes on the rest, and scores the blend and each of its models on what
 is hidden. ``--opponent autogluon`` gives AutoGluon's ``best_quality`` the same rows and minutes.
-Where it fails, the reason is printed. What has a result is not trained again.
+Where it fails, the reason is printed. ``--refit`` trains models on all rows, too, and says what
+that changes. What has a result is not trained again.
 """
 
 import argparse
@@ -108,19 +109,29 @@ class Rows:
 def measure(rows: Rows, options: argparse.Namespace) -> dict:
     """Return the scores of the hidden rows, of the blend and of each model."""
     competition = rows.competition
-    board = competition.train(options.models, time_limit=options.time_limit, n_jobs=options.n_jobs)
+    board = competition.train(
+        options.models,
+        time_limit=options.time_limit,
+        n_jobs=options.n_jobs,
+        refit=options.refit,
+    )
     blend = competition.blend()
     competition.report()
-    return {
+    models = competition.usable()
+    found = {
         "seed": options.seed,
         "rows": [len(rows.train), len(rows.hidden)],
         "metric": competition.metric.name,
         "blend": rows.score(blend.test, blend.class_weights),
         "kind": blend.used,
-        "models": {model.name: rows.score(model.test) for model in competition.usable()},
+        "models": {model.name: rows.score(model.test) for model in models},
         "seconds": float(board["seconds"].sum()),
         "cut": {row.model: int(row.cut) for row in board.itertuples()},
     }
+    if options.refit:
+        of_folds = {m.name: np.mean([fold.test for fold in m.folds], axis=0) for m in models}
+        found["folds"] = {name: rows.score(test) for name, test in of_folds.items()}
+    return found
 
 
 def measure_autogluon(rows: Rows, options: argparse.Namespace) -> dict:
@@ -141,7 +152,22 @@ def report(results: dict, command: str) -> str:
     has_opponent = any("autogluon" in result for result in results.values())
     lines = [_line_of(name, result, has_opponent) for name, result in results.items()]
     head = f"# Four competitions\n\nScore of the hidden rows, higher is better. `{command}`"
-    return f"{head}\n\n{markdown(pd.DataFrame(lines))}\n"
+    parts = [head, markdown(pd.DataFrame(lines))]
+    if refits := [line for found in results.items() for line in _refits_of(*found)]:
+        parts.append(markdown(pd.DataFrame(refits)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _refits_of(name: str, result: dict) -> list[dict]:
+    return [
+        {
+            "table": name,
+            "model": model,
+            "folds": f"{of_folds:.5f}",
+            "with a training on all rows": f"{result['models'][model]:.5f}",
+        }
+        for model, of_folds in result.get("folds", {}).items()
+    ]
 
 
 def _line_of(name: str, result: dict, has_opponent: bool) -> dict:
@@ -170,6 +196,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--rows", type=int, default=MOST_ROWS, help="of a table, at most")
     made.add_argument("--seed", type=int, default=0, help="draws the rows that are hidden")
     made.add_argument("--opponent", choices=["autogluon"])
+    made.add_argument("--refit", action="store_true", help="train on all rows, too")
     return made
 
 
@@ -188,6 +215,7 @@ def main(argv: list[str] | None = None) -> None:
     for name, default in others.items():
         if getattr(options, name) != default:
             command += f" --{name} {getattr(options, name)}"
+    command += " --refit" if options.refit else ""
     for task in [task for task in TASKS if task.table in options.tables]:
         rows = Rows.of(options.folder, task, options)
         if task.table not in results:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import competitions
-from benchmarks.files import write_json
+from benchmarks.files import read_json, write_json
 from benchmarks.models import automl
 
 RESULT = {
@@ -25,6 +25,21 @@ def test_an_opponent_has_a_column_where_it_has_a_result():
     assert "| CatBoost | AutoGluon (its seconds) | folds cut |" in text
     assert "| 0.85000 | 0.87500 (61) | 1 |" in text and "| 0.85000 | – | 1 |" in text
     assert "AutoGluon" not in competitions.report({"two": RESULT}, "command")
+
+
+def test_what_a_training_on_all_rows_changes_is_a_table(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.normal(size=200)})
+    table["target"] = np.digitize(table["a"] + rng.normal(size=200), [-0.5, 0.5]) + 3
+    table.to_parquet(tmp_path / "wine_quality.parquet")
+    options = ["--tables", "wine_quality", "--out", str(tmp_path), "--folds", "2", "--refit"]
+    competitions.main([str(tmp_path), *options, "--n-jobs", "1", "--models", "lightgbm"])
+    result = read_json(tmp_path / "competitions.json", dict)["wine_quality"]
+    folds, both = result["folds"]["lightgbm"], result["models"]["lightgbm"]
+    assert folds != both
+    text = (tmp_path / "competitions.md").read_text()
+    assert f"| wine_quality | lightgbm | {folds:.5f} | {both:.5f} |" in text
+    assert "--refit`" in text
 
 
 def test_without_its_environment_the_commands_are_told(tmp_path, monkeypatch, capsys):
