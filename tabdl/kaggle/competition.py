@@ -339,14 +339,9 @@ class Competition:
     # --- the end
 
     def _parts(self) -> np.ndarray:
-        """Return the fold of each row, (N,), and -1 where it says little of the rows to come.
-
-        Where folds follow time, the models of the first half have seen few rows, and are far from
-        what comes.
-        """
+        """Return the fold of each row, (N,), and -1 where none tests it."""
         parts = np.full(self.tables.n_rows, -1)
-        first = 0 if self.tables.time is None else len(self.folds) // 2
-        for number, (_, test) in enumerate(self.folds[first:]):
+        for number, (_, test) in enumerate(self.folds):
             parts[test] = number
         return parts
 

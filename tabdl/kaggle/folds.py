@@ -13,6 +13,8 @@ from tabdl.kaggle.reading import Tables
 from tabdl.kaggle.tables import read_table
 
 Fold = tuple[np.ndarray, np.ndarray]
+# Of the rows, that the first fold of a time trains on; the next one where ties leave fewer folds.
+_FIRST_SHARES = (0.5, 0.25)
 
 
 def make_folds(
@@ -104,19 +106,34 @@ def _shuffled_folds(tables, n_folds, seed):
 
 
 def _forward_folds(time, n_folds):
-    """Return folds that test one stretch of time each, after all before it; ties stay together."""
+    """Return folds that test one stretch of the later half each, after all before it; ties stay
+    together.
+
+    A model of fewer rows is far from the one that predicts the rows to come.
+    """
     n_moments = len(np.unique(time))
     if n_moments <= n_folds:
         raise CompetitionError(
             f"--folds {n_folds}: --time has {n_moments} different moments only; give fewer folds."
         )
-    edges = np.quantile(time, np.linspace(0, 1, n_folds + 2)[1:-1], method="lower")
-    part = np.searchsorted(np.unique(edges), time, side="left")
+    found = [_later_folds(time, share, n_folds) for share in _FIRST_SHARES]
+    return max(found, key=len) or _later_folds(time, 0, n_folds)
+
+
+def _later_folds(time, first_share, n_folds):
+    """Return folds of a time, up to so many, of which the first trains on a share of the rows."""
+    last_of_first = np.quantile(time, first_share, method="lower")
+    later = time[time > last_of_first]
+    if len(later) == 0:
+        return []
+    inner = np.quantile(later, np.arange(1, n_folds) / n_folds, method="lower")
+    edges = np.unique([last_of_first, *inner])
+    part = np.searchsorted(edges, time, side="left")
     folds = [
         (np.flatnonzero(part < number), np.flatnonzero(part == number))
-        for number in range(1, part.max() + 1)
+        for number in range(1, len(edges) + 1)
     ]
-    return [fold for fold in folds if all(map(len, fold))]
+    return [fold for fold in folds if len(fold[1])]
 
 
 def _parts_of_file(path, tables):

@@ -236,7 +236,10 @@ def _fit_one(model, X, y, number, setting, i):
     cv = [(train, test if len(test) else train[:1])]  # the ensemble wants rows to test
     seed = int(np.random.SeedSequence([setting.seed, number, i]).generate_state(1)[0])
     ensemble = kind(model, cv=cv, random_state=seed, together=False)
-    return ensemble.fit(X, y, groups=setting.inner_groups)
+    groups = setting.inner_groups
+    if groups is not None and len(np.unique(groups[train])) == 1:
+        groups = None  # a single one cannot be parted
+    return ensemble.fit(X, y, groups=groups)
 
 
 def _lengths(spec, fitted):

@@ -49,10 +49,31 @@ def test_time_goes_forward_and_ties_stay_together():
     assert len(folds) == 3
     for train, test in folds:
         assert day[train].max() < day[test].min()
+    assert len(folds[0][0]) >= N / 2
     with pytest.raises(CompetitionError, match="12 different moments only"):
         make_folds(found, 12, 1, seed=0)
     with pytest.raises(CompetitionError, match="must hold a number or a date"):
         tables(IDS.assign(y=A, day="x"), IDS.assign(day="x"), metric="rmse", time="day")
+
+
+@pytest.mark.parametrize(
+    ("rows_of_moments", "n_folds", "expected"),
+    [
+        ([1] * 100, 5, [(50, 10), (60, 10), (70, 10), (80, 10), (90, 10)]),
+        # More than half of the rows have the first moment.
+        ([70, 6, 6, 6, 6, 6], 3, [(70, 12), (82, 12), (94, 6)]),
+        # Too few moments in the later half.
+        ([10] * 8, 5, [(20, 20), (40, 10), (50, 10), (60, 10), (70, 10)]),
+        ([10] * 6, 5, [(20, 10), (30, 10), (40, 10), (50, 10)]),
+        ([1, 1, 98], 2, [(1, 99)]),
+    ],
+)
+def test_folds_of_a_time_lie_in_the_later_half(rows_of_moments, n_folds, expected):
+    day = np.repeat(np.arange(len(rows_of_moments)), rows_of_moments)
+    own = pd.DataFrame({"day": day, "a": 1.0, "y": np.arange(len(day)) * 1.0})
+    found = tables(own, own.drop(columns="y"), metric="rmse", time="day")
+    folds = make_folds(found, n_folds, 1, seed=0)
+    assert [(len(train), len(test)) for train, test in folds] == expected
 
 
 def test_with_a_time_the_latest_fold_predicts(tmp_path):
@@ -74,15 +95,28 @@ def test_with_a_time_the_latest_fold_predicts(tmp_path):
     assert len(model.folds) == 3
     np.testing.assert_array_equal(model.test, model.folds[-1].test)
     blend = competition.blend()
-    later = np.concatenate([test for _, test in competition.folds[1:]])
-    assert len(blend.part_scores["greedy"]) == 2, "the first of three folds has no say"
-    expected = competition.metric.score(train["y"].to_numpy()[later], blend.oof[later])
-    assert blend.row_scores["greedy"] == pytest.approx(expected)
-    assert np.isfinite(blend.oof[competition.folds[0][1]]).all()
+    assert len(blend.part_scores["greedy"]) == 3
+    assert np.isnan(blend.oof[: N // 2]).all() and np.isfinite(blend.oof[N // 2 :]).all()
     assert abs(model.test - model.folds[0].test).min() > 1
     competition.train(["neighbors"], model_file=models, time_limit=None, refit=True)
     [model] = competition.trained()
     assert model.is_refitted and not np.array_equal(model.test, model.folds[-1].test)
+
+
+def test_training_rows_of_one_moment_have_rows_to_stop_by(tmp_path):
+    day = np.repeat([0, 1, 2], [N - 10, 5, 5])
+    competition = Competition.read(
+        IDS.assign(day=day, y=A),
+        IDS.assign(day=3),
+        target="y",
+        metric="rmse",
+        folder=tmp_path,
+        time="day",
+        folds=2,
+    )
+    assert [len(train) for train, _ in competition.folds][0] == N - 10
+    competition.train(["mlp"], time_limit=0.2, n_jobs=1, device="cpu")
+    assert len(competition.trained()[0].folds) == 2
 
 
 def test_a_file_of_folds(tmp_path):
