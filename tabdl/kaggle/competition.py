@@ -53,7 +53,7 @@ class Competition:
     Parameters
     ----------
     tables : Tables
-        Training and test rows, as :func:`tabdl.kaggle.reading.read_tables` returns them.
+        Training and test rows, as ``tabdl.kaggle.reading.read_tables`` returns them.
     metric : Metric
         What scores a prediction.
     folds : list of (int ndarray, int ndarray)
@@ -108,8 +108,8 @@ class Competition:
         target : str or list of str
             The column to predict; several with metrics of numbers.
         metric : str or Path
-            A name, see :func:`tabdl.kaggle.metrics.find_metric`, or a Python file (".py"), see
-            :func:`tabdl.kaggle.metrics.metric_of_file`.
+            A name, as of the option ``--metric``, or a Python file (".py") with
+            ``score(y_true, prediction)``.
         folder : path
             Where everything is kept.
         id : str, optional
@@ -208,7 +208,7 @@ class Competition:
         Parameters
         ----------
         models : list of str, optional
-            Names of :data:`tabdl.kaggle.models.MODELS`, of ``variants`` or of ``model_file``.
+            Names of ``tabdl.kaggle.models.MODELS``, of ``variants`` or of ``model_file``.
         time_limit : float, optional
             Minutes for all models together. None: each trains to its end.
         seeds : int
@@ -227,8 +227,8 @@ class Competition:
             trees as the median fold kept. For the test rows it counts as one more fold. No
             out-of-fold score says whether that helps.
         device : str
-            "auto", or of networks; several with commas, as "cuda:0,cuda:1", train folds side by
-            side, and trees on the CPU meanwhile. "auto" and "cuda" take all CUDA devices.
+            Where networks are trained. Several with commas, as "cuda:0,cuda:1", train folds side
+            by side, and trees on the CPU meanwhile. "auto" and "cuda" take all CUDA devices.
         n_jobs : int, optional
             Threads.
 
@@ -305,8 +305,8 @@ class Competition:
         covered = rows_with_oof(oof)
         score = self.metric.score(self.tables.y[:n_rows][covered], oof[covered])
         folds = [fold for _, fold in numbered]
-        # Of a time only the latest fold knows what came just before the rows to predict.
-        counted = folds if self.tables.time is None else folds[-1:]
+        # Of a time the latest folds know what came just before the rows to predict.
+        counted = folds if self.tables.time is None else folds[-max(1, len(folds) // 2) :]
         test = np.mean([fold.test for fold in [*counted, *([refit] if refit else [])]], axis=0)
         return TrainedModel(name, oof, test, score, folds, len(self.folds), refit is not None)
 
