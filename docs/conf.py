@@ -35,12 +35,19 @@ exclude_patterns = [
 
 # --- pages
 
+smartquotes_action = "De"  # dashes and ellipses; quotes stay as Python has them
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 
 # --- API
 
 autosummary_generate = True
+# For the template of a class: GrowNet's stages cannot go on with new rows.
+autosummary_context = {
+    "without_partial_fit": [
+        name for name in tabdl.__all__ if getattr(getattr(tabdl, name), "_goes_on", True) is False
+    ]
+}
 autodoc_typehints = "none"  # the docstrings name types, and shapes with them
 autodoc_member_order = "bysource"
 toc_object_entries_show_parents = "hide"
@@ -106,7 +113,19 @@ def skip_scikit_learn(app, what, name, obj, skip, options):
     return True if module.startswith(("sklearn", "dataclasses")) else None
 
 
+def link_papers(app, what, name, obj, options, lines):
+    """Make a link of each number of a paper, such as 2106.11959, outside code."""
+    for i, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            lines[i] = re.sub(
+                r"(?<![\w.`/])(\d{4}\.\d{5})(?![\w`])",
+                r"`arXiv:\1 <https://arxiv.org/abs/\1>`__",
+                line,
+            )
+
+
 def setup(app):
-    """Connect the two functions."""
+    """Connect the functions."""
     app.connect("config-inited", lambda app, config: copy_reports(app))
     app.connect("autodoc-skip-member", skip_scikit_learn)
+    app.connect("autodoc-process-docstring", link_papers, priority=900)  # after numpydoc

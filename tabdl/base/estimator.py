@@ -74,7 +74,7 @@ from tabdl.training.stacking import is_faster_together
 
 
 class TabularEstimator(FittedNetwork):
-    """What all estimators with a network share."""
+    """What all estimators with a network share; their pages describe the parameters."""
 
     def fit(
         self,

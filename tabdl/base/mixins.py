@@ -67,7 +67,7 @@ class Task:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ClassifierTask(ClassifierMixin, Task):
-    """Classes: two, many, or several labels a row."""
+    """Classes: two, many, or several labels a row; classifiers' pages describe the parameters."""
 
     class_weight: Any = param(
         OneOf(None, "balanced"),
@@ -155,7 +155,8 @@ temperature_ : float, or ndarray of shape (C,)
 
         Returns
         -------
-        float64 ndarray of shape (N, C), in the order of ``classes_``
+        float64 ndarray of shape (N, C)
+            In the order of ``classes_``.
 
         Raises
         ------
@@ -319,7 +320,7 @@ temperature_ : float, or ndarray of shape (C,)
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class RegressorTask(RegressorMixin, Task):
-    """Numbers: one or several a row."""
+    """Numbers: one or several a row; the pages of regressors describe the parameters."""
 
     loss: str = param(
         OneOf(*REGRESSION_LOSSES),
@@ -350,7 +351,8 @@ n_outputs_ : int
 
         Returns
         -------
-        float64 ndarray of shape (N,) or (N, C), as y was at fit
+        float64 ndarray of shape (N,) or (N, C)
+            As y was at fit.
 
         Raises
         ------

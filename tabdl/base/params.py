@@ -71,6 +71,7 @@ module_ : torch.nn.Module
 encoder_ : FeatureEncoder
     Its ``schema`` names the features.
 n_features_in_ : int
+    Number of columns of X.
 feature_names_in_ : ndarray of str
     Only when the columns of X at fit have names."""
 
@@ -212,7 +213,7 @@ class NetworkParams(BaseEstimator):
         "``max_epochs`` fit, or early stopping comes in the first half of the time, the limit "
         "changes nothing. Else training ends with the time: schedules end with it, a constant "
         "learning rate falls to zero in the second half. Where early stopping cannot come in time, "
-        "the rate first grows to four times ``lr`` (at most 0.008), and an epoch that is too long "
+        "a constant rate first grows to four times ``lr`` (at most 0.008), and an epoch that is too long "
         "is evaluated several times, each as an epoch in ``history_``. Such a fit depends on the "
         "clock: the same ``random_state`` does not make it the same.",
     )
@@ -258,7 +259,7 @@ class NetworkParams(BaseEstimator):
         "and with 'float16' a scaled loss; where a loss overflows, training begins anew in "
         "float32, with a warning. 'auto': on a CPU with instructions for bfloat16, bfloat16 for "
         "networks from a width of 128, else float32. On a CUDA device, for FT-Transformer bfloat16 "
-        "from compute capability 8.0 on, float16 from 7.0 (T4) and float32 before (P100); for "
+        "from compute capability 8.0 on, float16 from 7.0 (V100, T4) and float32 before (P100); for "
         "other networks TF32 where there is TF32.",
     )
     compile: bool | str = param(

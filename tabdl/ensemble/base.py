@@ -105,7 +105,7 @@ class BaseEnsemble(BaseEstimator):
         return check_X(self, X, reset=reset, accept_sparse=True)
 
     def to(self, device: Any) -> Self:
-        """Move the networks of tabdl among the members to a device, where they then predict.
+        """Move the networks of tabdl inside to a device, where they then predict.
 
         Parameters
         ----------
@@ -242,7 +242,7 @@ class EnsembleClassifierMixin(ClassifierMixin, BaseEnsemble):
         return y
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probability of each class, the mean over the members.
+        """Return the probability of each class.
 
         Parameters
         ----------
@@ -250,7 +250,8 @@ class EnsembleClassifierMixin(ClassifierMixin, BaseEnsemble):
 
         Returns
         -------
-        float64 ndarray of shape (N, C), in the order of ``classes_``
+        float64 ndarray of shape (N, C)
+            In the order of ``classes_``.
         """
         return self._prediction(self._read_X(X))
 
@@ -278,7 +279,8 @@ class EnsembleClassifierMixin(ClassifierMixin, BaseEnsemble):
 
         Returns
         -------
-        ndarray of shape (N,), of the type of ``classes_``
+        ndarray of shape (N,)
+            Of the type of ``classes_``.
         """
         codes = self.predict_proba(X).argmax(1)
         return self.classes_[codes]
@@ -299,7 +301,7 @@ class EnsembleRegressorMixin(RegressorMixin, BaseEnsemble):
         return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the mean over the values of the members, in the units of y.
+        """Return the predicted values, in the units of y.
 
         Parameters
         ----------
@@ -307,6 +309,7 @@ class EnsembleRegressorMixin(RegressorMixin, BaseEnsemble):
 
         Returns
         -------
-        float64 ndarray of shape (N,) or (N, C), as y was at fit
+        float64 ndarray of shape (N,) or (N, C)
+            As y was at fit.
         """
         return self._prediction(self._read_X(X))

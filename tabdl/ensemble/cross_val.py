@@ -72,7 +72,8 @@ refit_estimator_ : estimator or None
     The estimator that predicts with ``refit="all"``; None without, and after an interrupt.
 interrupted_ : bool
     Whether Ctrl-C ended the fit before it was complete.
-n_features_in_ : int"""
+n_features_in_ : int
+    Number of columns of X."""
 
 
 class FittedCrossVal:
@@ -604,6 +605,7 @@ class CrossValEnsembleClassifier(EnsembleClassifierMixin, CrossValEnsemble):
 
     {attributes}
     classes_ : ndarray of shape (C,)
+        The class labels.
 
     See Also
     --------

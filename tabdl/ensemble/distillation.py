@@ -45,7 +45,8 @@ oof_prediction_ : ndarray of shape (N, C) or (N,)
     What the teacher predicts for the training rows, out of fold. NaN where it predicts nothing.
 interrupted_ : bool
     Whether Ctrl-C ended the training of teacher or student before it was complete.
-n_features_in_ : int"""
+n_features_in_ : int
+    Number of columns of X."""
 
 
 @dataclass(frozen=True)
@@ -288,6 +289,7 @@ class DistilledClassifier(EnsembleClassifierMixin, Distilled):
 
     {attributes}
     classes_ : ndarray of shape (C,)
+        The class labels.
 
     See Also
     --------

@@ -125,7 +125,8 @@ member_scores_ : dict from name to float
     The score of the out-of-fold predictions of each member; NaN where the score failed.
 interrupted_ : bool
     Whether Ctrl-C ended the fit before all members were trained.
-n_features_in_ : int"""
+n_features_in_ : int
+    Number of columns of X."""
 
     _fitted_names = frozenset(inspect.get_annotations(FittedGreedy))
 
@@ -526,6 +527,7 @@ class GreedyEnsembleClassifier(EnsembleClassifierMixin, GreedyEnsemble):
 
     {attributes}
     classes_ : ndarray of shape (C,)
+        The class labels.
 
     See Also
     --------
@@ -559,7 +561,8 @@ class GreedyEnsembleClassifier(EnsembleClassifierMixin, GreedyEnsemble):
 
         Returns
         -------
-        float64 ndarray of shape (N, C), in the order of ``classes_``
+        float64 ndarray of shape (N, C)
+            In the order of ``classes_``.
         """
         return self._prediction(self._read_X(X), predictions)
 
@@ -591,7 +594,8 @@ class GreedyEnsembleClassifier(EnsembleClassifierMixin, GreedyEnsemble):
 
         Returns
         -------
-        ndarray of shape (N,), of the type of ``classes_``
+        ndarray of shape (N,)
+            Of the type of ``classes_``.
         """
         codes = self.predict_proba(X, predictions=predictions).argmax(1)
         return self.classes_[codes]
@@ -639,6 +643,7 @@ class GreedyEnsembleRegressor(EnsembleRegressorMixin, GreedyEnsemble):
 
         Returns
         -------
-        float64 ndarray of shape (N,) or (N, C), as y was at fit
+        float64 ndarray of shape (N,) or (N, C)
+            As y was at fit.
         """
         return self._prediction(self._read_X(X), predictions)

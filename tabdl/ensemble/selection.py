@@ -38,7 +38,8 @@ def greedy_weights(
 
     Returns
     -------
-    float64 ndarray of shape (M,), with a sum of 1
+    float64 ndarray of shape (M,)
+        Their sum is 1.
 
     Raises
     ------

@@ -42,7 +42,7 @@ class HistoryDisplay:
         estimator : fitted estimator of tabdl
             One with a network, or a cross-validated ensemble of such.
         ax : sequence of Axes, optional
-            As many as :attr:`ax_` has. None: a new figure.
+            As many as ``ax_`` has. None: a new figure.
 
         Returns
         -------
@@ -85,7 +85,7 @@ class HistoryDisplay:
         Parameters
         ----------
         ax : sequence of Axes, optional
-            As many as :attr:`ax_` has. None: a new figure.
+            As many as ``ax_`` has. None: a new figure.
 
         Returns
         -------
@@ -156,8 +156,11 @@ class ImportanceDisplay:
     Attributes
     ----------
     ax_ : Axes
+        Where the bars are.
     figure_ : Figure
+        What the axes are a part of.
     bars_ : BarContainer
+        A bar for each column that is shown.
     """
 
     def __init__(self, importances: Importances) -> None:

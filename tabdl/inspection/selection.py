@@ -29,7 +29,8 @@ class ImportanceGetter:
     y : array-like of shape (N,) or (N, C), optional
         With it, gradients are those of the loss.
     method : {"gradient", "attention", "permutation"}
-    max_rows : int or None
+        As for :func:`importances`.
+    max_rows : int or None, default=1000
         So many rows are looked at, drawn at random; None: all.
 
     Examples
@@ -166,7 +167,8 @@ class WithImportances(MetaEstimatorMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (N, C), in the order of ``classes_``
+        ndarray of shape (N, C)
+            In the order of ``classes_``.
         """
         check_is_fitted(self)
         return self.estimator_.predict_proba(X)

@@ -306,7 +306,7 @@ class Competition:
         score = self.metric.score(self.tables.y[:n_rows][covered], oof[covered])
         folds = [fold for _, fold in numbered]
         # Of a time the latest folds know what came just before the rows to predict.
-        counted = folds if self.tables.time is None else folds[-max(1, len(folds) // 2) :]
+        counted = folds if self.tables.time is None else folds[-max(1, len(folds) // 4) :]
         test = np.mean([fold.test for fold in [*counted, *([refit] if refit else [])]], axis=0)
         return TrainedModel(name, oof, test, score, folds, len(self.folds), refit is not None)
 

@@ -403,12 +403,15 @@ class FTTransformer(TabularEstimator):
 
         Returns
         -------
-        estimator, not fitted
+        estimator
+            Not fitted.
 
         Examples
         --------
-        >>> from tabdl import FTTransformerClassifier
-        >>> FTTransformerClassifier.paper_config(random_state=0).d_block
+        >>> from tabdl import FTTransformerClassifier, FTTransformerRegressor
+        >>> FTTransformerClassifier.paper_config(random_state=0).scoring
+        'accuracy'
+        >>> FTTransformerRegressor.paper_config(n_blocks=2).d_block
         192
         """
         return cls(**{**_PAPER, "scoring": "accuracy" if cls._has_classes else None, **changes})

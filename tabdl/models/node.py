@@ -233,7 +233,7 @@ class NODEClassifier(ClassifierTask, NODE):
 
     See Also
     --------
-    GrowNetRegressor : Another ensemble of weak learners in one network.
+    GrowNetClassifier : Another ensemble of weak learners in one network.
 
     References
     ----------

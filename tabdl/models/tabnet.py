@@ -382,7 +382,7 @@ class TabNetClassifier(ClassifierTask, TabNet):
 
     See Also
     --------
-    FTTransformerRegressor : Attention over columns.
+    FTTransformerClassifier : Attention over columns.
 
     References
     ----------

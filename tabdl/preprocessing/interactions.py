@@ -66,6 +66,7 @@ class InteractionFeatures(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         The growth of the squared error on held-out rows where the feature is permuted, over the
         variance of the target.
     n_features_in_ : int
+        Number of columns of X.
     feature_names_in_ : ndarray of str
         Only when the columns of X at fit have names of text.
 

@@ -87,16 +87,16 @@ def test_with_a_time_the_latest_folds_predict(tmp_path):
         metric="rmse",
         folder=tmp_path,
         time="day",
-        folds=4,
+        folds=8,
     )
     models = write_models(tmp_path, "Regressor")
     competition.train(["neighbors"], model_file=models, time_limit=None)
     [model] = competition.trained()
-    assert len(model.folds) == 4
+    assert len(model.folds) == 8
     latest = [fold.test for fold in model.folds[-2:]]
     np.testing.assert_array_equal(model.test, np.mean(latest, axis=0))
     blend = competition.blend()
-    assert len(blend.part_scores["greedy"]) == 4
+    assert len(blend.part_scores["greedy"]) == 5, "folds are joined to five parts"
     assert np.isnan(blend.oof[: N // 2]).all() and np.isfinite(blend.oof[N // 2 :]).all()
     assert abs(model.test - model.folds[0].test).min() > 1
     competition.train(["neighbors"], model_file=models, time_limit=None, refit=True)
