@@ -45,7 +45,7 @@ autosummary_generate = True
 # For the template of a class: GrowNet's stages cannot go on with new rows.
 autosummary_context = {
     "without_partial_fit": [
-        name for name in tabdl.__all__ if getattr(getattr(tabdl, name), "_goes_on", True) is False
+        name for name in dir(tabdl) if getattr(getattr(tabdl, name), "_goes_on", True) is False
     ]
 }
 autodoc_typehints = "none"  # the docstrings name types, and shapes with them
