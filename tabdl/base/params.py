@@ -213,9 +213,9 @@ class NetworkParams(BaseEstimator):
         "``max_epochs`` fit, or early stopping comes in the first half of the time, the limit "
         "changes nothing. Else training ends with the time: schedules end with it, a constant "
         "learning rate falls to zero in the second half. Where early stopping cannot come in time, "
-        "a constant rate first grows to four times ``lr`` (at most 0.008), and an epoch that is too long "
-        "is evaluated several times, each as an epoch in ``history_``. Such a fit depends on the "
-        "clock: the same ``random_state`` does not make it the same.",
+        "a constant rate first grows to four times ``lr`` (at most 0.008), and an epoch that is "
+        "too long is evaluated several times, each as an epoch in ``history_``. Such a fit depends "
+        "on the clock: the same ``random_state`` does not make it the same.",
     )
     numeric_transform: str = param(
         OneOf(*NUMERIC_TRANSFORMS),
@@ -259,8 +259,8 @@ class NetworkParams(BaseEstimator):
         "and with 'float16' a scaled loss; where a loss overflows, training begins anew in "
         "float32, with a warning. 'auto': on a CPU with instructions for bfloat16, bfloat16 for "
         "networks from a width of 128, else float32. On a CUDA device, for FT-Transformer bfloat16 "
-        "from compute capability 8.0 on, float16 from 7.0 (V100, T4) and float32 before (P100); for "
-        "other networks TF32 where there is TF32.",
+        "from compute capability 8.0 on, float16 from 7.0 (V100, T4) and float32 before (P100). "
+        "For other networks TF32 where there is TF32.",
     )
     compile: bool | str = param(
         OneOf("auto", True, False),

@@ -123,7 +123,8 @@ class Competition:
         groups : str, optional
             A column whose rows of one value stay in one fold.
         time : str, optional
-            A column of dates or numbers; folds test what comes later.
+            A column of dates or numbers. Folds test stretches of the later half of the rows, each
+            after all before it; the latest quarter of them predicts.
         folds_file : path, optional
             A table with the fold of each training row.
         seed : int

@@ -60,7 +60,7 @@ def _add_folds(add):
     add("--folds", type=_integer(2), default=8)
     add("--repeats", type=_integer(1), default=1, help="how often all folds are made (default 1)")
     add("--groups", metavar="COLUMN", help="rows of one value stay in one fold")
-    add("--time", metavar="COLUMN", help="folds test what comes later")
+    add("--time", metavar="COLUMN", help="folds test later rows, of the later half")
     add("--folds-file", type=_file, metavar="FILE", help="a table with a column 'fold'")
     add("--seed", type=_integer(0, 2**32 - 1), default=0)
 

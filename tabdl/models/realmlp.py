@@ -390,7 +390,8 @@ class RealMLP(TabularEstimator):
         PRECISION_CHOICES,
         default="float32",
         doc="Numbers of the network: 'float32', 'float64', 'bfloat16' or 'float16' (products of "
-        "such numbers), or 'auto', by width and device as for the other estimators. bfloat16 costs accuracy here.",
+        "such numbers), or 'auto', by width and device as for the other estimators. bfloat16 "
+        "costs accuracy here.",
     )
 
     def _build_net(self, schema, n_outputs, train_table):
