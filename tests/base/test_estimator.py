@@ -172,6 +172,7 @@ SIGNATURES = {
         "one_hot_max_size": 0,
         "numeric_embedding": "piecewise",
         "lr": 1e-3,
+        "lr_schedule": "cooldown",
     },
     "TabMLP": {
         "n_blocks": 3,
