@@ -2,9 +2,10 @@
 are set against. Of networks without such a package it goes around tabdl's own module."""
 
 import copy
+import functools
 import importlib.util
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -108,9 +109,7 @@ class Case:
     def reference(self):
         """Return the network of the same sizes from the authors' package, or tabdl's module."""
         if self.network not in PACKAGED:
-            X, y = (part[: 2 * self.batch_size] for part in self.table())  # what builds it
-            # GrowNet keeps a network for each epoch: more than are timed.
-            return OwnReference(self.estimator(max_epochs=8).fit(X, y).module_)
+            return OwnReference(_own_module(replace(self, n_rows=2 * self.batch_size)))
         if self.network == "tabm":
             return self._tabm_reference()
         import rtdl_revisiting_models as rtdl
@@ -145,6 +144,13 @@ class Case:
         sizes = {"cat_cardinalities": list(self.cardinalities), "d_out": 1, "n_blocks": 3}
         sizes |= {"n_num_features": self.n_num, "num_embeddings": embeddings}
         return tabm.TabM.make(**sizes, arch_type="tabm-mini")
+
+
+@functools.cache  # what builds it is no part of what is timed later
+def _own_module(case):
+    """Return the module of an estimator that was fitted to the rows of a case."""
+    # GrowNet keeps a network for each epoch: more than are timed.
+    return case.estimator(max_epochs=8).fit(*case.table()).module_
 
 
 def has_reference(network):
