@@ -109,29 +109,23 @@ class Rows:
 def measure(rows: Rows, options: argparse.Namespace) -> dict:
     """Return the scores of the hidden rows, of the blend and of each model."""
     competition = rows.competition
-    board = competition.train(
-        options.models,
-        time_limit=options.time_limit,
-        n_jobs=options.n_jobs,
-        refit=options.refit,
-    )
+    how = {"time_limit": options.time_limit, "n_jobs": options.n_jobs}
+    board = competition.train(options.models, **how)
+    of_folds = {model.name: rows.score(model.test) for model in competition.usable()}
+    if options.refit:
+        board = competition.train(options.models, refit=True, **how)
     blend = competition.blend()
     competition.report()
-    models = competition.usable()
-    found = {
+    return {
         "seed": options.seed,
         "rows": [len(rows.train), len(rows.hidden)],
         "metric": competition.metric.name,
         "blend": rows.score(blend.test, blend.class_weights),
         "kind": blend.used,
-        "models": {model.name: rows.score(model.test) for model in models},
+        "models": {model.name: rows.score(model.test) for model in competition.usable()},
         "seconds": float(board["seconds"].sum()),
         "cut": {row.model: int(row.cut) for row in board.itertuples()},
-    }
-    if options.refit:
-        of_folds = {m.name: np.mean([fold.test for fold in m.folds], axis=0) for m in models}
-        found["folds"] = {name: rows.score(test) for name, test in of_folds.items()}
-    return found
+    } | ({"folds": of_folds} if options.refit else {})
 
 
 def measure_autogluon(rows: Rows, options: argparse.Namespace) -> dict:
@@ -196,7 +190,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--rows", type=int, default=MOST_ROWS, help="of a table, at most")
     made.add_argument("--seed", type=int, default=0, help="draws the rows that are hidden")
     made.add_argument("--opponent", choices=["autogluon"])
-    made.add_argument("--refit", action="store_true", help="train on all rows, too")
+    made.add_argument("--refit", action="store_true", help="train on all rows, too, after that")
     return made
 
 
