@@ -110,7 +110,7 @@ def measure(rows: Rows, options: argparse.Namespace) -> dict:
     """Return the scores of the hidden rows, of the blend and of each model."""
     competition = rows.competition
     how = {"time_limit": options.time_limit, "n_jobs": options.n_jobs}
-    board = competition.train(options.models, **how)
+    board = competition.train(options.models, refit=False if options.refit else None, **how)
     of_folds = {model.name: rows.score(model.test) for model in competition.usable()}
     if options.refit:
         board = competition.train(options.models, refit=True, **how)

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from tabdl.kaggle.metrics import Metric
 from tabdl.kaggle.store import TrainedModel, rows_with_oof
 
 _N_PARTS = 5
+_MOST_STRETCHES = 10  # of time
 _MOST_CLASSES = 20  # of labels whose weights are searched
 _MOST_ROWS = 50_000  # to choose weights on
 _N_ROUNDS = 25  # of the greedy selection
@@ -78,7 +80,11 @@ class Blend:
 
 
 def blend_models(
-    models: Sequence[TrainedModel], y: np.ndarray, metric: Metric, parts: np.ndarray
+    models: Sequence[TrainedModel],
+    y: np.ndarray,
+    metric: Metric,
+    parts: np.ndarray,
+    is_in_time: bool = False,
 ) -> Blend:
     """Return the best one of greedy means and a stack.
 
@@ -91,6 +97,9 @@ def blend_models(
     parts : int ndarray of shape (N,)
         The fold of each row; rows of one fold stay together. No weights are chosen on the rows of
         negative ones.
+    is_in_time : bool
+        Whether the parts follow each other. Greedy weights are then the mean of those that each
+        part alone would choose, so that no odd one decides.
 
     Raises
     ------
@@ -102,10 +111,11 @@ def blend_models(
     rows = _some(np.flatnonzero(has_oof & (parts >= 0)))
     oof = [model.oof[rows] for model in models]
     test = [model.test for model in models]
-    y_rows, parts = y[rows], parts[rows] % _N_PARTS
-    kinds: dict[str, Any] = {"greedy": _Greedy}
+    y_rows, parts = y[rows], _joined(parts[rows], is_in_time)
+    kinds: dict[str, Any] = {"greedy": partial(_Greedy, by_part=is_in_time)}
     if len(models) > 1:
-        kinds |= {} if metric.is_regression else {"geometric": _Geometric}
+        if not metric.is_regression:
+            kinds["geometric"] = partial(_Geometric, by_part=is_in_time)
         kinds["stack"] = _Stack
     honest = {
         name: (_cross(kind, oof, y_rows, metric, parts), None) for name, kind in kinds.items()
@@ -141,6 +151,14 @@ def greedy_weights_of(
     return dict(zip(predictions, blend.weights.tolist(), strict=True))
 
 
+def _joined(parts, is_in_time):
+    """Return the numbers of fewer parts: neighbours are joined where they follow each other."""
+    if not is_in_time or len(parts) == 0:
+        return parts % _N_PARTS
+    n = parts.max() + 1
+    return parts * min(n, _MOST_STRETCHES) // n
+
+
 def _some(rows):
     """Return all rows, or as many of them, drawn evenly, as are enough to choose weights on."""
     if len(rows) <= _MOST_ROWS:
@@ -149,7 +167,11 @@ def _some(rows):
 
 
 def seconds_to_blend(
-    y: np.ndarray, classes: np.ndarray | None, metric: Metric, n_models: int
+    y: np.ndarray,
+    classes: np.ndarray | None,
+    metric: Metric,
+    n_models: int,
+    is_in_time: bool = False,
 ) -> float:
     """Return about how long :func:`blend_models` takes, from the time of one score.
 
@@ -159,8 +181,10 @@ def seconds_to_blend(
     classes : ndarray of shape (C,) or None
     metric : Metric
     n_models : int
+    is_in_time : bool
     """
     y = y[:_MOST_ROWS]
+    n_parts = _MOST_STRETCHES if is_in_time else _N_PARTS
     if classes is None:
         prediction = metric.encode(y.astype(float))
     else:
@@ -172,12 +196,12 @@ def seconds_to_blend(
         return 0.0
     seconds = time.perf_counter() - start
     n_means = 1 if classes is None else 2
-    n_scores = n_means * _N_ROUNDS * n_models * (_N_PARTS if n_models > 1 else 0)
+    n_scores = n_means * _N_ROUNDS * n_models * (n_parts if n_models > 1 else 0)
     if metric.answer == "label" and classes is not None and len(classes) <= _MOST_CLASSES:
         n_kinds = 3 if n_models > 1 else 1
         n_searches = 2 * n_kinds * (len(classes) if len(classes) > 2 else 1)
-        n_scores += n_searches * len(_FACTORS) * _N_PARTS
-    return n_scores * seconds + 1e-6 * prediction.size * n_models * _N_PARTS
+        n_scores += n_searches * len(_FACTORS) * n_parts
+    return n_scores * seconds + 1e-6 * prediction.size * n_models * n_parts
 
 
 def _cross(kind, oof, y, metric, parts):
@@ -208,25 +232,51 @@ class _Greedy:
     """A weighted mean; weights by greedy selection.
 
     The score is the mean over the parts: the folds of a model need not be of one scale, which ranks
-    over all rows would punish.
+    over all rows would punish. With ``by_part`` the weights are the mean of those of each part.
     """
 
-    def __init__(self, metric):
+    def __init__(self, metric, by_part=False):
         self.metric = metric
+        self.by_part = by_part
 
     def fit(self, oof, y, parts):
         if len(oof) == 1:
             self.weights = np.ones(1)
             return self
-
-        def score(y, p):
-            return float(np.mean(_score_parts(p, y, self.metric, parts)))
-
-        self.weights = tabdl.greedy_weights(oof, y, score, _N_ROUNDS)
+        chosen: list[Any] = [slice(None)]
+        if self.by_part:
+            each = [parts == part for part in np.unique(parts)]
+            chosen = [rows for rows in each if self._has_score(oof[0][rows], y[rows])] or chosen
+        found = [self._search([p[rows] for p in oof], y[rows], parts[rows]) for rows in chosen]
+        self.weights = np.mean(found, axis=0)
         return self
 
+    def _has_score(self, p, y):
+        """Return whether rows have a score; some metrics want every class."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return bool(np.isfinite(self.metric.score(y, p)))
+        except ValueError:
+            return False
+
+    def _search(self, oof, y, parts):
+        def score(y, mean):
+            return float(np.mean(_score_parts(self._outputs(mean), y, self.metric, parts)))
+
+        return tabdl.greedy_weights(list(map(self._inputs, oof)), y, score, _N_ROUNDS)
+
     def predict(self, predictions):
-        return sum(w * p for w, p in zip(self.weights, predictions, strict=True))
+        inputs = map(self._inputs, predictions)
+        return self._outputs(sum(w * z for w, z in zip(self.weights, inputs, strict=True)))
+
+    def _inputs(self, p):
+        """Return what a mean is taken of."""
+        return p
+
+    def _outputs(self, mean):
+        """Return predictions from the mean."""
+        return mean
 
 
 class _Geometric(_Greedy):
@@ -235,15 +285,11 @@ class _Geometric(_Greedy):
     A model that is sure of a class counts for more than in an arithmetic mean.
     """
 
-    def fit(self, oof, y, parts):
-        def score(y, logs):
-            return float(np.mean(_score_parts(_probabilities(logs), y, self.metric, parts)))
+    def _inputs(self, p):
+        return _logs(p)
 
-        self.weights = tabdl.greedy_weights(list(map(_logs, oof)), y, score, _N_ROUNDS)
-        return self
-
-    def predict(self, predictions):
-        return _probabilities(super().predict(map(_logs, predictions)))
+    def _outputs(self, mean):
+        return _probabilities(mean)
 
 
 def _logs(p):

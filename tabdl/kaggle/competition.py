@@ -200,7 +200,7 @@ class Competition:
         model_file: str | Path | None = None,
         tune: float = 0.0,
         features: int = 0,
-        refit: bool = False,
+        refit: bool | None = None,
         device: str = "auto",
         n_jobs: int | None = None,
     ) -> pd.DataFrame:
@@ -223,10 +223,11 @@ class Competition:
         features : int
             At most so many features of two columns are added to each fold, see
             :class:`~tabdl.preprocessing.InteractionFeatures`. Its training rows choose them.
-        refit : bool
+        refit : bool, optional
             Whether each model that has all its folds is trained on all rows, too, as many epochs or
             trees as the median fold kept. For the test rows it counts as one more fold. No
-            out-of-fold score says whether that helps.
+            out-of-fold score says whether that helps. None: where folds follow time, since only
+            such a training has seen the latest rows.
         device : str
             Where networks are trained. Several with commas, as "cuda:0,cuda:1", train folds side
             by side, and trees on the CPU meanwhile. "auto" and "cuda" take all CUDA devices.
@@ -259,6 +260,7 @@ class Competition:
             made = FoldFeatures(features, self.tables, self.metric, self.seed)
         setting = Setting(self.tables, self.metric, self.folds, self.seed, device, n_jobs, made)
         self.n_jobs = n_jobs
+        refit = self.tables.time is not None if refit is None else refit
         seconds = np.inf if time_limit is None else 60 * time_limit
         with locked(self.folder):
             train_models(specs, setting, self.folder, seconds, 60 * tune, refit)
@@ -367,7 +369,8 @@ class Competition:
         chosen = self.usable(models)
         try:
             y = self.tables.y[: self.tables.n_rows]
-            self._blend = blend_models(chosen, y, self.metric, self._parts())
+            is_in_time = self.tables.time is not None
+            self._blend = blend_models(chosen, y, self.metric, self._parts(), is_in_time)
         except (ValueError, ArithmeticError) as error:
             raise CompetitionError(
                 f"The blend failed: {error} The predictions of each model are kept in "
@@ -425,7 +428,8 @@ class Competition:
         """
         tables, metric = self.tables, self.metric
         y = tables.y[: tables.n_rows]
-        blend = seconds_to_blend(y, tables.classes, metric, n_models)
+        is_in_time = tables.time is not None
+        blend = seconds_to_blend(y, tables.classes, metric, n_models, is_in_time)
         trial = y[:_ROWS_OF_TRIAL].astype(float)
         if tables.classes is not None:
             trial = np.random.default_rng(0).random((len(trial), len(tables.classes)))

@@ -107,7 +107,11 @@ def _add_training(add):
         metavar="N",
         help="at most N features of two columns, chosen in each fold (default: none)",
     )
-    add("--refit", action="store_true", help="train each model on all rows, too, after its folds")
+    add(
+        "--refit",
+        action=argparse.BooleanOptionalAction,
+        help="train each model on all rows, too, after its folds (default: with --time)",
+    )
     add(
         "--device",
         default="auto",

@@ -96,6 +96,27 @@ def test_rows_of_a_negative_part_choose_no_weights():
     assert blend.weights["a"] > 0.9 and np.isfinite(blend.oof[:200]).all()
 
 
+def test_no_odd_stretch_of_time_decides():
+    parts = np.arange(N) * 5 // N
+    a, b = noisy(0.3, 1), noisy(0.4, 2)
+    a[parts == 2] += 3.0
+    models = [model("a", a), model("b", b)]
+    metric = find_metric("rmse")
+    shuffled = blend_models(models, VALUES, metric, parts)
+    in_time = blend_models(models, VALUES, metric, parts, is_in_time=True)
+    assert shuffled.weights["a"] < 0.2 and in_time.weights["a"] > 0.4
+
+
+def test_stretches_of_time_that_lack_a_class_choose_no_weights():
+    parts = np.arange(N) * 40 // N
+    y = (RNG.random(N) < 0.3).astype(int)
+    y[parts < 8] = 0
+    p = [np.clip(0.3 + know * (y - 0.3) + 0.1 * RNG.normal(size=N), 0, 1) for know in (0.6, 0)]
+    models = [model(name, np.stack([1 - q, q], 1)) for name, q in zip("ab", p, strict=True)]
+    blend = blend_models(models, y, find_metric("auc"), parts, is_in_time=True)
+    assert sum(blend.weights.values()) == pytest.approx(1) and blend.weights["a"] > 0.9
+
+
 def test_one_model_is_itself():
     oof = noisy(0.1, 1)
     blend = blend_models([model("a", oof)], VALUES, find_metric("rmse"), PARTS)

@@ -90,18 +90,19 @@ def test_with_a_time_the_latest_folds_predict(tmp_path):
         folds=8,
     )
     models = write_models(tmp_path, "Regressor")
-    competition.train(["neighbors"], model_file=models, time_limit=None)
+    competition.train(["neighbors"], model_file=models, time_limit=None, refit=False)
     [model] = competition.trained()
     assert len(model.folds) == 8
     latest = [fold.test for fold in model.folds[-2:]]
     np.testing.assert_array_equal(model.test, np.mean(latest, axis=0))
     blend = competition.blend()
-    assert len(blend.part_scores["greedy"]) == 5, "folds are joined to five parts"
+    assert len(blend.part_scores["greedy"]) == 8, "no folds of a time are joined"
     assert np.isnan(blend.oof[: N // 2]).all() and np.isfinite(blend.oof[N // 2 :]).all()
     assert abs(model.test - model.folds[0].test).min() > 1
-    competition.train(["neighbors"], model_file=models, time_limit=None, refit=True)
+    competition.train(["neighbors"], model_file=models, time_limit=None)
     [model] = competition.trained()
-    assert model.is_refitted and not np.array_equal(model.test, np.mean(latest, axis=0))
+    assert model.is_refitted, "only a training on all rows has seen the latest ones"
+    assert not np.array_equal(model.test, np.mean(latest, axis=0))
 
 
 def test_training_rows_of_one_moment_have_rows_to_stop_by(tmp_path):
