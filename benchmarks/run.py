@@ -242,8 +242,8 @@ def why_not(experiment):
     here = PAPER["unsupported"].get(experiment.source.name, {}).get(experiment.model, {})
     kind = "search" if experiment.config == "tuned" else experiment.config
     if experiment.config == "paper-tuned" and experiment.published is None:
-        return here.get(kind, here.get("all", "the paper has none"))
-    return here.get(kind, here.get("all")) if experiment.protocol == "paper" else None
+        return "the paper has none"
+    return here.get(kind) if experiment.protocol == "paper" else None
 
 
 def execute(options, console):

@@ -99,6 +99,12 @@ def paper_ft_transformer(dataset):
     return cls.paper_config(kv_compression=compression).get_params()
 
 
+def paper_autoint(dataset):
+    """Return what the paper's AutoInt has in every configuration: on Epsilon it compresses keys and
+    values."""
+    return {"kv_compression": 0.064} if dataset.name == "epsilon" else {}
+
+
 def paper_ft_transformer_no_bias(dataset):
     """Return the paper's default configuration of FT-Transformer, without biases of tokens."""
     return paper_ft_transformer(dataset) | NO_TOKEN_BIAS

@@ -196,6 +196,7 @@ MODELS: dict[str, Model] = {
     "dcn_v2": network("DCNv2", "DCN V2", "#bcbd22", spaces.dcn_v2, presets=PAPER),
     "autoint": network(
         *("AutoInt", "AutoInt", "#9467bd", spaces.autoint),
+        paper=networks.paper_autoint,
         n_trials=spaces.trials_of_tokens,
         presets=PAPER,
     ),

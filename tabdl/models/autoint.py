@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from tabdl.base.estimator import TabularEstimator
 from tabdl.base.mixins import ClassifierTask, RegressorTask
 from tabdl.embeddings import NUMERIC_EMBEDDINGS, TOKEN_DOC, numeric_embedding
-from tabdl.models.ft_transformer import Attention
+from tabdl.models.ft_transformer import COMPRESSION_DOC, Attention, new_attention
 from tabdl.network.contract import TabularNet, power_of_two_rows
 from tabdl.network.embeddings import FeatureTokenizer
 from tabdl.network.layers import Dropout
-from tabdl.params import Float, Int, param
+from tabdl.params import Float, Int, OneOf, param
 
 
 class InteractingLayer(nn.Module):
@@ -27,18 +27,16 @@ class InteractingLayer(nn.Module):
     and the factor of the logits are those of the code of 2106.11959.
     """
 
-    def __init__(
-        self, d_block: int, n_heads: int, attention_dropout: float, residual_dropout: float
-    ) -> None:
+    def __init__(self, attention: Attention, d_block: int, residual_dropout: float) -> None:
         super().__init__()
-        self.attention = Attention(d_block, n_heads, attention_dropout, projects=False)
+        self.attention = attention
         self.residual = nn.Linear(d_block, d_block, bias=False)
         self.residual_dropout = Dropout(residual_dropout)
         self.norm = nn.LayerNorm(d_block)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the tokens after this layer."""
-        attended = self.residual_dropout(self.attention(self.attention.qkv(x)))
+        attended = self.residual_dropout(self.attention.of_tokens(x))
         return self.norm(self.residual(x) + attended).relu()
 
 
@@ -77,20 +75,21 @@ class AutoInt(TabularEstimator):
         default="linear",
         doc=f"{TOKEN_DOC} 'linear' is without the bias b_j here.",
     )
+    kv_compression: Any = param(OneOf(None), Float("(0, 1)"), default=None, doc=COMPRESSION_DOC)
     lr: float = param(Float("(0, inf)"), default=5e-4, doc="Learning rate of AdamW.")
 
     def _build_net(self, schema, n_outputs, train_table):
-        if self.d_block % self.n_heads:
-            raise ValueError(
-                f"{type(self).__name__}: d_block must be a multiple of n_heads, got "
-                f"d_block={self.d_block} and n_heads={self.n_heads}."
-            )
-        sizes = self.d_block, self.n_heads, self.attention_dropout, self.residual_dropout
         n_tokens = schema.n_num + len(schema.cardinalities)
         num = numeric_embedding(self, train_table, self.d_block, bias=False)
+        layers = [
+            InteractingLayer(
+                new_attention(self, n_tokens, projects=False), self.d_block, self.residual_dropout
+            )
+            for _ in range(self.n_blocks)
+        ]
         return TabularNet(
             FeatureTokenizer(num, schema.cardinalities, self.d_block, bias=False, has_cls=False),
-            AutoIntBackbone(InteractingLayer(*sizes) for _ in range(self.n_blocks)),
+            AutoIntBackbone(layers),
             nn.Sequential(nn.Linear(n_tokens * self.d_block, n_outputs)),
             n_vectors_per_row=n_tokens,
             cpu_chunk_rows=power_of_two_rows(64 * 25 * 192, n_tokens * self.d_block),

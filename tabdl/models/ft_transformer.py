@@ -91,7 +91,7 @@ class CompressedAttention(Attention):
 
     Parameters
     ----------
-    d_block, n_heads, dropout : see Attention
+    d_block, n_heads, dropout, projects : see Attention
     n_tokens : int
         T.
     n_kept : int
@@ -99,9 +99,16 @@ class CompressedAttention(Attention):
     """
 
     def __init__(
-        self, d_block: int, n_heads: int, dropout: float, n_tokens: int, n_kept: int
+        self,
+        d_block: int,
+        n_heads: int,
+        dropout: float,
+        projects: bool = True,
+        *,
+        n_tokens: int,
+        n_kept: int,
     ) -> None:
-        super().__init__(d_block, n_heads, dropout)
+        super().__init__(d_block, n_heads, dropout, projects)
         self.keys = nn.Linear(n_tokens, n_kept, bias=False)
         self.values = nn.Linear(n_tokens, n_kept, bias=False)
 
@@ -127,6 +134,47 @@ class CompressedAttention(Attention):
     def _compressed(self, mixer, x, weight, bias):
         """Return ``mixer`` of the rows of ``x weight' + bias``, (B, S, D)."""
         return mixer.weight @ x @ weight.mT + mixer.weight.sum(-1, keepdim=True) * bias
+
+
+def new_attention(estimator: Any, n_tokens: int, projects: bool = True) -> Attention:
+    """Return the attention of a block, as the parameters of an estimator say.
+
+    Parameters
+    ----------
+    estimator : FTTransformer or AutoInt
+    n_tokens : int
+        Of a row.
+    projects : bool
+        Whether a linear layer mixes the heads.
+
+    Raises
+    ------
+    ValueError
+        When heads have no whole width, or no token is left of a compression.
+    """
+    name, d_block, n_heads = type(estimator).__name__, estimator.d_block, estimator.n_heads
+    if d_block % n_heads:
+        raise ValueError(
+            f"{name}: d_block must be a multiple of n_heads, got d_block={d_block} and "
+            f"n_heads={n_heads}."
+        )
+    sizes = d_block, n_heads, estimator.attention_dropout, projects
+    if estimator.kv_compression is None:
+        return Attention(*sizes)
+    n_kept = int(estimator.kv_compression * n_tokens)
+    if n_kept < 1:
+        raise ValueError(
+            f"{name}: kv_compression must leave a token at least, got "
+            f"kv_compression={estimator.kv_compression} with {n_tokens} tokens."
+        )
+    return CompressedAttention(*sizes, n_tokens=n_tokens, n_kept=n_kept)
+
+
+COMPRESSION_DOC = (
+    "For tables of hundreds of columns: attention is to so many mixtures of the tokens, which each "
+    "block learns, as this share of their number (2006.04768, equation 7). Time and memory then "
+    "grow less quickly. The paper has 0.064 on Epsilon, of 2,000 columns."
+)
 
 
 class Block(nn.Module):
@@ -383,9 +431,7 @@ class FTTransformer(TabularEstimator):
         OneOf(None),
         Float("(0, 1)"),
         default=None,
-        doc="For tables of hundreds of columns: attention is to so many mixtures of the tokens, "
-        "which each block learns, as this share of their number (2006.04768, equation 7). Time and "
-        "memory then grow less quickly. The paper has 0.064 on Epsilon, of 2,000 columns.",
+        doc=COMPRESSION_DOC,
     )
 
     @classmethod
@@ -417,11 +463,6 @@ class FTTransformer(TabularEstimator):
         return cls(**{**_PAPER, "scoring": "accuracy" if cls._has_classes else None, **changes})
 
     def _build_net(self, schema, n_outputs, train_table):
-        if self.d_block % self.n_heads:
-            raise ValueError(
-                f"{type(self).__name__}: d_block must be a multiple of n_heads, got "
-                f"d_block={self.d_block} and n_heads={self.n_heads}."
-            )
         if int(self.d_block * self.ffn_hidden_multiplier) < 1:
             raise ValueError(
                 f"{type(self).__name__}: ffn_hidden_multiplier must leave a hidden width of at "
@@ -433,7 +474,7 @@ class FTTransformer(TabularEstimator):
         return FTTransformerNet(
             FeatureTokenizer(num, schema.cardinalities, self.d_block, self.token_bias),
             FTTransformerBackbone(
-                lambda: self._new_attention(n_tokens),
+                lambda: new_attention(self, n_tokens),
                 n_blocks=self.n_blocks,
                 d_block=self.d_block,
                 ffn_hidden_multiplier=self.ffn_hidden_multiplier,
@@ -453,19 +494,6 @@ class FTTransformer(TabularEstimator):
             cpu_chunk_rows=power_of_two_rows(64 * 25 * 192, n_tokens * self.d_block),
             cpu_step_rows=power_of_two_rows(256 * 25 * 192, n_tokens * self.d_block),
         )
-
-    def _new_attention(self, n_tokens):
-        sizes = self.d_block, self.n_heads, self.attention_dropout
-        if self.kv_compression is None:
-            return Attention(*sizes)
-        n_kept = int(self.kv_compression * n_tokens)
-        if n_kept < 1:
-            raise ValueError(
-                f"{self._name}: kv_compression must leave a token at least, got "
-                f"kv_compression={self.kv_compression} with {n_tokens} tokens: a column each, and "
-                f"[CLS]."
-            )
-        return CompressedAttention(*sizes, n_tokens, n_kept)
 
 
 class FTTransformerClassifier(ClassifierTask, FTTransformer):

@@ -105,6 +105,7 @@ SIGNATURES = {
         "attention_dropout": 0.1,
         "residual_dropout": 0.0,
         "numeric_embedding": "linear",
+        "kv_compression": None,
         "lr": 5e-4,
     },
     "GMLP": {

@@ -13,11 +13,17 @@ def heads(x, n_heads):
     return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
 
 
+@pytest.mark.parametrize("kv_compression", [None, 0.7])
 @pytest.mark.parametrize("n_heads", [1, 2])
 @pytest.mark.parametrize("n_blocks", [1, 3])
-def test_the_papers_equations(n_blocks, n_heads):
-    """1810.11921, equations 5 to 10, with the norm and the factor of the authors of 2106.11959."""
-    net, x_num, x_cat = built(AutoIntRegressor(n_blocks=n_blocks, d_block=8, n_heads=n_heads))
+def test_the_papers_equations(n_blocks, n_heads, kv_compression):
+    """1810.11921, equations 5 to 10, with the norm and the factor of the authors of 2106.11959,
+    and its compression of keys and values: 2006.04768, equation 7."""
+    net, x_num, x_cat = built(
+        AutoIntRegressor(
+            n_blocks=n_blocks, d_block=8, n_heads=n_heads, kv_compression=kv_compression
+        )
+    )
     embedding, table = net.embedding, net.embedding.cat.weight
     tokens = [x_num[:, [j]] * embedding.num.weight[j] for j in range(3)]
     x = torch.stack([*tokens, table[x_cat[:, 0]], table[3 + x_cat[:, 1]]], 1)
@@ -25,7 +31,11 @@ def test_the_papers_equations(n_blocks, n_heads):
         weights, biases = (
             t.chunk(3) for t in (layer.attention.qkv.weight, layer.attention.qkv.bias)
         )
-        q, k, v = (heads(x @ w.T + b, n_heads) for w, b in zip(weights, biases, strict=True))
+        q, k, v = (x @ w.T + b for w, b in zip(weights, biases, strict=True))
+        if kv_compression is not None:
+            assert layer.attention.keys.weight.shape == (3, 5)
+            k, v = layer.attention.keys.weight @ k, layer.attention.values.weight @ v
+        q, k, v = (heads(part, n_heads) for part in (q, k, v))
         alpha = torch.softmax(q @ k.transpose(-1, -2) / (8 / n_heads) ** 0.5, -1)
         mixed = (alpha @ v).transpose(1, 2).flatten(-2)
         added = x @ layer.residual.weight.T + mixed
@@ -49,6 +59,11 @@ def test_tokens_norms_and_biases_do_not_decay():
     assert decayed_names(net) == {
         *(f"{layer}.attention.qkv.weight", f"{layer}.residual.weight", "head.0.weight")
     }
+
+
+def test_no_token_is_left_of_a_compression():
+    with pytest.raises(ValueError, match=r"AutoIntRegressor: kv_compression .* with 5 tokens"):
+        built(AutoIntRegressor(kv_compression=0.1))
 
 
 def test_sizes_of_the_papers_tuned_networks():
