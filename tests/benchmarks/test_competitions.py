@@ -14,6 +14,7 @@ RESULT = {
     "blend": 0.9,
     "kind": "greedy",
     "models": {"mlp": 0.8, "catboost": 0.85},
+    "chosen": "mlp",
     "seconds": 3.0,
     "cut": {"mlp": 1, "catboost": 0},
 }
@@ -27,6 +28,11 @@ def test_an_opponent_has_a_column_where_it_has_a_result():
     assert "AutoGluon" not in competitions.report({"two": RESULT}, "command")
 
 
+def test_the_best_model_is_named_out_of_fold_and_in_hindsight():
+    text = competitions.report({"one": RESULT}, "command")
+    assert "| 0.80000 (mlp) | 0.85000 (catboost) | 0.85000 |" in text
+
+
 def test_what_a_training_on_all_rows_changes_is_a_table(tmp_path):
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"a": rng.normal(size=200)})
@@ -36,6 +42,7 @@ def test_what_a_training_on_all_rows_changes_is_a_table(tmp_path):
     competitions.main([str(tmp_path), *options, "--n-jobs", "1", "--models", "lightgbm"])
     result = read_json(tmp_path / "competitions.json", dict)["wine_quality"]
     folds, both = result["folds"]["lightgbm"], result["models"]["lightgbm"]
+    assert result["chosen"] == "lightgbm"
     assert (tmp_path / "wine_quality/models/lightgbm/refit.npz").exists()
     text = (tmp_path / "competitions.md").read_text()
     assert f"| wine_quality | lightgbm | {folds:.5f} | {both:.5f} |" in text
