@@ -5,7 +5,7 @@ import pandas as pd
 from benchmarks.runs.results import Variant
 from benchmarks.studies import Entry, Study, markdown
 
-SEVEN = Variant("of seven", {"networks": ["tabm", "ft_transformer", "resnet", "mlp"]})
+SEVEN = Variant("seven", {"networks": ["tabm", "ft_transformer", "resnet", "mlp"]})
 """Four networks and three boosted trees."""
 
 
