@@ -38,6 +38,8 @@ _SMALL_OF = {
         "batch_size": "auto",
     },
     "TabM": {"one_hot_max_size": 3},
+    # One network of the paper's kind, as the others are.
+    "FTTransformer": {"n_members": 1, "lr_schedule": "constant", "numeric_embedding": "linear"},
     "SNN": {"d_block": 32},
     # In a few steps, running statistics hardly follow those of batches through many norms.
     "TabNet": {"n_blocks": 1, "momentum": 0.6, "lr_decay_rate": 1.0},

@@ -5,7 +5,7 @@ import numpy as np
 from benchmarks.runs.fits import Fit, Watch, predictor
 from tabdl import FTTransformerClassifier, FTTransformerRegressor, embeddings
 
-NO_TOKEN_BIAS = {"token_bias": False}
+NO_TOKEN_BIAS = {"token_bias": False, "numeric_embedding": "linear"}
 """The paper's ablation (section 5.2)."""
 PLAIN_NUMBERS = {"numeric_embedding": None, "lr_schedule": "constant"}
 """The paper's MLP and ResNet: numbers without an embedding."""

@@ -38,7 +38,7 @@ class Timed:
 
 
 NETWORKS = {
-    "ft_transformer": Timed({}, "linear"),
+    "ft_transformer": Timed({"n_blocks": 3, "d_block": 192, "n_members": 1}, "linear"),
     "resnet": Timed({"n_blocks": 4, "d_block": 256, "d_embedding": 16}, None),
     "mlp": Timed({"n_blocks": 4, "d_block": 384, "d_embedding": 16}, None),
     "tabm": Timed(

@@ -16,6 +16,10 @@ from tabdl.training.devices import PRECISIONS, is_device
 from tabdl.training.swap_noise import OBJECTIVES
 
 LR_SCHEDULES = ("constant", "cooldown", "cosine", "coslog4")
+MEMBERS_DOC = (
+    "Number of networks that are trained on the same rows, each with its own seed. Their "
+    "predictions are averaged."
+)
 LR_SCHEDULE_DOC = (
     "Course of the learning rate, a value a step. 'constant'. 'cooldown': constant; where early "
     "stopping would stop, training goes on from the best weights, and the rate falls to 0 in 0.3 "
@@ -298,12 +302,7 @@ class NetworkParams(BaseEstimator):
         doc="0: silent; 1: a live line of progress, without a terminal some thirty plain lines in "
         "all; 2: a plain line an epoch.",
     )
-    n_members: int = param(
-        Int(1),
-        default=1,
-        doc="Number of networks that are trained on the same rows, each with its own seed. Their "
-        "predictions are averaged.",
-    )
+    n_members: int = param(Int(1), default=1, doc=MEMBERS_DOC)
     callbacks: Any = param(
         OneOf(None),
         ListOf(_CALLABLE),

@@ -274,7 +274,7 @@ class TabMModel(TabDLModel):
 
 
 class FTTransformerModel(TabDLModel):
-    """FT-Transformer, attention over columns (2106.11959); the space is about that of its paper.
+    """FT-Transformer, attention over columns (2106.11959); the space is around its defaults.
 
     It does not read the many counts of words that AutoGluon makes of texts: each would be a token.
     """
@@ -284,12 +284,12 @@ class FTTransformerModel(TabDLModel):
     network = "FTTransformer"
     _default_auxiliary_params_extra: ClassVar = {"ignored_type_group_special": [S_TEXT_NGRAM]}
     search_space: ClassVar = {
-        "lr": Real(1e-5, 1e-3, log=True),
+        "lr": Real(1e-4, 3e-3, log=True),
         "weight_decay": Real(1e-6, 1e-3, log=True),
         "attention_dropout": Real(0.0, 0.5),
         "ffn_dropout": Real(0.0, 0.5),
         "n_blocks": Int(1, 4),
-        "d_block": Categorical(64, 128, 192, 256, 384),
+        "d_block": Categorical(64, 96, 128, 192, 256),
     }
 
 

@@ -72,7 +72,7 @@ SPACES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "realmlp": lambda trial: _network(trial, 0.02, 0.3, "dropout"),
     "resnet": lambda trial: _network(trial, 3e-5, 3e-3, "hidden_dropout"),
     "gmlp": lambda trial: _network(trial, 3e-5, 3e-3, "residual_dropout"),
-    "ft_transformer": lambda trial: _network(trial, 3e-5, 1e-3, "attention_dropout"),
+    "ft_transformer": lambda trial: _network(trial, 1e-4, 3e-3, "attention_dropout"),
 }
 """From an Optuna trial to the parameters of a model, by name."""
 

@@ -72,7 +72,9 @@ def test_ft_transformer(n_num, cardinalities, n_blocks, n_heads):
     )
     perturb(theirs)
     ours = build(
-        FTTransformerRegressor(n_blocks=n_blocks, d_block=24, n_heads=n_heads), n_num, cardinalities
+        FTTransformerRegressor.paper_config(n_blocks=n_blocks, d_block=24, n_heads=n_heads),
+        n_num,
+        cardinalities,
     )
     with torch.no_grad():
         ours.embedding.cls.copy_(theirs.cls_embedding.weight)
@@ -131,8 +133,10 @@ def test_ft_transformer(n_num, cardinalities, n_blocks, n_heads):
 def test_ft_transformer_without_biases_of_tokens(numeric_embedding):
     """Tokens are those with biases of zero; embeddings that are not linear keep theirs."""
     settings = {"n_blocks": 2, "d_block": 24, "n_heads": 4, "numeric_embedding": numeric_embedding}
-    ours = build(FTTransformerRegressor(token_bias=False, **settings), 4, CARDINALITIES)
-    biased = build(FTTransformerRegressor(**settings), 4, CARDINALITIES)
+    ours = build(
+        FTTransformerRegressor.paper_config(token_bias=False, **settings), 4, CARDINALITIES
+    )
+    biased = build(FTTransformerRegressor.paper_config(**settings), 4, CARDINALITIES)
     perturb(ours)
     missing, unexpected = biased.load_state_dict(ours.state_dict(), strict=False)
     linear = {"embedding.num.bias"} if numeric_embedding != "piecewise" else set()
@@ -157,7 +161,9 @@ def test_size_of_the_papers_ft_transformer_without_biases():
 def test_ft_transformer_postnorm(n_blocks):
     """No package has it with ReGLU; from the definition: ``norm(x + branch(x))`` in every block, no
     norm in the head."""
-    estimator = FTTransformerRegressor(n_blocks=n_blocks, d_block=24, n_heads=4, norm="post")
+    estimator = FTTransformerRegressor.paper_config(
+        n_blocks=n_blocks, d_block=24, n_heads=4, norm="post"
+    )
     ours = perturb(build(estimator, 4, CARDINALITIES))
     x_num, x_cat = rows(4, CARDINALITIES)
     x = ours.embedding(x_num, x_cat)
@@ -256,7 +262,7 @@ def test_decayed_parameters_are_the_references():
         d_out=N_OUTPUTS,
         **reference.FTTransformer.get_default_kwargs(),
     )
-    ours = build(FTTransformerRegressor(), 4, CARDINALITIES)
+    ours = build(FTTransformerRegressor.paper_config(), 4, CARDINALITIES)
     decayed = sum(p.numel() for name, p in ours.named_parameters() if name in decayed_names(ours))
     sizes = [
         [(0.0, sum(p.numel() for p in ours.parameters()) - decayed), (1.0, decayed)],

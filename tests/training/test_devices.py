@@ -29,7 +29,7 @@ SCHEMA = Schema(("a", "b"), ("c",), (3,))
 FTT, WIDE, NARROW = (
     model._build_net(SCHEMA, 1, some_rows(SCHEMA))
     for model in (
-        tabdl.FTTransformerRegressor(),
+        tabdl.FTTransformerRegressor.paper_config(),
         tabdl.TabMLPRegressor(),
         tabdl.TabMLPRegressor(d_block=64),
     )
