@@ -188,6 +188,14 @@ class Competition:
             "seed": self.seed,
         }
 
+    @cached_property
+    def follows_time(self) -> bool:
+        """Whether each fold tests rows that come after all of its own training rows."""
+        time = self.tables.time
+        return time is not None and all(
+            time[train[train < len(time)]].max() < time[test].min() for train, test in self.folds
+        )
+
     # --- training
 
     def train(
@@ -260,7 +268,7 @@ class Competition:
             made = FoldFeatures(features, self.tables, self.metric, self.seed)
         setting = Setting(self.tables, self.metric, self.folds, self.seed, device, n_jobs, made)
         self.n_jobs = n_jobs
-        refit = self.tables.time is not None if refit is None else refit
+        refit = self.follows_time if refit is None else refit
         seconds = np.inf if time_limit is None else 60 * time_limit
         with locked(self.folder):
             train_models(specs, setting, self.folder, seconds, 60 * tune, refit)
@@ -309,7 +317,7 @@ class Competition:
         score = self.metric.score(self.tables.y[:n_rows][covered], oof[covered])
         folds = [fold for _, fold in numbered]
         # Of a time the latest folds know what came just before the rows to predict.
-        counted = folds if self.tables.time is None else folds[-max(1, len(folds) // 4) :]
+        counted = folds[-max(1, len(folds) // 4) :] if self.follows_time else folds
         test = np.mean([fold.test for fold in [*counted, *([refit] if refit else [])]], axis=0)
         return TrainedModel(name, oof, test, score, folds, len(self.folds), refit is not None)
 
@@ -369,8 +377,7 @@ class Competition:
         chosen = self.usable(models)
         try:
             y = self.tables.y[: self.tables.n_rows]
-            is_in_time = self.tables.time is not None
-            self._blend = blend_models(chosen, y, self.metric, self._parts(), is_in_time)
+            self._blend = blend_models(chosen, y, self.metric, self._parts(), self.follows_time)
         except (ValueError, ArithmeticError) as error:
             raise CompetitionError(
                 f"The blend failed: {error} The predictions of each model are kept in "
@@ -428,8 +435,7 @@ class Competition:
         """
         tables, metric = self.tables, self.metric
         y = tables.y[: tables.n_rows]
-        is_in_time = tables.time is not None
-        blend = seconds_to_blend(y, tables.classes, metric, n_models, is_in_time)
+        blend = seconds_to_blend(y, tables.classes, metric, n_models, self.follows_time)
         trial = y[:_ROWS_OF_TRIAL].astype(float)
         if tables.classes is not None:
             trial = np.random.default_rng(0).random((len(trial), len(tables.classes)))

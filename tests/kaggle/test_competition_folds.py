@@ -95,6 +95,7 @@ def test_with_a_time_the_latest_folds_predict(tmp_path):
     assert len(model.folds) == 8
     latest = [fold.test for fold in model.folds[-2:]]
     np.testing.assert_array_equal(model.test, np.mean(latest, axis=0))
+    assert competition.follows_time
     blend = competition.blend()
     assert len(blend.part_scores["greedy"]) == 8, "no folds of a time are joined"
     assert np.isnan(blend.oof[: N // 2]).all() and np.isfinite(blend.oof[N // 2 :]).all()
@@ -103,6 +104,24 @@ def test_with_a_time_the_latest_folds_predict(tmp_path):
     [model] = competition.trained()
     assert model.is_refitted, "only a training on all rows has seen the latest ones"
     assert not np.array_equal(model.test, np.mean(latest, axis=0))
+
+
+@pytest.mark.parametrize("is_ordered", [True, False])
+def test_folds_of_a_file_train_on_later_rows_too(tmp_path, is_ordered):
+    day = np.arange(N)
+    fold = day * 4 // N - 1 if is_ordered else day % 4
+    path = tmp_path / "folds.csv"
+    IDS.assign(fold=fold).to_csv(path, index=False)
+    table = IDS.assign(day=day, y=A)
+    read = {"target": "y", "metric": "rmse", "time": "day", "folds_file": path}
+    competition = Competition.read(table, IDS.assign(day=day), folder=tmp_path / "out", **read)
+    assert not competition.follows_time
+    competition.train(
+        ["neighbors"], model_file=write_models(tmp_path, "Regressor"), time_limit=None
+    )
+    [model] = competition.trained()
+    assert not model.is_refitted
+    np.testing.assert_array_equal(model.test, np.mean([f.test for f in model.folds], axis=0))
 
 
 def test_training_rows_of_one_moment_have_rows_to_stop_by(tmp_path):
