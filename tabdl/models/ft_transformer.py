@@ -505,8 +505,9 @@ class FTTransformerClassifier(ClassifierTask, FTTransformer):
     """FT-Transformer for binary, multiclass and multilabel classification.
 
     Every column, numeric or categorical, becomes a token of width ``d_block``; a [CLS] token
-    attends to them through ``n_blocks`` Transformer blocks. Time and memory grow with the square of
-    the number of columns; ``kv_compression`` is for many.
+    attends to them through ``n_blocks`` Transformer blocks. By default the predictions of two such
+    networks are averaged; :meth:`paper_config` is the paper's network. Time and memory grow with
+    the square of the number of columns; ``kv_compression`` is for many.
 
     {parameters}
 
@@ -540,8 +541,9 @@ class FTTransformerRegressor(RegressorTask, FTTransformer):
     """FT-Transformer for regression on one or several targets.
 
     Every column, numeric or categorical, becomes a token of width ``d_block``; a [CLS] token
-    attends to them through ``n_blocks`` Transformer blocks. Time and memory grow with the square of
-    the number of columns; ``kv_compression`` is for many.
+    attends to them through ``n_blocks`` Transformer blocks. By default the predictions of two such
+    networks are averaged; :meth:`paper_config` is the paper's network. Time and memory grow with
+    the square of the number of columns; ``kv_compression`` is for many.
 
     {parameters}
 
