@@ -219,13 +219,18 @@ def _cross(kind, oof, y, metric, parts):
 
 def _score_parts(p, y, metric, parts):
     """Return the score of each part; of all rows where a part has none, for lack of a class."""
+    found = [_score_of(p[parts == i], y[parts == i], metric) for i in np.unique(parts)]
+    return found if np.isfinite(found).all() else [metric.score(y, p)]
+
+
+def _score_of(p, y, metric):
+    """Return the score of rows, NaN where they have none: some metrics want every class."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = [metric.score(y[parts == i], p[parts == i]) for i in np.unique(parts)]
+            return metric.score(y, p)
     except ValueError:
-        found = [np.nan]
-    return found if np.isfinite(found).all() else [metric.score(y, p)]
+        return np.nan
 
 
 class _Greedy:
@@ -246,19 +251,11 @@ class _Greedy:
         chosen: list[Any] = [slice(None)]
         if self.by_part:
             each = [parts == part for part in np.unique(parts)]
-            chosen = [rows for rows in each if self._has_score(oof[0][rows], y[rows])] or chosen
+            scores = [_score_of(oof[0][rows], y[rows], self.metric) for rows in each]
+            chosen = [each[i] for i in np.flatnonzero(np.isfinite(scores))] or chosen
         found = [self._search([p[rows] for p in oof], y[rows], parts[rows]) for rows in chosen]
         self.weights = np.mean(found, axis=0)
         return self
-
-    def _has_score(self, p, y):
-        """Return whether rows have a score; some metrics want every class."""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return bool(np.isfinite(self.metric.score(y, p)))
-        except ValueError:
-            return False
 
     def _search(self, oof, y, parts):
         def score(y, mean):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tabdl.base.estimator import TabularEstimator
 from tabdl.base.mixins import ClassifierTask, RegressorTask
 from tabdl.embeddings import NUMERIC_EMBEDDINGS, TOKEN_DOC, numeric_embedding
-from tabdl.models.ft_transformer import COMPRESSION_DOC, Attention, new_attention
+from tabdl.network.attention import COMPRESSION_DOC, Attention, new_attention
 from tabdl.network.contract import TabularNet, power_of_two_rows
 from tabdl.network.embeddings import FeatureTokenizer
 from tabdl.network.layers import Dropout
